@@ -1,0 +1,78 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One row of the target table below.
+struct Row {
+  let name: String
+  let dependencies: [Target.Dependency]
+
+  init(_ name: String, _ dependencies: Target.Dependency...) {
+    self.name = name
+    self.dependencies = dependencies
+  }
+}
+
+// Data flows down this table: a target knows only those above it (see README, "Map").
+let libraries: [Row] = [
+  Row("LinearAlgebra", "COpenBLAS", "CLAPACKE", "CBLASKernels"),
+  Row("Statistics", "LinearAlgebra"),
+  Row("GPSCore", "LinearAlgebra", "Statistics"),
+  Row("Sim", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
+  Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row("LQR", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row(
+    "GuidedPolicySearch",
+    "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
+    .product(name: "Yams", package: "Yams"),
+    .product(name: "Logging", package: "swift-log")),
+]
+
+let package = Package(
+  name: "guided-policy-search",
+  products: [
+    .library(name: "GuidedPolicySearch", targets: ["GuidedPolicySearch"]),
+    .executable(name: "gps", targets: ["gps"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(
+      name: "CLAPACKE", pkgConfig: "lapacke", providers: [.apt(["liblapacke-dev"])]),
+    // MuJoCo comes from its official wheel: `scripts/setup` installs it with a mujoco.pc.
+    .systemLibrary(name: "CMuJoCo", pkgConfig: "mujoco"),
+    .target(name: "CBLASKernels", dependencies: ["COpenBLAS"]),
+    .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
+    .executableTarget(
+      name: "gps",
+      dependencies: [
+        "GuidedPolicySearch", "Sim", "GPSCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .target(
+      name: "GPSTestSupport",
+      dependencies: ["LinearAlgebra", "Statistics", "GPSCore"],
+      path: "Tests/GPSTestSupport"),
+  ]
+    + libraries.map { .target(name: $0.name, dependencies: $0.dependencies) }
+    + libraries.map {
+      .testTarget(
+        name: $0.name + "Tests",
+        dependencies: $0.dependencies + [.byName(name: $0.name), "GPSTestSupport"],
+        exclude: [])
+    }
+)
+
+for target in package.targets where target.type != .system {
+  target.swiftSettings = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+  ]
+}

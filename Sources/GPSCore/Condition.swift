@@ -1,0 +1,30 @@
+/// One initial condition: where the plant starts, what is displaced, and what the goal is.
+public struct Condition: Sendable, Equatable, Codable {
+  /// The name used in CSV files and errors.
+  public var name: String
+  /// The numbers the plant is reset to (for MuJoCo: joint positions, then joint velocities, in the
+  /// model's own order; for native plants the state itself).
+  public var initialPlantState: [Double]
+  /// Standard deviation of the Gaussian noise added to each of them in every rollout; empty for none.
+  public var initialPlantStateDeviation: [Double]
+  /// Displacements of named bodies [m, in the parent's frame].
+  public var bodyOffsets: [String: [Double]]
+  /// The goal, in units the task defines; empty if it has none.
+  public var goal: [Double]
+
+  /// A condition.
+  public init(
+    name: String, initialPlantState: [Double], initialPlantStateDeviation: [Double] = [],
+    bodyOffsets: [String: [Double]] = [:], goal: [Double] = []
+  ) {
+    precondition(
+      initialPlantStateDeviation.isEmpty
+        || initialPlantStateDeviation.count == initialPlantState.count,
+      "\(initialPlantStateDeviation.count) deviations for \(initialPlantState.count) numbers")
+    self.name = name
+    self.initialPlantState = initialPlantState
+    self.initialPlantStateDeviation = initialPlantStateDeviation
+    self.bodyOffsets = bodyOffsets
+    self.goal = goal
+  }
+}

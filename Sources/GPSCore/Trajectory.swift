@@ -1,0 +1,72 @@
+public import LinearAlgebra
+
+/// One complete rollout: T controls, T + 1 states. Exists only when every number in it is finite.
+public struct Trajectory: Sendable, Equatable {
+  /// States x_0 … x_T: n × (T + 1), column t is x_t.
+  public var states: Matrix
+  /// Controls u_0 … u_{T-1}: m × T, as the policy commanded them.
+  public var controls: Matrix
+  /// Observations o_0 … o_T: o × (T + 1).
+  public var observations: Matrix
+  /// Positions of the points: 3 P × (T + 1) [m].
+  public var points: Matrix
+  /// Derivatives of the points by the state: T + 1 matrices, 3 P × n.
+  public var pointJacobians: MatrixSequence
+
+  /// T, the number of control steps.
+  public var horizon: Int { controls.columns }
+
+  /// A trajectory from its parts; points may be left out for a plant that has none.
+  public init(
+    states: Matrix, controls: Matrix, observations: Matrix, points: Matrix? = nil,
+    pointJacobians: MatrixSequence? = nil
+  ) {
+    precondition(
+      states.columns == controls.columns + 1 && observations.columns == states.columns,
+      "\(states.columns) states and \(observations.columns) observations for "
+        + "\(controls.columns) controls")
+    self.states = states
+    self.controls = controls
+    self.observations = observations
+    self.points = points ?? Matrix(rows: 0, columns: states.columns)
+    self.pointJacobians =
+      pointJacobians ?? MatrixSequence(rows: 0, columns: states.rows, count: states.columns)
+  }
+}
+
+/// The rollouts of one condition in one iteration.
+public struct RolloutBatch: Sendable {
+  /// Index of the condition in the task's list.
+  public var condition: Int
+  /// The complete rollouts, in the order of their sample numbers.
+  public var trajectories: [Trajectory]
+  /// The rollouts that failed and were drawn again or given up, with their reasons.
+  public var discarded: [DiscardedRollout]
+
+  /// A batch of rollouts.
+  public init(condition: Int, trajectories: [Trajectory], discarded: [DiscardedRollout] = []) {
+    self.condition = condition
+    self.trajectories = trajectories
+    self.discarded = discarded
+  }
+}
+
+/// A rollout that failed.
+public struct DiscardedRollout: Sendable, Equatable {
+  /// The sample number within its condition.
+  public var sample: Int
+  /// Which try it was, from 0.
+  public var attempt: Int
+  /// The control step at which it failed.
+  public var step: Int
+  /// One sentence.
+  public var reason: String
+
+  /// A rollout that failed.
+  public init(sample: Int, attempt: Int, step: Int, reason: String) {
+    self.sample = sample
+    self.attempt = attempt
+    self.step = step
+    self.reason = reason
+  }
+}

@@ -1,0 +1,103 @@
+import CBLASKernels
+import CLAPACKE
+import COpenBLAS
+
+/// Dense kernels on raw column-major buffers, for loops that must not allocate.
+///
+/// `lda` is the distance between columns. Nothing here checks shapes or finiteness: callers do, once,
+/// at their own door.
+public enum Kernels {
+  /// The name of the kernels BLAS computes with in this process, e.g. "SkylakeX".
+  public static var blasName: String { String(cString: cblas_kernels_name()) }
+
+  /// The name of the kernels BLAS had chosen by itself.
+  public static var detectedBLASName: String { String(cString: cblas_kernels_detected_name()) }
+
+  /// C (m × n) ← α op(A) op(B) + β C, where op(A) is m × k and op(B) is k × n.
+  @inlinable
+  public static func gemm(
+    transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Double = 1,
+    _ a: UnsafePointer<Double>, _ lda: Int, _ b: UnsafePointer<Double>, _ ldb: Int,
+    _ beta: Double, _ c: UnsafeMutablePointer<Double>, _ ldc: Int
+  ) {
+    if m == 0 || n == 0 { return }
+    blasGemm(transposeA, transposeB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+  }
+
+  @usableFromInline
+  static func blasGemm(
+    _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ alpha: Double,
+    _ a: UnsafePointer<Double>, _ lda: Int, _ b: UnsafePointer<Double>, _ ldb: Int,
+    _ beta: Double, _ c: UnsafeMutablePointer<Double>, _ ldc: Int
+  ) {
+    cblas_dgemm(
+      CblasColMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+      Int32(m), Int32(n), Int32(k), alpha, a, Int32(max(1, lda)), b, Int32(max(1, ldb)), beta, c,
+      Int32(max(1, ldc)))
+  }
+
+  /// Lower triangle of C (n × n) ← α A Aᵀ + β C with A n × k, or α AᵀA + β C with A k × n.
+  public static func syrkLower(
+    transpose: Bool = false, n: Int, k: Int, alpha: Double, _ a: UnsafePointer<Double>, _ lda: Int,
+    _ beta: Double, _ c: UnsafeMutablePointer<Double>, _ ldc: Int
+  ) {
+    if n == 0 { return }
+    cblas_dsyrk(
+      CblasColMajor, CblasLower, transpose ? CblasTrans : CblasNoTrans, Int32(n), Int32(k), alpha,
+      a, Int32(max(1, lda)), beta, c, Int32(max(1, ldc)))
+  }
+
+  /// y (m) ← α op(A) x + β y, with A m × n as stored.
+  public static func gemv(
+    transpose: Bool = false, m: Int, n: Int, alpha: Double = 1, _ a: UnsafePointer<Double>,
+    _ lda: Int, _ x: UnsafePointer<Double>, _ beta: Double, _ y: UnsafeMutablePointer<Double>
+  ) {
+    if m == 0 || n == 0 { return }
+    cblas_dgemv(
+      CblasColMajor, transpose ? CblasTrans : CblasNoTrans, Int32(m), Int32(n), alpha, a,
+      Int32(max(1, lda)), x, 1, beta, y, 1)
+  }
+
+  /// Cholesky factorisation in place: the lower triangle of A becomes L with A = L Lᵀ.
+  ///
+  /// - Returns: 0, or the order (from 1) of the first leading minor that is not positive. NaN counts
+  ///   as not positive.
+  public static func choleskyLower(n: Int, _ a: UnsafeMutablePointer<Double>, _ lda: Int) -> Int {
+    if n == 0 { return 0 }
+    let info = LAPACKE_dpotrf_work(
+      LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(n), a, Int32(max(1, lda)))
+    if info != 0 { return Int(info) }
+    // LAPACK's test `pivot <= 0` lets NaN pass; a NaN anywhere reaches a later diagonal entry.
+    for i in 0..<n where !(a[i + lda * i] > 0 && a[i + lda * i].isFinite) { return i + 1 }
+    return 0
+  }
+
+  /// B (n × r) ← L⁻¹ B, or L⁻ᵀ B, with L lower triangular n × n.
+  public static func solveLower(
+    transpose: Bool = false, n: Int, r: Int, _ l: UnsafePointer<Double>, _ ldl: Int,
+    _ b: UnsafeMutablePointer<Double>, _ ldb: Int
+  ) {
+    if n == 0 || r == 0 { return }
+    cblas_dtrsm(
+      CblasColMajor, CblasLeft, CblasLower, transpose ? CblasTrans : CblasNoTrans, CblasNonUnit,
+      Int32(n), Int32(r), 1, l, Int32(max(1, ldl)), b, Int32(max(1, ldb)))
+  }
+
+  /// Copies the lower triangle of A (n × n) onto its upper triangle.
+  @inlinable
+  public static func mirrorLower(n: Int, _ a: UnsafeMutablePointer<Double>, _ lda: Int) {
+    for j in 0..<n { for i in 0..<j { a[i + lda * j] = a[j + lda * i] } }
+  }
+
+  /// Replaces A (n × n) by the mean of itself and its transpose.
+  @inlinable
+  public static func symmetrize(n: Int, _ a: UnsafeMutablePointer<Double>, _ lda: Int) {
+    for j in 0..<n {
+      for i in 0..<j {
+        let mean = 0.5 * (a[i + lda * j] + a[j + lda * i])
+        a[i + lda * j] = mean
+        a[j + lda * i] = mean
+      }
+    }
+  }
+}
