@@ -228,7 +228,7 @@ struct DualSearch {
       }
       logDual = min(max(next, low.logDual + 0.05 * width), high.logDual - 0.05 * width)
       // The bracket has closed on a jump: the feasible side is the answer.
-      if width < 1e-3 { status = .passesExhausted }
+      if width < 1e-2 * options.tolerance { status = .passesExhausted }
     case (let low?, nil):
       let step = low.excess.map { min(max(1.2 * $0 / slope, 0.1), log(1e4)) } ?? log(10)
       logDual = min(low.logDual + step, log(options.maxDual))
