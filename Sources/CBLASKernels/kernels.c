@@ -21,6 +21,15 @@ static char detected[32] = "unknown";
 const char *cblas_kernels_name(void) { return openblas_get_corename(); }
 const char *cblas_kernels_detected_name(void) { return detected; }
 
+int cblas_kernels_cpu_has_avx2(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return 0;
+#endif
+}
+
 #if defined(__x86_64__)
 // The best kernels of OpenBLAS 0.3.21 and later that the CPU's features allow, or NULL.
 static const char *kernels_by_features(void) {
@@ -28,7 +37,7 @@ static const char *kernels_by_features(void) {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     return "SkylakeX";
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "Haswell";
+  if (cblas_kernels_cpu_has_avx2()) return "Haswell";
   return NULL;
 }
 

@@ -13,6 +13,9 @@ public enum Kernels {
   /// The name of the kernels BLAS had chosen by itself.
   public static var detectedBLASName: String { String(cString: cblas_kernels_detected_name()) }
 
+  /// Whether the CPU has AVX2 and FMA, so that SSE3 kernels would waste most of it.
+  public static var cpuHasAVX2: Bool { cblas_kernels_cpu_has_avx2() != 0 }
+
   /// C (m × n) ← α op(A) op(B) + β C, where op(A) is m × k and op(B) is k × n.
   @inlinable
   public static func gemm(
