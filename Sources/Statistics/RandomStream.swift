@@ -1,27 +1,25 @@
 import Foundation
 
-/// A counter-based random stream: Philox 4×32-10 (Salmon et al. 2011, "Parallel random numbers: as
-/// easy as 1, 2, 3").
+/// A counter-based random stream: Philox 4×64 with ten rounds (Salmon et al. 2011, "Parallel random
+/// numbers: as easy as 1, 2, 3").
 ///
 /// A stream is a key and a counter. `child` derives a stream from its path (purpose, iteration,
 /// condition, sample …), never from the order of calls, so that any rollout can be replayed alone
-/// and no result depends on scheduling. The raw output for a key and counter equals NumPy's
-/// `Philox(key:, counter:)` restricted to 4×32.
+/// and no result depends on scheduling. The words are those of NumPy's generator of the same name:
+/// `RandomStream(seed: s)` draws what `numpy.random.Philox(key=s).random_raw()` draws. (That is why
+/// the words have 64 bits: NumPy has no 4×32.)
 public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator {
   /// The two words of the key.
-  public let key: SIMD2<UInt32>
+  public let key: SIMD2<UInt64>
   var counter: UInt64
-  var buffer: SIMD4<UInt32>
+  var buffer: SIMD4<UInt64>
   var used: Int
   var spareNormal: Double?
 
   /// The root stream of a seed.
-  public init(seed: UInt64) {
-    self.init(
-      key: SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32)))
-  }
+  public init(seed: UInt64) { self.init(key: SIMD2(seed, 0)) }
 
-  init(key: SIMD2<UInt32>) {
+  init(key: SIMD2<UInt64>) {
     self.key = key
     counter = 0
     buffer = .zero
@@ -44,19 +42,15 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
     case custom = 6
   }
 
-  /// The stream at a path below this one.
+  /// The stream at a path below this one, whatever was drawn from this one before.
   ///
   /// Each component of the path is mixed into the key by one Philox block whose counter holds the
   /// component and whose last word is not zero, which no draw of a stream ever uses.
   public func child(_ purpose: Purpose, _ path: Int...) -> RandomStream {
     var key = self.key
-    var depth: UInt32 = 1
+    var depth: UInt64 = 1
     func descend(_ component: UInt64) {
-      let block = Self.philox(
-        SIMD4(
-          UInt32(truncatingIfNeeded: component), UInt32(truncatingIfNeeded: component >> 32), 0,
-          depth),
-        key: key)
+      let block = Self.philox(SIMD4(component, 0, 0, depth), key: key)
       key = SIMD2(block.x, block.y)
       depth += 1
     }
@@ -65,24 +59,16 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
     return RandomStream(key: key)
   }
 
-  /// The next 32 random bits.
-  public mutating func nextWord() -> UInt32 {
+  /// The next 64 random bits.
+  public mutating func next() -> UInt64 {
     if used == 4 {
-      buffer = Self.philox(
-        SIMD4(
-          UInt32(truncatingIfNeeded: counter), UInt32(truncatingIfNeeded: counter >> 32), 0, 0),
-        key: key)
-      counter += 1
+      // NumPy increments before it draws: block 0 is never used.
+      counter &+= 1
+      buffer = Self.philox(SIMD4(counter, 0, 0, 0), key: key)
       used = 0
     }
     used += 1
     return buffer[used - 1]
-  }
-
-  /// The next 64 random bits, low word first.
-  public mutating func next() -> UInt64 {
-    let low = UInt64(nextWord())
-    return low | UInt64(nextWord()) << 32
   }
 
   /// A number in the open interval (0, 1): never 0, so that its logarithm is finite.
@@ -113,17 +99,15 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
     return order
   }
 
-  /// One block of Philox 4×32 with ten rounds.
-  public static func philox(_ counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
+  /// One block of Philox 4×64 with ten rounds.
+  public static func philox(_ counter: SIMD4<UInt64>, key: SIMD2<UInt64>) -> SIMD4<UInt64> {
     var c = counter
     var k = key
     for round in 0..<10 {
-      if round > 0 { k &+= SIMD2(0x9E37_79B9, 0xBB67_AE85) }
-      let p0 = UInt64(c.x) * 0xD251_1F53
-      let p1 = UInt64(c.z) * 0xCD9E_8D57
-      c = SIMD4(
-        UInt32(truncatingIfNeeded: p1 >> 32) ^ c.y ^ k.x, UInt32(truncatingIfNeeded: p1),
-        UInt32(truncatingIfNeeded: p0 >> 32) ^ c.w ^ k.y, UInt32(truncatingIfNeeded: p0))
+      if round > 0 { k &+= SIMD2(0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B) }
+      let p0 = c.x.multipliedFullWidth(by: 0xD2E7_470E_E14C_6C93)
+      let p1 = c.z.multipliedFullWidth(by: 0xCA5A_8263_9512_1157)
+      c = SIMD4(p1.high ^ c.y ^ k.x, p1.low, p0.high ^ c.w ^ k.y, p0.low)
     }
     return c
   }

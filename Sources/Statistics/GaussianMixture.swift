@@ -1,0 +1,183 @@
+public import LinearAlgebra
+
+/// A mixture of K normal distributions in d dimensions: Σ_k π_k N(μ_k, Σ_k).
+public struct GaussianMixture: Sendable, Equatable, Codable {
+  /// π: K numbers that add to 1.
+  public let weights: [Double]
+  /// μ: d × K, one mean a column.
+  public let means: Matrix
+  /// Σ: K matrices d × d, symmetric positive definite.
+  public let covariances: MatrixSequence
+
+  /// d.
+  public var dimension: Int { means.rows }
+  /// K.
+  public var clusters: Int { weights.count }
+
+  /// A mixture from its parts.
+  public init(weights: [Double], means: Matrix, covariances: MatrixSequence) {
+    precondition(
+      !weights.isEmpty && means.columns == weights.count && covariances.count == weights.count
+        && covariances.rows == means.rows && covariances.columns == means.rows,
+      "\(weights.count) weights, \(means.rows) × \(means.columns) means and \(covariances.count) "
+        + "covariances of \(covariances.rows) × \(covariances.columns)")
+    self.weights = weights
+    self.means = means
+    self.covariances = covariances
+  }
+
+  /// How a mixture is fitted.
+  public struct Options: Sendable, Codable, Equatable {
+    /// Most clusters.
+    public var maxClusters = 20
+    /// Points per cluster: the number of clusters is points / minSamplesPerCluster, within bounds.
+    public var minSamplesPerCluster = 40
+    /// Most passes of EM.
+    public var maxIterations = 50
+    /// EM stops when the log-likelihood changes by less than this share of its magnitude (or of the
+    /// number of points, if that is larger).
+    public var tolerance = 1e-4
+    /// What each pass adds to the variance of each dimension, as a share of that dimension's variance
+    /// over the data.
+    public var covarianceFloor = 1e-6
+
+    /// The defaults.
+    public init() {}
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
+      try InvalidOption.require(maxClusters >= 1, "maxClusters", maxClusters, "at least 1")
+      try InvalidOption.require(
+        minSamplesPerCluster >= 1, "minSamplesPerCluster", minSamplesPerCluster, "at least 1")
+      try InvalidOption.require(maxIterations >= 0, "maxIterations", maxIterations, "at least 0")
+      try InvalidOption.require(
+        tolerance >= 0 && tolerance < 1, "tolerance", tolerance, "in [0, 1)")
+      try InvalidOption.require(
+        covarianceFloor >= 0 && covarianceFloor <= 1, "covarianceFloor", covarianceFloor,
+        "in [0, 1]")
+      return self
+    }
+
+    /// K for a number of points: clamp(⌊points / minSamplesPerCluster⌋, 2, maxClusters), but never
+    /// more than one cluster for two points.
+    public func clusters(forPoints points: Int) -> Int {
+      let wanted = max(min(points / max(1, minSamplesPerCluster), maxClusters), 2)
+      return max(1, min(wanted, maxClusters, points / 2))
+    }
+  }
+
+  /// log Σ_k π_k N(x; μ_k, Σ_k) of each point [nats].
+  ///
+  /// - Parameter points: d × N, one point a column.
+  /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
+  public func logDensities(of points: Matrix) throws(StatisticsError) -> [Double] {
+    try evaluated(at: points).logDensities
+  }
+
+  /// The probability of each cluster given each point: K × N, columns that add to 1.
+  ///
+  /// Probabilities below the rounding of 1 are returned as 0.
+  ///
+  /// - Parameter points: d × N, one point a column.
+  /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
+  public func responsibilities(of points: Matrix) throws(StatisticsError) -> Matrix {
+    try evaluated(at: points).responsibilities
+  }
+
+  private func evaluated(
+    at points: Matrix
+  ) throws(StatisticsError) -> (logDensities: [Double], responsibilities: Matrix) {
+    precondition(points.rows == dimension, "\(points.rows) numbers a point for \(dimension)")
+    let N = points.columns
+    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters)
+    try evaluator.load(self)
+    let shares = Scratch<Double>(N * clusters)
+    let densities = Scratch<Double>(N)
+    points.storage.withUnsafeBufferPointer { z in
+      guard let z = z.baseAddress else { return }
+      evaluator.evaluate(z, count: N, shares: shares.base, logDensities: densities.base)
+    }
+    var result = Matrix(rows: clusters, columns: N)
+    for k in 0..<clusters { for n in 0..<N { result[k, n] = shares.base[k * N + n] } }
+    return ((0..<N).map { densities.base[$0] }, result)
+  }
+
+  /// Mean and covariance of the mixture with other weights: μ = Σ_k w_k μ_k,
+  /// Σ = Σ_k w_k (Σ_k + (μ_k − μ)(μ_k − μ)ᵀ), within plus between clusters.
+  ///
+  /// - Parameter weights: K numbers that add to 1.
+  public func moments(weights: [Double]) -> (mean: [Double], covariance: Matrix) {
+    precondition(weights.count == clusters, "\(weights.count) weights for \(clusters) clusters")
+    let d = dimension
+    var mean = [Double](repeating: 0, count: d)
+    var covariance = Matrix(rows: d, columns: d)
+    let columns = Scratch<Double>(d * clusters)
+    means.storage.withUnsafeBufferPointer { mu in
+      covariances.storage.withUnsafeBufferPointer { sigma in
+        weights.withUnsafeBufferPointer { w in
+          mean.withUnsafeMutableBufferPointer { mean in
+            covariance.storage.withUnsafeMutableBufferPointer { out in
+              guard let mu = mu.baseAddress, let sigma = sigma.baseAddress,
+                let w = w.baseAddress, let mean = mean.baseAddress, let out = out.baseAddress
+              else { return }
+              Self.accumulateMoments(
+                d: d, K: weights.count, means: mu, covariances: sigma,
+                weights: w, factor: 1, mean: mean, columns: columns.base, onto: out)
+              Kernels.mirrorLower(n: d, out, d)
+            }
+          }
+        }
+      }
+    }
+    return (mean, covariance)
+  }
+
+  /// Writes the mean and adds `factor` times the covariance to a lower triangle.
+  ///
+  /// - Parameters:
+  ///   - means: d × K.
+  ///   - covariances: K matrices d × d.
+  ///   - weights: K numbers; clusters of weight 0 cost nothing.
+  ///   - mean: d numbers, written.
+  ///   - columns: scratch, d × K.
+  ///   - result: d × d, lower triangle added to.
+  static func accumulateMoments(
+    d: Int, K: Int, means: UnsafePointer<Double>, covariances: UnsafePointer<Double>,
+    weights: UnsafePointer<Double>, factor: Double, mean: UnsafeMutablePointer<Double>,
+    columns: UnsafeMutablePointer<Double>, onto result: UnsafeMutablePointer<Double>
+  ) {
+    for i in 0..<d { mean[i] = 0 }
+    for k in 0..<K where weights[k] > 0 {
+      for i in 0..<d { mean[i] += weights[k] * means[k * d + i] }
+    }
+    var active = 0
+    for k in 0..<K where weights[k] > 0 {
+      let w = factor * weights[k]
+      let root = w.squareRoot()
+      for i in 0..<d { columns[active * d + i] = root * (means[k * d + i] - mean[i]) }
+      active += 1
+      let sigma = covariances + k * d * d
+      for j in 0..<d { for i in j..<d { result[i + d * j] += w * sigma[i + d * j] } }
+    }
+    Kernels.syrkLower(n: d, k: active, alpha: 1, columns, d, 1, result, d)
+  }
+
+  /// The mixture after an affine change of coordinates, one dimension at a time.
+  func mapped(
+    factors: [Double], mean: (_ value: Double, _ dimension: Int) -> Double
+  ) -> GaussianMixture {
+    precondition(factors.count == dimension, "\(factors.count) factors for \(dimension) dimensions")
+    let d = dimension
+    var means = self.means
+    var covariances = self.covariances
+    for k in 0..<clusters {
+      for i in 0..<d { means[i, k] = mean(means[i, k], i) }
+      for j in 0..<d {
+        for i in 0..<d { covariances.storage[k * d * d + i + d * j] *= factors[i] * factors[j] }
+      }
+    }
+    return GaussianMixture(weights: weights, means: means, covariances: covariances)
+  }
+}

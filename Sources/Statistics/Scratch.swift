@@ -1,0 +1,59 @@
+/// Numbers on the heap that one computation owns: allocated once, freed when it ends.
+///
+/// Deliberately not `Sendable`: it never leaves the function that made it.
+struct Scratch<Element: BitwiseCopyable>: ~Copyable {
+  let base: UnsafeMutablePointer<Element>
+
+  init(_ count: Int, repeating value: Element) {
+    base = .allocate(capacity: max(1, count))
+    base.initialize(repeating: value, count: max(1, count))
+  }
+
+  deinit { base.deallocate() }
+}
+
+extension Scratch where Element == Double {
+  init(_ count: Int) { self.init(count, repeating: 0) }
+}
+
+/// The sum of the squares of `count` numbers, in eight interleaved partial sums.
+@inline(__always)
+func sumOfSquares(_ p: UnsafePointer<Double>, _ count: Int) -> Double {
+  let raw = UnsafeRawPointer(p)
+  var partial = SIMD8<Double>.zero
+  var i = 0
+  while i + 8 <= count {
+    let v = raw.loadUnaligned(fromByteOffset: i * 8, as: SIMD8<Double>.self)
+    partial += v * v
+    i += 8
+  }
+  var sum = partial.sum()
+  while i < count {
+    sum += p[i] * p[i]
+    i += 1
+  }
+  return sum
+}
+
+/// The squared Euclidean distance of two points of `count` numbers.
+@inline(__always)
+func squaredDistance(
+  _ p: UnsafePointer<Double>, _ q: UnsafePointer<Double>, _ count: Int
+) -> Double {
+  let (a, b) = (UnsafeRawPointer(p), UnsafeRawPointer(q))
+  var partial = SIMD8<Double>.zero
+  var i = 0
+  while i + 8 <= count {
+    let v =
+      a.loadUnaligned(fromByteOffset: i * 8, as: SIMD8<Double>.self)
+      - b.loadUnaligned(fromByteOffset: i * 8, as: SIMD8<Double>.self)
+    partial += v * v
+    i += 8
+  }
+  var sum = partial.sum()
+  while i < count {
+    sum += (p[i] - q[i]) * (p[i] - q[i])
+    i += 1
+  }
+  return sum
+}
