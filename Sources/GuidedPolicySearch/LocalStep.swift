@@ -1,0 +1,117 @@
+import Dynamics
+import GPSCore
+import GlobalPolicy
+import LQR
+import LinearAlgebra
+import Sim
+import Statistics
+
+/// Stages 2 and 3 of one condition in one iteration: dynamics, then local optimisation.
+struct LocalStep: Sendable {
+  let batch: RolloutBatch
+  let previous: ConditionState
+  var next: ConditionState
+  var report: ConditionReport
+  var notes: [String] = []
+  var dynamicsSeconds = 0.0
+  var optimizationSeconds = 0.0
+
+  init(batch: RolloutBatch, previous: ConditionState, condition: String) {
+    self.batch = batch
+    self.previous = previous
+    next = previous
+    report = ConditionReport(
+      name: condition, costs: [], successes: [], predictedImprovement: nil, actualImprovement: nil,
+      divergence: 0, divergenceBound: 0, stepMultiplier: previous.stepMultiplier,
+      dual: previous.dual, passes: 0, status: "")
+  }
+
+  /// Costs and successes of the rollouts.
+  mutating func judge(
+    _ batch: RolloutBatch, under task: some ControlTask, in condition: Condition
+  ) {
+    report.costs = batch.trajectories.map {
+      task.cost.values(along: $0, in: condition).reduce(0, +)
+    }
+    report.successes = batch.trajectories.map { task.isSuccess($0, in: condition) }
+  }
+
+  mutating func keepController(_ reason: String) {
+    report.status = "kept previous controller"
+    notes.append("\(report.name): kept the previous controller: \(reason)")
+  }
+
+  /// Fits the dynamics, expands the cost and improves the controller.
+  mutating func improve(
+    settings: SearchSettings, task: some ControlTask, policy: NeuralPolicy?, stream: RandomStream
+  ) throws {
+    let clock = ContinuousClock()
+    let began = clock.now
+    let samples = batch.trajectories
+
+    // The step rule judges the last step by these rollouts.
+    let rule = StepRule(
+      smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
+    if let expectation = previous.expectation {
+      next.stepMultiplier = rule.multiplier(
+        after: previous.stepMultiplier, expectation: expectation, cost: report.meanCost)
+      report.predictedImprovement = expectation.predictedImprovement
+      report.actualImprovement = expectation.cost - report.meanCost
+      report.stepMultiplier = next.stepMultiplier
+    }
+    next.expectation = nil
+
+    // 2. Dynamics, and the policy about the same samples.
+    let fit = try LinearGaussianFitter(options: settings.dynamics).fit(
+      samples, updating: previous.dynamicsPrior, condition: batch.condition,
+      stream: stream.child(.mixture, 0))
+    next.dynamicsPrior = fit.prior
+    notes += fit.notes
+    var reference = previous.controller
+    if let policy {
+      let linearized = try PolicyLinearizer(options: settings.policyLinearization).linearize(
+        policy, about: samples, updating: previous.policyPrior,
+        stream: stream.child(.mixture, 1))
+      next.policyPrior = linearized.prior
+      reference = linearized.controller
+    }
+    let fitted = clock.now
+    dynamicsSeconds = (fitted - began).inSeconds
+
+    // 3. Local optimisation.
+    let cost = try task.cost.quadratic(over: samples, in: task.conditions[batch.condition])
+    let bound =
+      settings.klStep * next.stepMultiplier * Double(task.dimensions.horizon)
+    report.divergenceBound = bound
+    let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
+      from: reference, cost: cost, dynamics: fit.dynamics, bound: bound,
+      initialDual: previous.dual)
+    next.controller = solution.controller
+    next.dual = solution.dual
+    report.divergence = solution.divergence
+    report.dual = solution.dual
+    report.passes = solution.passes
+    report.status = "\(solution.status)"
+    next.expectation = try expectation(
+      of: solution, reference: reference, cost: cost, dynamics: fit.dynamics)
+    optimizationSeconds = (clock.now - fitted).inSeconds
+  }
+
+  /// What the step promises: the model's improvement over its own cost of the reference, trusted only
+  /// if that cost agrees with the rollouts'.
+  private func expectation(
+    of solution: KLConstrainedLQR.Solution, reference: LinearGaussianController,
+    cost: QuadraticCost, dynamics: LinearGaussianDynamics
+  ) throws -> StepExpectation {
+    let expected = solution.expectedCosts.reduce(0, +)
+    let monteCarlo = report.meanCost
+    let modelled = try? cost.expectations(
+      over: marginals(of: reference, under: dynamics), under: reference
+    ).reduce(0, +)
+    let tolerance = 3 * report.costStandardDeviation + 0.5 * abs(monteCarlo)
+    let isTrustworthy = modelled.map { abs($0 - monteCarlo) <= tolerance } ?? false
+    let baseline = isTrustworthy ? modelled ?? monteCarlo : monteCarlo
+    return StepExpectation(
+      cost: monteCarlo, predictedImprovement: baseline - expected, isTrustworthy: isTrustworthy)
+  }
+}

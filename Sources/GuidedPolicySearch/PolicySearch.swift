@@ -1,0 +1,247 @@
+// Guided policy search, one iteration (Montgomery & Levine 2016, algorithm 1):
+//
+//               ┌─ condition 1: rollouts ─▶ dynamics ─▶ local optimisation ─┐
+//   policy ─────┼─ condition 2: rollouts ─▶ dynamics ─▶ local optimisation ─┼─▶ global policy ─▶ next
+//               └─ condition M: rollouts ─▶ dynamics ─▶ local optimisation ─┘
+//
+// The conditions are independent pipelines that share the workers; the only barrier is before the
+// global policy.
+
+public import Dynamics
+public import GPSCore
+public import GlobalPolicy
+public import LQR
+public import Sim
+public import Statistics
+
+/// Guided policy search on one task: a loop of `advancing`, each turn of which takes a `State` and
+/// returns the next.
+public struct PolicySearch<System: ControlTask>: Sendable {
+  /// What to learn.
+  public let task: System
+  /// How.
+  public let settings: SearchSettings
+  /// The local controllers of iteration 0, one per training condition.
+  public let initialControllers: [LinearGaussianController]
+  /// The root of all randomness.
+  public let stream: RandomStream
+
+  /// A search.
+  ///
+  /// - Parameters:
+  ///   - task: what to learn.
+  ///   - settings: how; already validated.
+  ///   - initialControllers: one per training condition of the task.
+  ///   - seed: the same seed gives the same results, with any number of workers.
+  public init(
+    task: System, settings: SearchSettings, initialControllers: [LinearGaussianController],
+    seed: UInt64
+  ) {
+    precondition(
+      initialControllers.count == task.conditions.count,
+      "\(initialControllers.count) controllers for \(task.conditions.count) conditions")
+    self.task = task
+    self.settings = settings
+    self.initialControllers = initialControllers
+    stream = RandomStream(seed: seed)
+  }
+
+  /// The state before the first iteration.
+  public var initialState: State { State(controllers: initialControllers) }
+
+  /// One iteration: roll out, fit dynamics, optimise locally, distil.
+  ///
+  /// - Returns: the state after it and a report for people and files.
+  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant`, or
+  ///   `CancellationError`; the state that was passed in is untouched and can be advanced again.
+  public func advancing(_ state: State) async throws -> (next: State, report: Report) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var next = state
+    next.iteration += 1
+
+    // 1–3. One pipeline per condition.
+    let steps = try await rollOut(state) { batch in
+      try localStep(on: batch, from: state)
+    }
+    for (i, step) in steps.enumerated() { next.conditions[i] = step.next }
+    next.rollouts += steps.reduce(0) { $0 + $1.batch.trajectories.count }
+    if steps.allSatisfy({ $0.batch.trajectories.isEmpty }) {
+      throw SearchError.noRollouts(
+        iteration: state.iteration,
+        reason: steps.first?.batch.discarded.last?.reason ?? "no conditions")
+    }
+
+    // 4. The global policy.
+    var seconds = StageSeconds()
+    var distillationLoss: Double?
+    var notes = steps.flatMap(\.notes)
+    if settings.algorithm == .mirrorDescent {
+      let began = clock.now
+      let outcome = try await distill(steps, from: state)
+      next.policy = outcome.policy
+      next.optimizer = outcome.optimizer
+      distillationLoss = outcome.finalLoss
+      notes += outcome.notes
+      seconds.globalPolicy = (clock.now - began).inSeconds
+    }
+
+    // What the new policy does without noise.
+    let began = clock.now
+    let evaluation = try await evaluate(next, in: task.conditions)
+    let test = try await evaluate(next, in: task.testConditions)
+    seconds.evaluation = (clock.now - began).inSeconds
+    seconds.rollouts = steps.reduce(0) { $0 + $1.batch.seconds }
+    seconds.dynamics = steps.reduce(0) { $0 + $1.dynamicsSeconds }
+    seconds.localOptimization = steps.reduce(0) { $0 + $1.optimizationSeconds }
+    seconds.total = (clock.now - start).inSeconds
+    let report = Report(
+      iteration: state.iteration, rollouts: next.rollouts, conditions: steps.map(\.report),
+      policy: evaluation, test: test, distillationLoss: distillationLoss, seconds: seconds,
+      notes: notes, batches: steps.map(\.batch))
+    return (next, report)
+  }
+
+  /// The iterations from `state` up to `settings.iterations`, as a sequence to loop over.
+  public func iterations(from state: State) -> Iterations { Iterations(search: self, state: state) }
+
+  /// An asynchronous sequence of iterations.
+  public struct Iterations: AsyncSequence, AsyncIteratorProtocol, Sendable {
+    let search: PolicySearch
+    var state: State
+
+    /// The sequence is its own iterator.
+    public func makeAsyncIterator() -> Iterations { self }
+
+    /// The next iteration; nil after the last.
+    public mutating func next() async throws -> (state: State, report: Report)? {
+      if state.iteration >= search.settings.iterations { return nil }
+      let (next, report) = try await search.advancing(state)
+      state = next
+      return (next, report)
+    }
+  }
+}
+
+// MARK: - Stages
+
+extension PolicySearch {
+  /// Stage 1: rollouts of the network (on-policy) or of the local controllers (off-policy, in
+  /// trajectory optimisation, and always in iteration 0). `then` runs for each condition as soon as
+  /// its rollouts are in.
+  func rollOut<Step: Sendable>(
+    _ state: State, then: @escaping @Sendable (RolloutBatch) async throws -> Step
+  ) async throws -> [Step] {
+    let plan = RolloutPlan(
+      iteration: state.iteration, samples: settings.samples, purpose: .rollout,
+      noise: settings.noise, initialStateNoise: true, workers: settings.workers)
+    if let policy = state.policy, settings.sampling == .onPolicy {
+      return try await collectRollouts(
+        of: task, in: task.conditions,
+        under: [NeuralPolicy](repeating: policy, count: task.conditions.count), plan: plan,
+        stream: stream, then: then)
+    }
+    return try await collectRollouts(
+      of: task, in: task.conditions, under: state.conditions.map(\.controller), plan: plan,
+      stream: stream, then: then)
+  }
+
+  /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
+  func localStep(on batch: RolloutBatch, from state: State) throws -> LocalStep {
+    let i = batch.condition
+    let condition = task.conditions[i]
+    var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
+    if batch.trajectories.isEmpty {
+      step.keepController("no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
+      return step
+    }
+    step.judge(batch, under: task, in: condition)
+    do {
+      try step.improve(settings: settings, task: task, policy: state.policy, stream: stream.child(
+        .mixture, state.iteration, i))
+    } catch {
+      step.keepController("\(error)")
+    }
+    return step
+  }
+
+  /// Stage 4: the network is fitted to all local controllers at all samples.
+  func distill(_ steps: [LocalStep], from state: State) async throws -> PolicyDistiller.Outcome {
+    let used = steps.filter { !$0.batch.trajectories.isEmpty }
+    let set = try DistillationSet(
+      batches: used.map(\.batch), controllers: used.map(\.next.controller))
+    let policy = state.policy ?? .initial(
+      dimensions: task.dimensions, options: settings.network,
+      stream: stream.child(.networkInitialization))
+    return try await PolicyDistiller(options: settings.training).distill(
+      policy, onto: set, optimizer: state.optimizer,
+      stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
+  }
+
+  /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.
+  func evaluate(_ state: State, in conditions: [Condition]) async throws -> Evaluation? {
+    guard let policy = state.policy, !conditions.isEmpty else { return nil }
+    return try await evaluation(
+      of: policy, on: task, in: conditions, iteration: state.iteration, rollouts: 1, noise: nil,
+      initialStateNoise: false, stream: stream, workers: settings.workers)
+  }
+}
+
+/// Rolls out a policy and judges it.
+///
+/// - Parameters:
+///   - policy: what acts.
+///   - task: where.
+///   - conditions: from which initial conditions.
+///   - iteration: part of the random streams' path.
+///   - rollouts: per condition.
+///   - noise: exploration noise; nil for mean actions.
+///   - initialStateNoise: whether the conditions' initial-state noise is drawn.
+///   - stream: the root of the randomness.
+///   - workers: how many rollouts at once.
+/// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+public func evaluation<System: ControlTask>(
+  of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
+  rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
+  workers: Int
+) async throws -> Evaluation {
+  let plan = RolloutPlan(
+    iteration: iteration, samples: rollouts, purpose: .evaluation, noise: noise,
+    initialStateNoise: initialStateNoise, maxAttempts: 1, workers: workers)
+  let entries = try await collectRollouts(
+    of: task, in: conditions,
+    under: [NeuralPolicy](repeating: policy, count: conditions.count), plan: plan, stream: stream
+  ) { batch in
+    let condition = conditions[batch.condition]
+    return Evaluation.Entry(
+      condition: condition.name,
+      costs: batch.trajectories.map { trajectory in
+        task.cost.values(along: trajectory, in: condition).reduce(0, +)
+      },
+      successes: batch.trajectories.map { task.isSuccess($0, in: condition) }
+        + batch.discarded.map { _ in false },
+      batch: batch)
+  }
+  return Evaluation(entries: entries)
+}
+
+/// Why a search cannot go on.
+public enum SearchError: Error, Sendable, CustomStringConvertible {
+  /// Not one rollout of any condition succeeded.
+  case noRollouts(iteration: Int, reason: String)
+
+  /// One sentence for people.
+  public var description: String {
+    switch self {
+    case .noRollouts(let iteration, let reason):
+      "no rollout of iteration \(iteration) succeeded; the last failed because \(reason)"
+    }
+  }
+}
+
+extension Duration {
+  /// The duration in seconds.
+  var inSeconds: Double {
+    Double(components.seconds) + 1e-18 * Double(components.attoseconds)
+  }
+}

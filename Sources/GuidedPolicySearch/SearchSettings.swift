@@ -1,0 +1,75 @@
+public import Dynamics
+public import GPSCore
+public import GlobalPolicy
+public import LQR
+public import Sim
+
+/// Which member of the family runs.
+public enum Algorithm: String, Sendable, Codable, CaseIterable {
+  /// Mirror-descent guided policy search (Montgomery & Levine 2016): the local step stays close to the
+  /// linearised network.
+  case mirrorDescent
+  /// Local controllers alone: the local step stays close to the previous controller; no network.
+  case trajectoryOptimization
+}
+
+/// Which policy takes the training rollouts after iteration 0.
+public enum Sampling: String, Sendable, Codable, CaseIterable {
+  /// The global policy.
+  case onPolicy
+  /// The local controllers.
+  case offPolicy
+}
+
+/// Everything about a search but the task and the seed.
+public struct SearchSettings: Sendable, Equatable {
+  /// Which member of the family runs.
+  public var algorithm = Algorithm.mirrorDescent
+  /// Which policy takes the training rollouts after iteration 0.
+  public var sampling = Sampling.onPolicy
+  /// Iterations.
+  public var iterations = 12
+  /// Rollouts per condition and iteration.
+  public var samples = 5
+  /// ε: bound on the KL divergence per time step [nats], before the step multiplier.
+  public var klStep = 1.0
+  /// Smallest step multiplier.
+  public var minStepMultiplier = 0.1
+  /// Largest step multiplier.
+  public var maxStepMultiplier = 3.0
+  /// Exploration noise of the training rollouts.
+  public var noise = ExplorationNoise()
+  /// Dynamics fit.
+  public var dynamics = LinearGaussianFitter.Options()
+  /// Linearisation of the global policy.
+  public var policyLinearization = PolicyLinearizer.Options()
+  /// Search for the dual variable.
+  public var localOptimization = KLConstrainedLQR.Options()
+  /// The network.
+  public var network = NetworkOptions()
+  /// Its training.
+  public var training = PolicyDistiller.Options()
+  /// Concurrent workers; results do not depend on it.
+  public var workers = 1
+
+  /// The defaults.
+  public init() {}
+
+  /// These settings, checked (those of the stages too).
+  ///
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  public func validated() throws(InvalidOption) -> SearchSettings {
+    typealias Option = InvalidOption
+    try Option.require(iterations >= 1, "iterations", iterations, "at least 1")
+    try Option.require(samples >= 1, "samples", samples, "at least 1")
+    try Option.require(klStep > 0 && klStep.isFinite, "klStep", klStep, "more than 0")
+    try Option.require(
+      minStepMultiplier > 0 && minStepMultiplier <= 1, "minStepMultiplier", minStepMultiplier,
+      "in (0, 1]")
+    try Option.require(
+      maxStepMultiplier >= 1 && maxStepMultiplier.isFinite, "maxStepMultiplier", maxStepMultiplier,
+      "at least 1")
+    try Option.require(workers >= 1, "workers", workers, "at least 1")
+    return self
+  }
+}
