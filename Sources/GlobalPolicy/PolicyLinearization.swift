@@ -2,16 +2,126 @@ public import GPSCore
 public import LinearAlgebra
 public import Statistics
 
-/// The states and observations of the last rollouts, at which the present network is asked what it
-/// would do, and the last mixture fitted to them.
-public struct PolicyPrior: Sendable, Codable {
-  /// States of the last rollouts: n × count.
-  var states = Matrix(rows: 0, columns: 0)
-  /// Observations at the same steps: o × count.
-  var observations = Matrix(rows: 0, columns: 0)
-  /// The last mixture, from which the next fit starts.
-  var mixture: MixturePrior?
+/// The states and observations of the last rollouts of one condition, at which the present network is
+/// asked what it would do, and the last mixture fitted to the answers.
+public struct PolicyPrior: Sendable, Codable, Equatable {
+  /// States x_0 … x_{T-1} of each rollout kept, oldest first: n × T each.
+  public private(set) var states: [Matrix] = []
+  /// Observations at the same steps: o × T each.
+  public private(set) var observations: [Matrix] = []
+  /// The mixture of the last fit, from which the next one starts.
+  public internal(set) var mixture: MixturePrior?
 
-  /// A prior that has seen nothing.
+  /// A prior that knows nothing.
   public init() {}
+
+  /// Takes in trajectories and forgets all but the last `maxTrajectories`.
+  mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
+    for trajectory in trajectories {
+      let (n, o, T) = (
+        trajectory.states.rows, trajectory.observations.rows, trajectory.horizon
+      )
+      states.append(trajectory.states[0..<n, 0..<T])
+      observations.append(trajectory.observations[0..<o, 0..<T])
+    }
+    let surplus = max(0, states.count - maxTrajectories)
+    states.removeFirst(surplus)
+    observations.removeFirst(surplus)
+  }
+}
+
+/// Turns the global policy into a time-varying linear-Gaussian controller near some rollouts.
+///
+/// The pairs of a rollout's states and the network's mean actions at its observations are fitted by the
+/// regression that fits dynamics, with a mixture prior of their own (Montgomery & Levine 2016, section
+/// 4.1): π(u_t | x_t) ≈ N(K̄_t x_t + k̄_t, S̄_t), where S̄_t is the residual's covariance plus Σ_π.
+public struct PolicyLinearizer: Sendable {
+  /// How the policy is linearised.
+  public struct Options: Sendable, Codable, Equatable {
+    /// How the mixture is fitted.
+    public var mixture = GaussianMixture.Options()
+    /// How many of the last trajectories the mixture is fitted to.
+    public var maxTrajectories = 20
+    /// How the regression is regularised.
+    public var regression = LinearGaussianRegression.Options()
+
+    /// The defaults.
+    public init() {}
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
+      do { _ = try mixture.validated() } catch { throw error.within("mixture") }
+      do { _ = try regression.validated() } catch { throw error.within("regression") }
+      try InvalidOption.require(
+        maxTrajectories >= 1, "maxTrajectories", maxTrajectories, "at least 1")
+      return self
+    }
+  }
+
+  /// How to linearise.
+  public var options: Options
+
+  /// A linearizer.
+  public init(options: Options = Options()) { self.options = options }
+
+  /// The policy near a batch of rollouts, and the prior for the next batch.
+  ///
+  /// - Parameters:
+  ///   - policy: the network.
+  ///   - trajectories: N > 0 rollouts of one shape.
+  ///   - prior: what earlier iterations left; `PolicyPrior()` at first.
+  ///   - stream: where the mixture's seeds are drawn from.
+  /// - Returns: the linearised policy and the prior that has taken in these rollouts.
+  /// - Throws: `StatisticsError` or `ControllerError`; the caller's prior stays as it was.
+  public func linearize(
+    _ policy: NeuralPolicy, about trajectories: [Trajectory], updating prior: PolicyPrior,
+    stream: RandomStream
+  ) throws -> (controller: LinearGaussianController, prior: PolicyPrior) {
+    precondition(!trajectories.isEmpty, "no rollout to linearise about")
+    let (n, m, T, N) = (
+      trajectories[0].states.rows, policy.control, trajectories[0].horizon, trajectories.count
+    )
+    var next = prior
+    next.remember(trajectories, maxTrajectories: options.maxTrajectories)
+
+    // The network changes between iterations: old observations are asked anew.
+    let history = zip(next.states, next.observations).map { states, observations in
+      Self.points(states, policy.mean(for: observations))
+    }
+    var seeds = stream
+    let mixture = try MixturePrior.fitted(
+      to: Matrix(
+        rows: n + m, columns: history.reduce(0) { $0 + $1.columns },
+        columnMajor: history.flatMap(\.storage)),
+      options: options.mixture, warmStart: prior.mixture, stream: &seeds)
+    next.mixture = mixture
+
+    // The last N of the history are this batch.
+    var points = MatrixSequence(rows: n + m, columns: N, count: T)
+    for (sample, rollout) in history.suffix(N).enumerated() {
+      for t in 0..<T {
+        for i in 0..<(n + m) {
+          points.storage[(t * N + sample) * (n + m) + i] = rollout[i, t]
+        }
+      }
+    }
+    let fit = try LinearGaussianRegression(options: options.regression).fit(
+      points, inputCount: n, prior: mixture)
+    var covariances = fit.covariances
+    for t in 0..<T { covariances[t] = (covariances[t] + policy.covariance).symmetrized }
+    let controller = try LinearGaussianController(
+      gains: fit.coefficients, offsets: fit.offsets, covariances: covariances)
+    return (controller, next)
+  }
+
+  /// [x; u] for every column: (n + m) × count.
+  private static func points(_ states: Matrix, _ actions: Matrix) -> Matrix {
+    let (n, m) = (states.rows, actions.rows)
+    var points = Matrix(rows: n + m, columns: states.columns)
+    points[0..<n, 0..<states.columns] = states
+    points[n..<n + m, 0..<states.columns] = actions
+    return points
+  }
 }

@@ -7,10 +7,10 @@
 // The conditions are independent pipelines that share the workers; the only barrier is before the
 // global policy.
 
-public import Dynamics
+import Dynamics
 public import GPSCore
 public import GlobalPolicy
-public import LQR
+import LQR
 public import Sim
 public import Statistics
 
@@ -170,8 +170,9 @@ extension PolicySearch {
     let used = steps.filter { !$0.batch.trajectories.isEmpty }
     let set = try DistillationSet(
       batches: used.map(\.batch), controllers: used.map(\.next.controller))
-    let policy = state.policy ?? .initial(
-      dimensions: task.dimensions, options: settings.network,
+    let policy = state.policy ?? NeuralPolicy.initial(
+      observation: task.dimensions.observation, control: task.dimensions.control,
+      options: settings.network,
       stream: stream.child(.networkInitialization))
     return try await PolicyDistiller(options: settings.training).distill(
       policy, onto: set, optimizer: state.optimizer,

@@ -129,4 +129,7 @@ public struct StageSeconds: Sendable {
   public var evaluation = 0.0
   /// The whole iteration.
   public var total = 0.0
+
+  /// No time at all.
+  public init() {}
 }

@@ -14,7 +14,7 @@ public struct State: Sendable {
   /// The global policy; nil until it has been trained, or for ever in trajectory optimisation.
   public var policy: NeuralPolicy?
   /// The network optimiser's own memory.
-  public var optimizer: OptimizerState?
+  public var optimizer: PolicyDistiller.OptimizerState?
 
   /// The state before the first iteration.
   ///

@@ -1,0 +1,9 @@
+// One import gives a user everything: `import GuidedPolicySearch`.
+
+@_exported public import Dynamics
+@_exported public import GPSCore
+@_exported public import GlobalPolicy
+@_exported public import LQR
+@_exported public import LinearAlgebra
+@_exported public import Sim
+@_exported public import Statistics
