@@ -71,7 +71,9 @@ struct MixtureEvaluator: ~Copyable {
   /// Takes over the parameters of one cluster.
   ///
   /// - Parameters:
+  ///   - k: which.
   ///   - weight: π_k; a cluster of weight 0 takes no part.
+  ///   - mean: μ_k, d numbers.
   ///   - covariance: Σ_k, d × d, lower triangle; jitter relative to its trace is added until it
   ///     factors.
   ///   - floor: φ.
@@ -121,7 +123,7 @@ struct MixtureEvaluator: ~Copyable {
   ///
   /// - Parameters:
   ///   - z: d × N.
-  ///   - count: N.
+  ///   - N: how many points.
   ///   - shares: N × K, written.
   ///   - logDensities: ℓ_n, N numbers, written.
   func evaluate(
