@@ -105,7 +105,7 @@ private struct ExpectationMaximization: ~Copyable {
     weights = Scratch(K)
     means = Scratch(d * K)
     covariances = Scratch(d * d * K)
-    evaluator = MixtureEvaluator(dimension: d, clusters: K)
+    evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N)
     shares = Scratch(N * K)
     logDensities = Scratch(N)
     accumulator = MomentAccumulator(dimension: d)
@@ -116,6 +116,7 @@ private struct ExpectationMaximization: ~Copyable {
 
   func fit(_ options: GaussianMixture.Options) throws(StatisticsError) -> GaussianMixture.Fit {
     var objectives: [Double] = []
+    objectives.reserveCapacity(options.maxIterations + 1)
     var reseeded = 0
     var isConverged = false
     var rested = true

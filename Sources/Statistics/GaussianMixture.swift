@@ -93,7 +93,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   ) throws(StatisticsError) -> (logDensities: [Double], responsibilities: Matrix) {
     precondition(points.rows == dimension, "\(points.rows) numbers a point for \(dimension)")
     let N = points.columns
-    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters)
+    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters, capacity: N)
     try evaluator.load(self)
     let shares = Scratch<Double>(N * clusters)
     let densities = Scratch<Double>(N)

@@ -97,7 +97,7 @@ public struct LinearGaussianRegression: Sendable {
     let K = prior?.mixture.clusters ?? 0
     let shares = Scratch<Double>(N * T * K)
     if let prior {
-      let evaluator = MixtureEvaluator(dimension: d, clusters: K)
+      let evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N * T)
       try evaluator.load(prior.mixture)
       let densities = Scratch<Double>(N * T)
       whitened.storage.withUnsafeBufferPointer { z in
