@@ -42,6 +42,7 @@ extension GaussianMixture {
   ///   - options: how.
   ///   - warmStart: a mixture in d dimensions, such as that of the previous iteration.
   ///   - stream: where seeds are drawn from.
+  /// - Returns: the mixture in the units of the data, with the course of the fit.
   /// - Throws: `StatisticsError.unusableValue` for data that is not finite,
   ///   `StatisticsError.component` for a warm start without a Cholesky factor.
   public static func fitted(
@@ -104,7 +105,7 @@ private struct ExpectationMaximization: ~Copyable {
     weights = Scratch(K)
     means = Scratch(d * K)
     covariances = Scratch(d * d * K)
-    evaluator = MixtureEvaluator(dimension: d, clusters: K)
+    evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N)
     shares = Scratch(N * K)
     logDensities = Scratch(N)
     accumulator = MomentAccumulator(dimension: d)
@@ -115,6 +116,7 @@ private struct ExpectationMaximization: ~Copyable {
 
   func fit(_ options: GaussianMixture.Options) throws(StatisticsError) -> GaussianMixture.Fit {
     var objectives: [Double] = []
+    objectives.reserveCapacity(options.maxIterations + 1)
     var reseeded = 0
     var isConverged = false
     var rested = true
@@ -365,8 +367,7 @@ extension GaussianMixture {
   /// Adds centres by k-means++: each a point drawn with probability proportional to its squared
   /// distance from the nearest centre. Stops when every point is a centre.
   ///
-  /// - Parameter nearest: those squared distances for the centres there are; the last centre's are
-  ///   taken in here.
+  /// `nearest` holds those squared distances; the last centre's are taken in here.
   private static func extend(
     _ centers: inout [[Double]], to K: Int, for z: UnsafePointer<Double>, d: Int, count N: Int,
     nearest: UnsafeMutablePointer<Double>, stream: inout RandomStream

@@ -71,6 +71,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// log Σ_k π_k N(x; μ_k, Σ_k) of each point [nats].
   ///
   /// - Parameter points: d × N, one point a column.
+  /// - Returns: N numbers.
   /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
   public func logDensities(of points: Matrix) throws(StatisticsError) -> [Double] {
     try evaluated(at: points).logDensities
@@ -81,6 +82,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// Probabilities below the rounding of 1 are returned as 0.
   ///
   /// - Parameter points: d × N, one point a column.
+  /// - Returns: K × N.
   /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
   public func responsibilities(of points: Matrix) throws(StatisticsError) -> Matrix {
     try evaluated(at: points).responsibilities
@@ -91,7 +93,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   ) throws(StatisticsError) -> (logDensities: [Double], responsibilities: Matrix) {
     precondition(points.rows == dimension, "\(points.rows) numbers a point for \(dimension)")
     let N = points.columns
-    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters)
+    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters, capacity: N)
     try evaluator.load(self)
     let shares = Scratch<Double>(N * clusters)
     let densities = Scratch<Double>(N)
@@ -108,6 +110,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// Σ = Σ_k w_k (Σ_k + (μ_k − μ)(μ_k − μ)ᵀ), within plus between clusters.
   ///
   /// - Parameter weights: K numbers that add to 1.
+  /// - Returns: d numbers and d × d.
   public func moments(weights: [Double]) -> (mean: [Double], covariance: Matrix) {
     precondition(weights.count == clusters, "\(weights.count) weights for \(clusters) clusters")
     let d = dimension
@@ -137,9 +140,12 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// Writes the mean and adds `factor` times the covariance to a lower triangle.
   ///
   /// - Parameters:
+  ///   - d: numbers a point.
+  ///   - K: clusters.
   ///   - means: d × K.
   ///   - covariances: K matrices d × d.
   ///   - weights: K numbers; clusters of weight 0 cost nothing.
+  ///   - factor: what the covariance is multiplied by.
   ///   - mean: d numbers, written.
   ///   - columns: scratch, d × K.
   ///   - result: d × d, lower triangle added to.

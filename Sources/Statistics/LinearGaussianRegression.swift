@@ -73,8 +73,9 @@ public struct LinearGaussianRegression: Sendable {
   ///
   /// - Parameters:
   ///   - points: T matrices (p + q) × N, N > 0, inputs above outputs, in the data's own units.
-  ///   - inputCount: p.
+  ///   - p: the number of inputs.
   ///   - prior: the mixture prior; without one this is ridge regression.
+  /// - Returns: F_t, f_t and C_t of every step.
   /// - Throws: `StatisticsError`.
   public func fit(
     _ points: MatrixSequence, inputCount p: Int, prior: MixturePrior?
@@ -96,7 +97,7 @@ public struct LinearGaussianRegression: Sendable {
     let K = prior?.mixture.clusters ?? 0
     let shares = Scratch<Double>(N * T * K)
     if let prior {
-      let evaluator = MixtureEvaluator(dimension: d, clusters: K)
+      let evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N * T)
       try evaluator.load(prior.mixture)
       let densities = Scratch<Double>(N * T)
       whitened.storage.withUnsafeBufferPointer { z in
@@ -184,8 +185,10 @@ private struct Workspace: ~Copyable {
   /// μ0, and Φ = strength × the mixture's covariance onto Σ.
   ///
   /// - Parameters:
+  ///   - mixture: in whitened coordinates.
   ///   - shares: of this step's N points in the first cluster.
   ///   - stride: from one cluster's shares to the next one's.
+  ///   - strength: m = n0.
   func takePrior(
     _ mixture: GaussianMixture, shares: UnsafePointer<Double>, stride: Int, _ strength: Double
   ) {
@@ -219,7 +222,9 @@ private struct Workspace: ~Copyable {
   func factorize(_ options: LinearGaussianRegression.Options) throws(LinearAlgebraError) -> Double {
     // An input that does not vary at this step: its coefficients are 0, whatever this is.
     let tiny = 1e-12
-    for i in 0..<p { joint.base[i + d * i] += options.regularization * joint.base[i + d * i] + tiny }
+    for i in 0..<p {
+      joint.base[i + d * i] += options.regularization * joint.base[i + d * i] + tiny
+    }
     for i in p..<d { joint.base[i + d * i] += options.covarianceFloor }
     var trace = 0.0
     for i in 0..<d { trace += joint.base[i + d * i] }

@@ -40,10 +40,16 @@ struct MixtureEvaluator: ~Copyable {
   private let centered: Scratch<Double>
   private let product: Scratch<Double>
   private let list: Scratch<Int>
+  /// For each point, its most promising cluster and the sum of its shares.
+  private let home: Scratch<Int>
+  private let sums: Scratch<Double>
+  private let capacity: Int
 
-  init(dimension d: Int, clusters K: Int) {
+  /// Scratch for mixtures of K clusters in d dimensions and at most `capacity` points at a time.
+  init(dimension d: Int, clusters K: Int, capacity: Int) {
     self.d = d
     self.K = K
+    self.capacity = capacity
     constants = Scratch(K)
     whiteners = Scratch(K * d * d)
     means = Scratch(d * K)
@@ -51,6 +57,8 @@ struct MixtureEvaluator: ~Copyable {
     centered = Scratch(d * Self.block)
     product = Scratch(Self.band * Self.block)
     list = Scratch(Self.block, repeating: 0)
+    home = Scratch(capacity, repeating: 0)
+    sums = Scratch(capacity)
   }
 
   /// Takes over the parameters of a mixture.
@@ -71,7 +79,9 @@ struct MixtureEvaluator: ~Copyable {
   /// Takes over the parameters of one cluster.
   ///
   /// - Parameters:
+  ///   - k: which.
   ///   - weight: π_k; a cluster of weight 0 takes no part.
+  ///   - mean: μ_k, d numbers.
   ///   - covariance: Σ_k, d × d, lower triangle; jitter relative to its trace is added until it
   ///     factors.
   ///   - floor: φ.
@@ -121,13 +131,14 @@ struct MixtureEvaluator: ~Copyable {
   ///
   /// - Parameters:
   ///   - z: d × N.
-  ///   - count: N.
+  ///   - N: how many points.
   ///   - shares: N × K, written.
   ///   - logDensities: ℓ_n, N numbers, written.
   func evaluate(
     _ z: UnsafePointer<Double>, count N: Int, shares: UnsafeMutablePointer<Double>,
     logDensities: UnsafeMutablePointer<Double>
   ) {
+    precondition(N <= capacity, "\(N) points for scratch of \(capacity)")
     firstBand(z, N, shares)
     if d > Self.band { remainingBands(z, N, shares, best: logDensities) }
     normalize(N, shares, logDensities)
@@ -169,8 +180,10 @@ struct MixtureEvaluator: ~Copyable {
     best: UnsafeMutablePointer<Double>
   ) {
     // The most promising cluster of each point, in full.
-    let home = Scratch<Int>(N, repeating: 0)
-    for n in 0..<N { best[n] = logs[n] }
+    for n in 0..<N {
+      best[n] = logs[n]
+      home.base[n] = 0
+    }
     for k in 1..<max(1, K) {
       let bounds = logs + k * N
       for n in 0..<N where bounds[n] > best[n] {
@@ -263,7 +276,7 @@ struct MixtureEvaluator: ~Copyable {
     for k in 1..<max(1, K) {
       for n in 0..<N { logDensities[n] = max(logDensities[n], shares[k * N + n]) }
     }
-    let sums = Scratch<Double>(N)
+    for n in 0..<N { sums.base[n] = 0 }
     for k in 0..<K {
       let column = shares + k * N
       for n in 0..<N {

@@ -34,6 +34,7 @@ public struct MixturePrior: Sendable, Codable, Equatable {
   ///   - options: of the mixture.
   ///   - warmStart: the prior of the previous iteration; its mixture is where EM starts.
   ///   - stream: where seeds are drawn from.
+  /// - Returns: the prior.
   /// - Throws: `StatisticsError`.
   public static func fitted(
     to points: Matrix, options: GaussianMixture.Options = GaussianMixture.Options(),
@@ -51,6 +52,7 @@ public struct MixturePrior: Sendable, Codable, Equatable {
   /// - Parameters:
   ///   - points: d × N, N > 0, whitened.
   ///   - strength: m = n0.
+  /// - Returns: μ0, Φ, m and n0 in whitened coordinates.
   /// - Throws: `StatisticsError.component`.
   public func normalInverseWishart(
     for points: Matrix, strength: Double = 1

@@ -46,6 +46,7 @@ public struct NormalInverseWishart: Sendable, Equatable {
   /// The posterior given points.
   ///
   /// - Parameter points: d × N, one point a column.
+  /// - Returns: the distribution with m + N and n0 + N.
   public func posterior(given points: Matrix) -> NormalInverseWishart {
     precondition(
       points.rows == dimension, "\(points.rows) numbers a point for a prior in \(dimension)")

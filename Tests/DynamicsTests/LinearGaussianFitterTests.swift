@@ -1,0 +1,273 @@
+import GPSCore
+import GPSTestSupport
+import LinearAlgebra
+import Statistics
+import Testing
+
+@testable import Dynamics
+
+@Suite struct LinearGaussianFitterTests {
+  /// x' = A x + B u + f + noise: with many rollouts the parts come back.
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases)
+  func recoversALinearSystem(_ kind: LinearGaussianFitter.PriorKind) throws {
+    let system = LinearSystem(seed: 61, n: 4, m: 2)
+    let rollouts = system.rollouts(400, T: 12, noise: 0.01)
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    let (dynamics, _, notes) = try LinearGaussianFitter(options: options).fit(
+      rollouts, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1))
+    for t in 0..<12 {
+      #expect((dynamics.transitions[t] - system.F).largestMagnitude < 0.03)
+      let expected = 1e-4 * Matrix.identity(4)
+      #expect((dynamics.covariances[t] - expected).largestMagnitude < 1e-4)
+    }
+    #expect(notes.isEmpty)
+    // x_0 ~ N(1, I): 400 draws.
+    #expect(dynamics.initialMean.allSatisfy { abs($0 - 1) < 0.25 })
+    #expect((dynamics.initialCovariance - Matrix.identity(4)).largestMagnitude < 0.4)
+  }
+
+  /// Five rollouts for eleven numbers a point: the prior makes up for what they do not say.
+  @Test func thePriorPredictsBetterThanRidgeOnNewRollouts() throws {
+    let system = LinearSystem(seed: 62, n: 7, m: 4)
+    let seen = system.rollouts(5, T: 40, noise: 0.01)
+    let new = system.rollouts(20, T: 40, noise: 0, first: 5)
+    func error(_ kind: LinearGaussianFitter.PriorKind) throws -> Double {
+      var options = LinearGaussianFitter.Options()
+      options.prior = kind
+      let dynamics = try LinearGaussianFitter(options: options).fit(
+        seen, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1)
+      ).dynamics
+      return meanSquaredError(dynamics, new)
+    }
+    let (withPrior, ridge) = (try error(.mixture), try error(.none))
+    #expect(withPrior < 0.2 * ridge, "\(withPrior) against \(ridge)")
+  }
+
+  @Test func theHistoryHoldsExactlyTheLastTrajectories() throws {
+    let system = LinearSystem(seed: 63, n: 2, m: 1)
+    var options = LinearGaussianFitter.Options()
+    options.maxTrajectories = 7
+    let fitter = LinearGaussianFitter(options: options)
+    let all = system.rollouts(12, T: 6, noise: 0.1)
+    var prior = DynamicsPrior()
+    for (batch, expected) in [(0..<4, 4), (4..<7, 7), (7..<8, 7), (8..<12, 7)] {
+      prior = try fitter.fit(
+        Array(all[batch]), updating: prior, condition: nil, stream: RandomStream(seed: 1)
+      ).prior
+      #expect(prior.history.count == expected)
+      // The newest is the last rollout of the batch, and the oldest the seventh before it.
+      let last = batch.upperBound
+      #expect(
+        prior.history == all[max(0, last - 7)..<last].map { DynamicsPrior.points(of: $0) })
+    }
+    // A batch larger than the window keeps its own last ones.
+    let large = try fitter.fit(
+      all, updating: DynamicsPrior(), condition: nil, stream: RandomStream(seed: 1)
+    ).prior
+    #expect(large.history == all.suffix(7).map { DynamicsPrior.points(of: $0) })
+  }
+
+  /// States that never move: a fixed target, a locked joint, a number that is always zero.
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases, [1, 2, 5])
+  func constantStatesStayWhatTheyWere(_ kind: LinearGaussianFitter.PriorKind, _ N: Int) throws {
+    let system = LinearSystem(seed: 64, n: 3, m: 2)
+    let constants = [0.0, 0.731, -4e8]
+    let rollouts = system.rollouts(N, T: 15, noise: 0.01).map { rollout in
+      var states = Matrix(rows: 6, columns: 16)
+      for t in 0...15 { states.setColumn(t, to: rollout.states.column(t) + constants) }
+      return Trajectory(states: states, controls: rollout.controls, observations: states)
+    }
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    let dynamics = try LinearGaussianFitter(options: options).fit(
+      rollouts, updating: DynamicsPrior(), condition: 3, stream: RandomStream(seed: 1)
+    ).dynamics
+    expectSound(dynamics)
+    for t in 0..<15 {
+      for i in 3..<6 {
+        for j in 0..<8 { #expect(dynamics.transitions[t][i, j] == (i == j ? 1 : 0)) }
+        #expect(dynamics.offsets[i, t] == 0)
+      }
+      // What moves does not lean on what does not.
+      for i in 0..<3 { for j in 3..<6 { #expect(dynamics.transitions[t][i, j] == 0) } }
+    }
+    #expect(predictionError(dynamics, at: 3..<6, rollouts) == 0)
+  }
+
+  /// Initial states without noise: the covariance at t = 0 is exactly zero, in the initial state and in
+  /// the inputs of the first step.
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases)
+  func initialStatesWithoutNoise(_ kind: LinearGaussianFitter.PriorKind) throws {
+    let system = LinearSystem(seed: 65, n: 4, m: 2)
+    let rollouts = system.rollouts(5, T: 20, noise: 0.01, startNoise: 0)
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    let dynamics = try LinearGaussianFitter(options: options).fit(
+      rollouts, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1)
+    ).dynamics
+    expectSound(dynamics)
+    #expect(dynamics.initialCovariance.largestMagnitude == 0)
+    #expect(dynamics.initialMean == rollouts[0].states.column(0))
+  }
+
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases)
+  func oneRolloutAndDuplicates(_ kind: LinearGaussianFitter.PriorKind) throws {
+    let system = LinearSystem(seed: 66, n: 5, m: 2)
+    let one = system.rollouts(1, T: 30, noise: 0.01)
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    for rollouts in [one, one + one + one] {
+      let dynamics = try LinearGaussianFitter(options: options).fit(
+        rollouts, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1)
+      ).dynamics
+      expectSound(dynamics)
+      #expect(predictionError(dynamics, at: 0..<5, rollouts) < 1e-9)
+    }
+  }
+
+  @Test func aFitGoesOnFromTheLastMixtureAndDependsOnTheSeedAlone() throws {
+    let system = LinearSystem(seed: 67, n: 4, m: 2)
+    let fitter = LinearGaussianFitter()
+    let stream = RandomStream(seed: 1)
+    func run() throws -> (LinearGaussianDynamics, DynamicsPrior) {
+      var prior = DynamicsPrior()
+      var dynamics: LinearGaussianDynamics?
+      for iteration in 0..<3 {
+        let result = try fitter.fit(
+          system.rollouts(5, T: 30, noise: 0.02, first: 5 * iteration), updating: prior,
+          condition: 0, stream: stream.child(.mixture, iteration))
+        prior = result.prior
+        dynamics = result.dynamics
+      }
+      return (try #require(dynamics), prior)
+    }
+    let (one, two) = (try run(), try run())
+    #expect(one == two)
+    // 150 points make 3 clusters, 450 make 11: the mixture has grown with the history.
+    #expect(one.1.mixture?.mixture.clusters == 11)
+  }
+
+  @Test func failuresSayWhere() {
+    let system = LinearSystem(seed: 68, n: 2, m: 1)
+    let fitter = LinearGaussianFitter()
+    #expect(throws: DynamicsError.noTrajectories(condition: 2)) {
+      try fitter.fit(
+        [], updating: DynamicsPrior(), condition: 2, stream: RandomStream(seed: 1))
+    }
+    var rollouts = system.rollouts(3, T: 5, noise: 0.1)
+    rollouts[1].controls[0, 4] = 1e300
+    #expect(
+      throws: DynamicsError.unusableValue(
+        condition: 2, sample: 1, step: 4, dimension: 2, value: 1e300)
+    ) {
+      try fitter.fit(
+        rollouts, updating: DynamicsPrior(), condition: 2, stream: RandomStream(seed: 1))
+    }
+  }
+
+  @Test func optionsNameWhatIsWrong() {
+    var options = LinearGaussianFitter.Options()
+    #expect(throws: Never.self) { try options.validated() }
+    options.mixture.tolerance = 2
+    #expect(
+      throws: InvalidOption(key: "mixture.tolerance", value: "2.0", allowed: "in [0, 1)")
+    ) { try options.validated() }
+    options = .init()
+    options.regression.strength = -1
+    #expect(throws: InvalidOption.self) { try options.validated() }
+    options = .init()
+    options.maxTrajectories = 0
+    #expect(
+      throws: InvalidOption(key: "maxTrajectories", value: "0", allowed: "at least 1")
+    ) { try options.validated() }
+  }
+
+  private func meanSquaredError(
+    _ dynamics: LinearGaussianDynamics, _ rollouts: [Trajectory]
+  ) -> Double {
+    var sum = 0.0
+    for rollout in rollouts {
+      for t in 0..<dynamics.horizon {
+        let y = rollout.states.column(t) + rollout.controls.column(t)
+        let predicted = dynamics.transitions[t] * y
+        for i in 0..<dynamics.state {
+          let error = predicted[i] + dynamics.offsets[i, t] - rollout.states[i, t + 1]
+          sum += error * error
+        }
+      }
+    }
+    return sum / Double(rollouts.count * dynamics.horizon * dynamics.state)
+  }
+
+  private func predictionError(
+    _ dynamics: LinearGaussianDynamics, at rows: Range<Int>, _ rollouts: [Trajectory]
+  ) -> Double {
+    var largest = 0.0
+    for rollout in rollouts {
+      for t in 0..<dynamics.horizon {
+        let predicted =
+          dynamics.transitions[t] * (rollout.states.column(t) + rollout.controls.column(t))
+        for i in rows {
+          largest = max(
+            largest, abs(predicted[i] + dynamics.offsets[i, t] - rollout.states[i, t + 1]))
+        }
+      }
+    }
+    return largest
+  }
+
+  private func expectSound(
+    _ dynamics: LinearGaussianDynamics, sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    #expect(
+      dynamics.transitions.isFinite && dynamics.offsets.isFinite && dynamics.covariances.isFinite
+        && dynamics.initialCovariance.isFinite, sourceLocation: sourceLocation)
+    for t in 0..<dynamics.horizon {
+      let C = dynamics.covariances[t]
+      let s = C.diagonal.map { $0.squareRoot() }
+      var correlation = C
+      for j in s.indices { for i in s.indices { correlation[i, j] /= s[i] * s[j] } }
+      let smallest = (try? correlation.symmetricEigen().values[0]) ?? -1
+      #expect(C == C.transposed && smallest > -1e-10, sourceLocation: sourceLocation)
+    }
+  }
+}
+
+/// x' = F [x; u] + f + noise, with a stable random F.
+struct LinearSystem {
+  let n: Int
+  let m: Int
+  let F: Matrix
+  let f: [Double]
+  private let stream: RandomStream
+
+  init(seed: UInt64, n: Int, m: Int) {
+    (self.n, self.m) = (n, m)
+    var stream = RandomStream(seed: seed)
+    var F =
+      (0.3 / Double(n).squareRoot())
+      * Matrix(rows: n, columns: n + m, columnMajor: stream.normals(n * (n + m)))
+    for i in 0..<n { F[i, i] += 0.6 }
+    self.F = F
+    f = stream.normals(n)
+    self.stream = stream
+  }
+
+  /// Rollouts `first` … `first + count − 1` of an endless list.
+  func rollouts(
+    _ count: Int, T: Int, noise: Double, startNoise: Double = 1, first: Int = 0
+  ) -> [Trajectory] {
+    (first..<first + count).map { sample in
+      var stream = stream.child(.custom, sample)
+      var states = Matrix(rows: n, columns: T + 1)
+      let controls = Matrix(rows: m, columns: T, columnMajor: stream.normals(m * T))
+      states.setColumn(0, to: (0..<n).map { _ in 1 + startNoise * stream.normal() })
+      for t in 0..<T {
+        let next = F * (states.column(t) + controls.column(t))
+        states.setColumn(t + 1, to: (0..<n).map { next[$0] + f[$0] + noise * stream.normal() })
+      }
+      return Trajectory(states: states, controls: controls, observations: states)
+    }
+  }
+}
