@@ -19,6 +19,9 @@ public protocol ControlTask: Sendable {
   var testConditions: [Condition] { get }
   /// What is minimised.
   var cost: any Cost { get }
+  /// Where the coordinates that single controls drive are in the state, if that is known: what an
+  /// initial controller is built from.
+  var actuatedCoordinates: [ActuatedCoordinate] { get }
 
   /// A new copy of the system for one worker.
   ///
@@ -32,4 +35,24 @@ public protocol ControlTask: Sendable {
 extension ControlTask {
   /// No conditions are held out unless a task lists them.
   public var testConditions: [Condition] { [] }
+
+  /// None is known unless a task says so.
+  public var actuatedCoordinates: [ActuatedCoordinate] { [] }
+}
+
+/// A coordinate of the system that one control drives directly, such as a motor's joint.
+public struct ActuatedCoordinate: Sendable, Equatable, Codable {
+  /// Index of the control.
+  public var control: Int
+  /// Index of the coordinate's position in the state, if it is there.
+  public var position: Int?
+  /// Index of the coordinate's velocity in the state, if it is there.
+  public var velocity: Int?
+
+  /// A coordinate that one control drives.
+  public init(control: Int, position: Int?, velocity: Int?) {
+    self.control = control
+    self.position = position
+    self.velocity = velocity
+  }
 }

@@ -1,1 +1,82 @@
+// MuJoCo calls that cannot end the process.
+//
+// MuJoCo reports a fatal error through a log handler that must not return, and its default handler
+// exits. Each function below runs its MuJoCo calls with a recovery point: an error comes back as a
+// result, its text in the log. An mjData that was in use during an error is in no defined state:
+// delete it and make another. Text warnings are counted in the log; nothing is printed or written
+// to a file. A log and an mjData belong to one thread at a time; models may be shared for reading.
 #pragma once
+#include <mujoco/mujoco.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// How a guarded call ended.
+typedef enum mjguard_result {
+  mjguard_ok = 0,       ///< as it should
+  mjguard_error = 1,    ///< MuJoCo raised an error; its text is in the log
+  mjguard_unstable = 2  ///< a warning that invalidates the physics; see `mjguard_invalidating`
+} mjguard_result;
+
+/// Where errors and warnings of guarded calls go.
+typedef struct mjguard_log mjguard_log;
+
+/// A new, empty log; NULL when memory is short.
+mjguard_log *mjguard_make_log(void);
+/// Frees a log.
+void mjguard_free_log(mjguard_log *log);
+/// Text of the last error, on one line; empty if there was none.
+const char *mjguard_error_text(const mjguard_log *log);
+/// Text of the last warning, on one line; empty if there was none.
+const char *mjguard_warning_text(const mjguard_log *log);
+/// How many warnings with a text MuJoCo has logged in guarded calls with this log.
+long mjguard_warning_count(const mjguard_log *log);
+
+/// Loads and compiles a model file.
+mjguard_result mjguard_load_file(mjguard_log *log, const char *path, mjModel **model);
+/// Loads and compiles a model given as text.
+mjguard_result mjguard_load_text(mjguard_log *log, const char *xml, int length, mjModel **model);
+/// Copies a model into `*copy`, which is made if it is NULL.
+mjguard_result mjguard_copy_model(mjguard_log *log, mjModel **copy, const mjModel *model);
+/// Recomputes what MuJoCo derives from a model's parameters; `data` serves as scratch.
+mjguard_result mjguard_set_constants(mjguard_log *log, mjModel *model, mjData *data);
+/// Makes the data of a model.
+mjguard_result mjguard_make_data(mjguard_log *log, const mjModel *model, mjData **data);
+
+/// How positions, velocities and sensors are brought to the state after the last substep.
+typedef enum mjguard_stepping {
+  /// The substep is split (`mj_step2`, then `mj_step1`), so that positions and velocities of the new
+  /// state are those the next substep begins with: nothing is computed twice.
+  mjguard_split = 0,
+  /// Whole substeps, then positions and velocities once more: for integrators that do not split.
+  mjguard_whole = 1
+} mjguard_stepping;
+
+/// Resets the data, sets positions (nq) and velocities (nv), and computes what depends on them.
+/// With `accelerations`, also the sensors that need accelerations or forces, under zero controls.
+mjguard_result mjguard_reset(
+    mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
+    const double *velocities, int accelerations);
+/// Advances by `substeps` under the controls in `data->ctrl`; then positions, velocities and their
+/// sensors belong to the new state, with `accelerations` the others too, under the same controls.
+mjguard_result mjguard_step(
+    mjguard_log *log, const mjModel *model, mjData *data, mjguard_stepping stepping, int substeps,
+    int accelerations);
+/// The first warning type (mjtWarning) of this data that invalidates its physics, or -1.
+int mjguard_invalidating(const mjData *data);
+
+/// d(position)/d(velocity coordinates) of sites: for each, 3 × nv numbers, row-major.
+mjguard_result mjguard_site_jacobians(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
+    double *jacobians);
+/// Linear velocities of sites in world axes [m/s]: 3 numbers for each.
+mjguard_result mjguard_site_velocities(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
+    double *velocities);
+/// Raises a MuJoCo error on purpose, for tests of the guard.
+mjguard_result mjguard_raise(mjguard_log *log, const char *message);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,269 @@
+import CMuJoCo
+import CMuJoCoGuard
+import Foundation
+
+/// The MuJoCo library in use.
+public enum MuJoCoVersion {
+  /// For instance "4.0.0".
+  public static var current: String { String(cString: mj_versionString()) }
+}
+
+// Sendable: the model is written only in the initialisers and in `withTimestep`, before any other code
+// can see it; every later access, here and in the plants, reads. Plants that displace bodies edit
+// copies of their own.
+/// A compiled MuJoCo model, shared for reading by every plant of a task.
+///
+/// Automatic resets are switched off, so that a state that cannot be simulated fails the rollout
+/// instead of silently starting another.
+public final class MuJoCoModel: @unchecked Sendable {
+  /// The file's path, or the name given to a model made from text.
+  public let source: String
+  /// What the model's compiler warned of, if it did.
+  public let warning: String?
+  let pointer: UnsafeMutablePointer<mjModel>
+
+  /// Loads any model file that MuJoCo reads: MJCF or URDF.
+  ///
+  /// - Throws: `MuJoCoError` when there is no such file, MuJoCo refuses it, or it has no actuators.
+  public convenience init(contentsOf path: String) throws(MuJoCoError) {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw .noSuchFile(path: path)
+    }
+    guard !isFolder.boolValue, FileManager.default.isReadableFile(atPath: path) else {
+      throw .unreadable(path: path)
+    }
+    try self.init(source: path) { log, model in mjguard_load_file(log, path, &model) }
+  }
+
+  /// Compiles a model given as MJCF text.
+  ///
+  /// - Parameters:
+  ///   - mjcf: the text; files it refers to are sought in the working folder.
+  ///   - name: what errors call it.
+  /// - Throws: `MuJoCoError` when MuJoCo refuses it or it has no actuators.
+  public convenience init(mjcf: String, name: String = "model") throws(MuJoCoError) {
+    try self.init(source: name) { log, model in
+      mjguard_load_text(log, mjcf, Int32(mjcf.utf8.count), &model)
+    }
+  }
+
+  /// The same model with another timestep [s].
+  ///
+  /// - Throws: `MuJoCoError` when the timestep is not positive or memory is short.
+  public func withTimestep(_ timestep: Double) throws(MuJoCoError) -> MuJoCoModel {
+    guard timestep > 0, timestep.isFinite else {
+      throw .invalidValue(of: "timestep", value: "\(timestep)", allowed: "a positive number [s]")
+    }
+    let original = pointer
+    let copy = try MuJoCoModel(source: source) { log, model in
+      mjguard_copy_model(log, &model, original)
+    }
+    copy.pointer.pointee.opt.timestep = timestep
+    return copy
+  }
+
+  private init(
+    source: String,
+    load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result
+  ) throws(MuJoCoError) {
+    let log = try GuardLog(source: source)
+    var model: UnsafeMutablePointer<mjModel>?
+    guard load(log.pointer, &model) == mjguard_ok, let model else {
+      throw .invalidModel(source: source, reason: log.errorText)
+    }
+    guard model.pointee.nu > 0 else {
+      mj_deleteModel(model)
+      throw .noActuators(source: source)
+    }
+    model.pointee.opt.disableflags |= Int32(mjDSBL_AUTORESET.rawValue)
+    self.source = source
+    pointer = model
+    warning = log.warningCount > 0 ? log.warningText : nil
+  }
+
+  deinit { mj_deleteModel(pointer) }
+}
+
+extension MuJoCoModel {
+  /// Seconds of one MuJoCo step.
+  public var timestep: Double { pointer.pointee.opt.timestep }
+  /// How many numbers give the joint positions (a ball joint takes 4, a free joint 7).
+  public var jointPositionCount: Int { Int(pointer.pointee.nq) }
+  /// How many numbers give the joint velocities (a ball joint takes 3, a free joint 6).
+  public var jointVelocityCount: Int { Int(pointer.pointee.nv) }
+  /// How many controls there are.
+  public var controlCount: Int { Int(pointer.pointee.nu) }
+  /// Joints by their names, in the model's order; one without a name is called by its number.
+  public var jointNames: [String] { names(.joint) }
+  /// Bodies by their names, "world" first.
+  public var bodyNames: [String] { names(.body) }
+  /// Sites by their names.
+  public var siteNames: [String] { names(.site) }
+  /// Sensors by their names.
+  public var sensorNames: [String] { names(.sensor) }
+  /// Keyframes by their names.
+  public var keyframeNames: [String] { names(.keyframe) }
+  /// Controls by the names of their actuators, numbered where one actuator takes several.
+  public var controlNames: [String] {
+    let model = pointer.pointee
+    var result: [String] = []
+    for actuator in 0..<Int(model.nactuator) {
+      let name = name(.actuator, actuator)
+      let count = Int(model.actuator_ctrlnum[actuator])
+      result += count == 1 ? [name] : (0..<count).map { "\(name).\($0)" }
+    }
+    return result
+  }
+
+  /// The numbers a plant is reset to, from a keyframe: its joint positions, then its velocities.
+  /// Its activations, controls and mocap poses are not used.
+  ///
+  /// - Throws: `MuJoCoError` when there is no such keyframe.
+  public func plantState(keyframe name: String) throws(MuJoCoError) -> [Double] {
+    let key = try index(.keyframe, name)
+    let (nq, nv) = (jointPositionCount, jointVelocityCount)
+    return Array(UnsafeBufferPointer(start: pointer.pointee.key_qpos + key * nq, count: nq))
+      + Array(UnsafeBufferPointer(start: pointer.pointee.key_qvel + key * nv, count: nv))
+  }
+
+  /// The numbers a plant is reset to: joint positions, then joint velocities, in the model's order.
+  ///
+  /// - Parameters:
+  ///   - jointPositions: the model's reference configuration if nil.
+  ///   - jointVelocities: zeros if nil.
+  /// - Returns: positions and velocities in one list.
+  /// - Throws: `MuJoCoError` when a list has the wrong length or a number is not finite.
+  public func plantState(
+    jointPositions: [Double]? = nil, jointVelocities: [Double]? = nil
+  ) throws(MuJoCoError) -> [Double] {
+    let (nq, nv) = (jointPositionCount, jointVelocityCount)
+    let positions =
+      jointPositions ?? Array(UnsafeBufferPointer(start: pointer.pointee.qpos0, count: nq))
+    let velocities = jointVelocities ?? [Double](repeating: 0, count: nv)
+    for (what, list, count) in [
+      ("joint positions", positions, nq), ("joint velocities", velocities, nv),
+    ] {
+      guard list.count == count else {
+        throw .wrongCount(
+          of: what, expected: count, actual: list.count,
+          reason: "the joints are \(jointNames.joined(separator: ", "))")
+      }
+      if let bad = list.first(where: { !$0.isFinite }) {
+        throw .invalidValue(of: what, value: "\(bad)", allowed: "finite numbers")
+      }
+    }
+    return positions + velocities
+  }
+}
+
+extension MuJoCoModel {
+  /// A kind of named element.
+  enum Kind: String {
+    case joint, body, site, sensor, keyframe, actuator
+
+    var object: mjtObj {
+      switch self {
+      case .joint: mjOBJ_JOINT
+      case .body: mjOBJ_BODY
+      case .site: mjOBJ_SITE
+      case .sensor: mjOBJ_SENSOR
+      case .keyframe: mjOBJ_KEY
+      case .actuator: mjOBJ_ACTUATOR
+      }
+    }
+  }
+
+  func count(_ kind: Kind) -> Int {
+    let model = pointer.pointee
+    return switch kind {
+    case .joint: Int(model.njnt)
+    case .body: Int(model.nbody)
+    case .site: Int(model.nsite)
+    case .sensor: Int(model.nsensor)
+    case .keyframe: Int(model.nkey)
+    case .actuator: Int(model.nactuator)
+    }
+  }
+
+  func name(_ kind: Kind, _ index: Int) -> String {
+    guard let name = mj_id2name(pointer, Int32(kind.object.rawValue), Int32(index)),
+      name.pointee != 0
+    else { return "\(kind.rawValue)_\(index)" }
+    return String(cString: name)
+  }
+
+  func names(_ kind: Kind) -> [String] { (0..<count(kind)).map { name(kind, $0) } }
+
+  func index(_ kind: Kind, _ name: String) throws(MuJoCoError) -> Int {
+    let names = names(kind)
+    guard let index = names.firstIndex(of: name) else {
+      throw .unknownName(
+        kind: kind.rawValue, name: name, source: source,
+        available: nearestNames(to: name, among: names))
+    }
+    return index
+  }
+
+  /// A joint and where its numbers are.
+  struct Joint {
+    let index: Int
+    let name: String
+    let type: mjtJoint
+    /// Address of its first position in qpos, and how many there are.
+    let position: Int
+    let positionCount: Int
+    /// Address of its first velocity in qvel, and how many there are.
+    let velocity: Int
+    let velocityCount: Int
+
+    var isQuaternion: Bool { type == mjJNT_FREE || type == mjJNT_BALL }
+    /// Where its positions are in qpos.
+    var positions: Range<Int> { position..<position + positionCount }
+    /// Where its velocities are in qvel.
+    var velocities: Range<Int> { velocity..<velocity + velocityCount }
+    /// Unit of a hinge or a slide; the numbers of other joints differ in theirs.
+    var unit: String {
+      switch type {
+      case mjJNT_SLIDE: "m"
+      case mjJNT_HINGE: "rad"
+      default: ""
+      }
+    }
+  }
+
+  func joint(_ index: Int) -> Joint {
+    let model = pointer.pointee
+    let type = mjtJoint(rawValue: UInt32(model.jnt_type[index]))
+    let (positions, velocities) =
+      switch type {
+      case mjJNT_FREE: (7, 6)
+      case mjJNT_BALL: (4, 3)
+      default: (1, 1)
+      }
+    return Joint(
+      index: index, name: name(.joint, index), type: type,
+      position: Int(model.jnt_qposadr[index]), positionCount: positions,
+      velocity: Int(model.jnt_dofadr[index]), velocityCount: velocities)
+  }
+
+  var joints: [Joint] { (0..<count(.joint)).map(joint) }
+}
+
+/// Where the errors and warnings of guarded calls go; owned by one model or plant.
+final class GuardLog {
+  let pointer: OpaquePointer
+
+  init(source: String) throws(MuJoCoError) {
+    guard let pointer = mjguard_make_log() else {
+      throw .simulator(source: source, reason: "out of memory")
+    }
+    self.pointer = pointer
+  }
+
+  var errorText: String { String(cString: mjguard_error_text(pointer)) }
+  var warningText: String { String(cString: mjguard_warning_text(pointer)) }
+  var warningCount: Int { mjguard_warning_count(pointer) }
+
+  deinit { mjguard_free_log(pointer) }
+}

@@ -1,0 +1,341 @@
+import CMuJoCo
+import CMuJoCoGuard
+public import GPSCore
+
+/// A MuJoCo model that can be reset and stepped; owns the simulation's data.
+///
+/// What it reports, kinematics, sensors and Jacobians included, belongs to the very joint positions
+/// and velocities it reports, not to those of one MuJoCo step before.
+public final class MuJoCoPlant: Plant {
+  private let interface: MuJoCoInterface
+  private let log: GuardLog
+  private let stepping: mjguard_stepping
+  private let (nq, nv, nu): (Int, Int, Int)
+
+  /// Nil after MuJoCo raised an error: what it was working on is then in no defined state.
+  private var data: UnsafeMutablePointer<mjData>?
+  /// The model in use: the shared one, or the copy.
+  private var model: UnsafePointer<mjModel>
+  /// A copy of the model with displaced bodies, made when first needed.
+  private var copy: UnsafeMutablePointer<mjModel>?
+  /// The displacements in the copy; nil if there is no usable copy.
+  private var copyOffsets: [String: [Double]]?
+
+  private let initial: UnsafeMutablePointer<Double>
+  private let goal: UnsafeMutablePointer<Double>
+  private let siteVelocities: UnsafeMutablePointer<Double>
+  private let jacobians: UnsafeMutablePointer<Double>
+  private let state: UnsafeMutableBufferPointer<MuJoCoLayout.Block>
+  private let observation: UnsafeMutableBufferPointer<MuJoCoLayout.Block>
+  private let points: UnsafeMutableBufferPointer<Int32>
+  private let velocitySites: UnsafeMutableBufferPointer<Int32>
+
+  init(_ interface: MuJoCoInterface) throws(MuJoCoError) {
+    let shared = UnsafePointer(interface.model.pointer)
+    let raw = shared.pointee
+    let layout = interface.layout
+    self.interface = interface
+    log = try GuardLog(source: interface.model.source)
+    model = shared
+    (nq, nv, nu) = (Int(raw.nq), Int(raw.nv), Int(raw.nu))
+    let canSplit =
+      [mjINT_EULER, mjINT_IMPLICIT, mjINT_IMPLICITFAST].contains {
+        raw.opt.integrator == Int32($0.rawValue)
+      } && raw.nhistory == 0 && raw.nplugin == 0
+      && raw.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
+    stepping = canSplit ? mjguard_split : mjguard_whole
+    initial = .allocate(capacity: nq + nv)
+    goal = .allocate(capacity: interface.goalDimension)
+    goal.initialize(repeating: 0, count: interface.goalDimension)
+    siteVelocities = .allocate(capacity: 3 * layout.velocitySites.count)
+    siteVelocities.initialize(repeating: 0, count: 3 * layout.velocitySites.count)
+    jacobians = .allocate(capacity: 3 * nv * layout.points.count)
+    jacobians.initialize(repeating: 0, count: 3 * nv * layout.points.count)
+    state = Self.buffer(layout.state)
+    observation = Self.buffer(layout.observation)
+    points = Self.buffer(layout.points)
+    velocitySites = Self.buffer(layout.velocitySites)
+    try makeData()
+  }
+
+  private static func buffer<T>(_ list: [T]) -> UnsafeMutableBufferPointer<T> {
+    let buffer = UnsafeMutableBufferPointer<T>.allocate(capacity: list.count)
+    _ = buffer.initialize(from: list)
+    return buffer
+  }
+
+  deinit {
+    if let data { mj_deleteData(data) }
+    if let copy { mj_deleteModel(copy) }
+    initial.deallocate()
+    goal.deallocate()
+    siteVelocities.deallocate()
+    jacobians.deallocate()
+    state.deallocate()
+    observation.deallocate()
+    points.deallocate()
+    velocitySites.deallocate()
+  }
+
+  /// How many warnings MuJoCo has logged that did not fail a rollout, since the plant was made.
+  public var warningCount: Int { log.warningCount }
+
+  /// The text of the last warning MuJoCo logged, if it logged one.
+  public var lastWarning: String? { log.warningCount > 0 ? log.warningText : nil }
+
+  private func makeData() throws(MuJoCoError) {
+    guard mjguard_make_data(log.pointer, model, &data) == mjguard_ok else {
+      throw .simulator(source: interface.model.source, reason: log.errorText)
+    }
+  }
+
+  private func discardData() {
+    if let data { mj_deleteData(data) }
+    data = nil
+  }
+
+  /// Puts the system at the start of a rollout: displaces bodies from where the model has them, sets
+  /// joint positions and velocities, and clears everything else, controls and activations included.
+  ///
+  /// - Throws: `PlantFailure` when the numbers cannot be simulated, `MuJoCoError` when the condition
+  ///   does not fit the model.
+  public func reset(to condition: Condition, plantState: Span<Double>) throws {
+    precondition(
+      plantState.count == nq + nv,
+      "\(plantState.count) numbers for \(nq) joint positions and \(nv) joint velocities")
+    precondition(
+      condition.goal.count == interface.goalDimension,
+      "a goal of \(condition.goal.count) numbers for \(interface.goalDimension)")
+    if data == nil { try makeData() }
+    try displaceBodies(condition.bodyOffsets)
+    guard let data else { return }
+    for i in condition.goal.indices { goal[i] = condition.goal[i] }
+    for i in 0..<nq + nv { initial[i] = plantState[i] }
+    try checkState(positions: initial, velocities: initial + nq)
+    let result = mjguard_reset(
+      log.pointer, model, data, initial, initial + nq, interface.layout.needsAccelerations ? 1 : 0)
+    try finish(result)
+  }
+
+  /// Holds the control for the interface's number of MuJoCo steps.
+  ///
+  /// MuJoCo itself clamps controls to their ranges where the model asks for it.
+  ///
+  /// - Throws: `PlantFailure` when a control is not finite, the simulation becomes unstable, a joint
+  ///   leaves the limit, or MuJoCo raises an error; the plant must then be reset.
+  public func step(control: Span<Double>) throws {
+    precondition(control.count == nu, "\(control.count) controls for \(nu)")
+    guard let data else { throw PlantFailure("the plant was not reset after an error of MuJoCo") }
+    guard let ctrl = data.pointee.ctrl else { return }
+    for i in 0..<nu {
+      let value = control[i]
+      guard value.isFinite else {
+        throw PlantFailure("control '\(interface.controlNames[i])' is \(value)")
+      }
+      ctrl[i] = value
+    }
+    let result = mjguard_step(
+      log.pointer, model, data, stepping, Int32(truncatingIfNeeded: interface.substeps),
+      interface.layout.needsAccelerations ? 1 : 0)
+    try finish(result)
+  }
+
+  /// Turns the result of a guarded call into a failure, if it is one, and completes the kinematics.
+  private func finish(_ result: mjguard_result) throws(PlantFailure) {
+    guard result != mjguard_error, let data else {
+      let text = log.errorText
+      discardData()
+      throw PlantFailure("MuJoCo error: \(text)")
+    }
+    try checkState(positions: data.pointee.qpos, velocities: data.pointee.qvel)
+    if result == mjguard_unstable { throw PlantFailure(instability(data)) }
+    if velocitySites.count > 0 {
+      let result = mjguard_site_velocities(
+        log.pointer, model, data, velocitySites.baseAddress, Int32(velocitySites.count),
+        siteVelocities)
+      if result == mjguard_error { throw PlantFailure("MuJoCo error: \(log.errorText)") }
+    }
+  }
+
+  /// Fails unless every number is finite and within the limit.
+  private func checkState(
+    positions: UnsafePointer<Double>, velocities: UnsafePointer<Double>
+  ) throws(PlantFailure) {
+    let limit = interface.stateLimit
+    // A NaN fails the comparison too.
+    for i in 0..<nq where !(abs(positions[i]) <= limit) {
+      let joint = interface.model.joints.first { $0.positions ~= i }
+      throw PlantFailure(excess("position", of: joint, positions[i], unit: joint?.unit ?? ""))
+    }
+    for i in 0..<nv where !(abs(velocities[i]) <= limit) {
+      let joint = interface.model.joints.first { $0.velocities ~= i }
+      let unit = (joint?.unit).map { "\($0)/s" } ?? ""
+      throw PlantFailure(excess("velocity", of: joint, velocities[i], unit: unit))
+    }
+  }
+
+  private func excess(
+    _ what: String, of joint: MuJoCoModel.Joint?, _ value: Double, unit: String
+  ) -> String {
+    let start = "\(what) of joint '\(joint?.name ?? "?")' is "
+    // The sign of a NaN means nothing.
+    if value.isNaN { return start + "nan" }
+    return value.isFinite
+      ? start + "\(value) \(unit), beyond the limit of \(interface.stateLimit)"
+      : start + "\(value)"
+  }
+
+  private func instability(_ data: UnsafePointer<mjData>) -> String {
+    let type = mjguard_invalidating(data)
+    let info = withUnsafeBytes(of: data.pointee.warning) {
+      Int($0.bindMemory(to: mjWarningStat.self)[Int(type)].lastinfo)
+    }
+    func joint(ofVelocity dof: Int) -> String {
+      interface.model.joints.first { $0.velocities ~= dof }?.name ?? "?"
+    }
+    let remedy = "; the simulation is unstable: shorten the timestep or lower the forces"
+    switch mjtWarning(rawValue: UInt32(type)) {
+    case mjWARN_BADQPOS: return "a joint position is not a number or beyond 1e10" + remedy
+    case mjWARN_BADQVEL:
+      return "velocity of joint '\(joint(ofVelocity: info))' is not a number or beyond 1e10"
+        + remedy
+    case mjWARN_BADQACC:
+      return "acceleration of joint '\(joint(ofVelocity: info))' is not a number or beyond 1e10"
+        + remedy
+    case mjWARN_BADCTRL:
+      return
+        "control '\(interface.controlNames.indices.contains(info) ? interface.controlNames[info] : "?")'"
+        + " is not a number or beyond 1e10"
+    case mjWARN_INERTIA:
+      return "the inertia matrix is singular at joint '\(joint(ofVelocity: info))'; give its body "
+        + "more mass, or the joint armature"
+    case mjWARN_CONTACTFULL:
+      return "no room for more than \(info) contacts; raise 'memory' in the model's <size>"
+    case mjWARN_CNSTRFULL:
+      return "no room for more constraints (\(info)); raise 'memory' in the model's <size>"
+    default: return "MuJoCo warning \(type)" + remedy
+    }
+  }
+
+  /// Makes the model in use have exactly these displacements from where the shared model has its
+  /// bodies. They are never added to earlier ones: the copy starts from the shared model each time.
+  private func displaceBodies(_ offsets: [String: [Double]]) throws {
+    if offsets.isEmpty {
+      model = UnsafePointer(interface.model.pointer)
+      return
+    }
+    if copyOffsets != offsets {
+      copyOffsets = nil
+      try attempt(mjguard_copy_model(log.pointer, &copy, interface.model.pointer))
+      guard let copy, let data else { return }
+      for (name, offset) in offsets {
+        let body = try interface.displaceableBody(name)
+        guard offset.count == 3 else {
+          throw MuJoCoError.wrongCount(
+            of: "offset of body '\(name)'", expected: 3, actual: offset.count, reason: "x, y, z [m]"
+          )
+        }
+        for axis in 0..<3 { copy.pointee.body_pos[3 * body + axis] += offset[axis] }
+      }
+      // What MuJoCo derives from the positions of bodies: inverse inertias, lengths, bounding volumes.
+      try attempt(mjguard_set_constants(log.pointer, copy, data))
+      copyOffsets = offsets
+    }
+    if let copy { model = UnsafePointer(copy) }
+  }
+
+  private func attempt(_ result: mjguard_result) throws(MuJoCoError) {
+    if result == mjguard_ok { return }
+    discardData()
+    throw .simulator(source: interface.model.source, reason: log.errorText)
+  }
+
+  /// Writes the present state x.
+  public func readState(into state: inout MutableSpan<Double>) {
+    state.withUnsafeMutableBufferPointer { read(self.state, into: $0) }
+  }
+
+  /// Writes the present observation.
+  public func readObservation(into observation: inout MutableSpan<Double>) {
+    observation.withUnsafeMutableBufferPointer { read(self.observation, into: $0) }
+  }
+
+  private func read(
+    _ blocks: UnsafeMutableBufferPointer<MuJoCoLayout.Block>,
+    into target: UnsafeMutableBufferPointer<Double>
+  ) {
+    guard let data else { return target.update(repeating: .nan) }
+    var next = 0
+    for block in blocks {
+      precondition(
+        next + block.count <= target.count, "no room for more than \(target.count) numbers")
+      let source: UnsafePointer<Double> =
+        switch block.source {
+        case .position: UnsafePointer(data.pointee.qpos)
+        case .velocity: UnsafePointer(data.pointee.qvel)
+        case .activation: UnsafePointer(data.pointee.act)
+        case .sensor: UnsafePointer(data.pointee.sensordata)
+        case .site: UnsafePointer(data.pointee.site_xpos)
+        case .siteVelocity: UnsafePointer(siteVelocities)
+        case .goal: UnsafePointer(goal)
+        }
+      if block.minus < 0 {
+        for i in 0..<block.count { target[next + i] = source[block.index + i] }
+      } else {
+        for i in 0..<block.count {
+          target[next + i] = source[block.index + i] - source[block.minus + i]
+        }
+      }
+      next += block.count
+    }
+  }
+
+  /// Writes the positions of the points and their derivatives by the joint positions in the state.
+  ///
+  /// A quaternion's columns are the derivative through its normalisation: zero along the quaternion.
+  public func readPoints(
+    positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>
+  ) {
+    let rows = 3 * points.count
+    positions.withUnsafeMutableBufferPointer { target in
+      guard let data else { return target.update(repeating: .nan) }
+      precondition(target.count == rows, "\(target.count) numbers for \(points.count) points")
+      for p in 0..<points.count {
+        for axis in 0..<3 {
+          target[3 * p + axis] = data.pointee.site_xpos[3 * Int(points[p]) + axis]
+        }
+      }
+    }
+    jacobians.withUnsafeMutableBufferPointer { target in
+      guard let data,
+        mjguard_site_jacobians(
+          log.pointer, model, data, points.baseAddress, Int32(points.count), self.jacobians)
+          == mjguard_ok
+      else { return target.update(repeating: .nan) }
+      let J = self.jacobians  // point, axis, velocity coordinate
+      target.update(repeating: 0)
+      interface.layout.jacobianColumns.withUnsafeBufferPointer { columns in
+        for c in columns {
+          for row in 0..<rows { target[row + rows * c.column] = J[row * nv + c.dof] }
+        }
+      }
+      interface.layout.jacobianQuaternions.withUnsafeBufferPointer { quaternions in
+        for q in quaternions {
+          // The angular velocity in the body's frame is ω = 2 vec(q* ⊗ q̇), so ∂p/∂q = J_ω · 2 G(q).
+          let base = q.position
+          let (w, x) = (data.pointee.qpos[base], data.pointee.qpos[base + 1])
+          let (y, z) = (data.pointee.qpos[base + 2], data.pointee.qpos[base + 3])
+          for row in 0..<rows {
+            let (a, b, c) = (
+              2 * J[row * nv + q.dof], 2 * J[row * nv + q.dof + 1], 2 * J[row * nv + q.dof + 2]
+            )
+            target[row + rows * q.column] = -a * x - b * y - c * z
+            target[row + rows * (q.column + 1)] = a * w - b * z + c * y
+            target[row + rows * (q.column + 2)] = a * z + b * w - c * x
+            target[row + rows * (q.column + 3)] = -a * y + b * x + c * w
+          }
+        }
+      }
+    }
+  }
+}

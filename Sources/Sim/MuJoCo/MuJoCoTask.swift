@@ -1,0 +1,76 @@
+public import GPSCore
+
+/// A control problem on a MuJoCo model.
+public struct MuJoCoTask: ControlTask {
+  /// The controlled system.
+  public typealias System = MuJoCoPlant
+
+  /// The name used in file names and messages.
+  public let name: String
+  /// How the model is seen and driven.
+  public let interface: MuJoCoInterface
+  /// n, m, o, T and the number of points.
+  public let dimensions: Dimensions
+  /// The training conditions.
+  public let conditions: [Condition]
+  /// Conditions that are evaluated and never trained on.
+  public let testConditions: [Condition]
+  /// What is minimised.
+  public let cost: any Cost
+  /// What counts as a success.
+  public let success: any SuccessJudge
+
+  /// Seconds between two controls.
+  public var controlPeriod: Double { interface.controlPeriod }
+  /// n names with units.
+  public var stateNames: [String] { interface.stateNames }
+  /// m names: those of the actuators.
+  public var controlNames: [String] { interface.controlNames }
+  /// Where the positions and velocities of actuated hinges and slides are in the state.
+  public var actuatedCoordinates: [ActuatedCoordinate] { interface.actuatedCoordinates }
+
+  /// A control problem; everything about its conditions that can be wrong is found here, before
+  /// anything runs.
+  ///
+  /// - Parameters:
+  ///   - name: used in file names and messages.
+  ///   - interface: how the model is seen and driven.
+  ///   - horizon: T, the number of controls in a rollout.
+  ///   - conditions: the training conditions.
+  ///   - testConditions: evaluated, never trained on.
+  ///   - cost: what is minimised.
+  ///   - success: what counts as a success.
+  /// - Throws: `MuJoCoError` when the horizon is not positive or a condition does not fit the model.
+  public init(
+    name: String, interface: MuJoCoInterface, horizon: Int, conditions: [Condition],
+    testConditions: [Condition] = [], cost: any Cost, success: any SuccessJudge
+  ) throws(MuJoCoError) {
+    guard horizon >= 1 else {
+      throw .invalidValue(of: "horizon", value: "\(horizon)", allowed: "1 or more")
+    }
+    guard !conditions.isEmpty else {
+      throw .invalidValue(of: "conditions", value: "empty", allowed: "at least one condition")
+    }
+    for condition in conditions + testConditions { try interface.validate(condition) }
+    self.name = name
+    self.interface = interface
+    self.conditions = conditions
+    self.testConditions = testConditions
+    self.cost = cost
+    self.success = success
+    dimensions = Dimensions(
+      state: interface.layout.stateCount, control: interface.model.controlCount,
+      observation: interface.layout.observationCount, horizon: horizon,
+      points: interface.points.count)
+  }
+
+  /// A new plant for one worker.
+  ///
+  /// - Throws: `MuJoCoError` when MuJoCo cannot make the model's data.
+  public func makePlant() throws -> MuJoCoPlant { try interface.makePlant() }
+
+  /// Whether a rollout reached what the task asks for.
+  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    success.isSuccess(trajectory, in: condition)
+  }
+}
