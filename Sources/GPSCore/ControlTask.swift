@@ -13,6 +13,8 @@ public protocol ControlTask: Sendable {
   var stateNames: [String] { get }
   /// m names.
   var controlNames: [String] { get }
+  /// Which entries of the state each control accelerates; what initial controllers are built from.
+  var actuatedCoordinates: [ActuatedCoordinate] { get }
   /// The training conditions, M of them.
   var conditions: [Condition] { get }
   /// Conditions that are evaluated and never trained on.
@@ -32,4 +34,24 @@ public protocol ControlTask: Sendable {
 extension ControlTask {
   /// No conditions are held out unless a task lists them.
   public var testConditions: [Condition] { [] }
+
+  /// Nothing is known about the actuators unless a task says so.
+  public var actuatedCoordinates: [ActuatedCoordinate] { [] }
+}
+
+/// Where in the state the coordinate is that a control acts on.
+public struct ActuatedCoordinate: Sendable, Equatable {
+  /// Index of the control.
+  public var control: Int
+  /// Index of the coordinate's position in the state; nil if the state does not hold it.
+  public var position: Int?
+  /// Index of the coordinate's velocity in the state; nil if the state does not hold it.
+  public var velocity: Int?
+
+  /// A coordinate and its actuator.
+  public init(control: Int, position: Int?, velocity: Int?) {
+    self.control = control
+    self.position = position
+    self.velocity = velocity
+  }
 }

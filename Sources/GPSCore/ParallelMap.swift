@@ -28,7 +28,8 @@ public func parallelMap<Context, Result: Sendable>(
         while let index = queue.next() {
           do {
             try Task.checkCancellation()
-            var owned = try context ?? makeContext()
+            // Taken, not copied: what the context stores stays uniquely referenced.
+            var owned = try context.take() ?? makeContext()
             let result = try await body(index, &owned)
             context = owned
             mine.append((index, .success(result)))

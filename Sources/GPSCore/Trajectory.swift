@@ -42,12 +42,18 @@ public struct RolloutBatch: Sendable {
   public var trajectories: [Trajectory]
   /// The rollouts that failed and were drawn again or given up, with their reasons.
   public var discarded: [DiscardedRollout]
+  /// Wall-clock seconds spent on these rollouts, summed over them, discarded ones included.
+  public var seconds: Double
 
   /// A batch of rollouts.
-  public init(condition: Int, trajectories: [Trajectory], discarded: [DiscardedRollout] = []) {
+  public init(
+    condition: Int, trajectories: [Trajectory], discarded: [DiscardedRollout] = [],
+    seconds: Double = 0
+  ) {
     self.condition = condition
     self.trajectories = trajectories
     self.discarded = discarded
+    self.seconds = seconds
   }
 }
 

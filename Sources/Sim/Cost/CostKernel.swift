@@ -1,0 +1,107 @@
+import GPSCore
+import LinearAlgebra
+
+/// What every term of a cost implements: `Cost` on raw buffers and times a factor, so that a sum
+/// neither copies nor allocates per time step.
+protocol CostKernel {
+  /// Adds `scale` × ℓ_t to T + 1 values.
+  func addValues(
+    to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
+    in condition: Condition)
+
+  /// Adds `scale` × value, gradient and Hessian at every step.
+  func addExpansion(
+    to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
+    in condition: Condition)
+
+  /// Refuses indices, lengths and numbers that do not fit; `key` names the term in errors.
+  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError)
+}
+
+/// The buffers of one trajectory.
+struct TrajectoryView {
+  /// x_t: entry i at `i + n * t`.
+  var states: UnsafeBufferPointer<Double>
+  /// u_t: entry i at `i + m * t`.
+  var controls: UnsafeBufferPointer<Double>
+  /// Coordinate r of the points at `r + pointRows * t`.
+  var points: UnsafeBufferPointer<Double>
+  /// Derivative of coordinate r by state entry j at `r + pointRows * (j + n * t)`.
+  var jacobians: UnsafeBufferPointer<Double>
+  /// n.
+  var n: Int
+  /// m.
+  var m: Int
+  /// 3 P.
+  var pointRows: Int
+  /// T.
+  var horizon: Int
+}
+
+/// The buffers of one expansion; d = n + m.
+struct ExpansionView {
+  /// T + 1 numbers.
+  var values: UnsafeMutableBufferPointer<Double>
+  /// Entry i at `i + d * t`.
+  var gradients: UnsafeMutableBufferPointer<Double>
+  /// Entry (i, j) at `i + d * (j + d * t)`.
+  var hessians: UnsafeMutableBufferPointer<Double>
+  /// n + m.
+  var d: Int
+}
+
+extension CostKernel {
+  /// `Cost.addValues` by way of the kernel.
+  func addValuesFromView(
+    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
+  ) {
+    precondition(
+      values.count == trajectory.horizon + 1,
+      "\(values.count) values for \(trajectory.horizon + 1) steps")
+    values.withUnsafeMutableBufferPointer { values in
+      withView(of: trajectory) { view in
+        addValues(to: values, scale: 1, along: view, in: condition)
+      }
+    }
+  }
+
+  /// `Cost.addExpansion` by way of the kernel.
+  func addExpansionFromView(
+    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
+  ) {
+    let d = expansion.state + expansion.control
+    precondition(
+      expansion.horizon == trajectory.horizon && expansion.state == trajectory.states.rows
+        && expansion.control == trajectory.controls.rows,
+      "an expansion of \(expansion.state) + \(expansion.control) numbers over "
+        + "\(expansion.horizon) steps about a trajectory of \(trajectory.states.rows) + "
+        + "\(trajectory.controls.rows) over \(trajectory.horizon)")
+    expansion.values.withUnsafeMutableBufferPointer { values in
+      expansion.gradients.storage.withUnsafeMutableBufferPointer { gradients in
+        expansion.hessians.storage.withUnsafeMutableBufferPointer { hessians in
+          let target = ExpansionView(
+            values: values, gradients: gradients, hessians: hessians, d: d)
+          withView(of: trajectory) { view in
+            addExpansion(to: target, scale: 1, along: view, in: condition)
+          }
+        }
+      }
+    }
+  }
+}
+
+private func withView(of trajectory: Trajectory, _ body: (TrajectoryView) -> Void) {
+  trajectory.states.storage.withUnsafeBufferPointer { states in
+    trajectory.controls.storage.withUnsafeBufferPointer { controls in
+      trajectory.points.storage.withUnsafeBufferPointer { points in
+        trajectory.pointJacobians.storage.withUnsafeBufferPointer { jacobians in
+          body(
+            TrajectoryView(
+              states: states, controls: controls, points: points, jacobians: jacobians,
+              n: trajectory.states.rows, m: trajectory.controls.rows,
+              pointRows: trajectory.points.rows, horizon: trajectory.horizon))
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,174 @@
+public import GPSCore
+
+/// A norm of the distance of points in space from their targets: ramp_t · ρ(Σ w_r (p_r − p*_r)²).
+///
+/// Derivatives reach the state through the points' Jacobians J (less those of the target, if the
+/// target is other points). With g = W (p − p*) and a, b of `Norm`:
+///
+///     gradient   a Jᵀ g
+///     curvature  a Jᵀ W J + b (Jᵀ g)(Jᵀ g)ᵀ
+///
+/// The second derivative of the points themselves is left out (Gauss and Newton), so that the
+/// curvature is exact for points that are linear in the state.
+public struct PointCost: Cost, Codable, Sendable, Equatable {
+  /// Indices of the points.
+  public var points: [Int]
+  /// Where they should be.
+  public var target: PointTarget
+  /// w: x, y, z of each point in turn; empty for ones.
+  public var weights: [Double]
+  /// ρ.
+  public var norm: Norm
+  /// The factor over time.
+  public var ramp: Ramp
+
+  /// A cost on points in space.
+  public init(
+    points: [Int], target: PointTarget, weights: [Double] = [], norm: Norm = Norm(),
+    ramp: Ramp = .constant
+  ) {
+    self.points = points
+    self.target = target
+    self.weights = weights
+    self.norm = norm
+    self.ramp = ramp
+  }
+
+  /// Adds ℓ_t for every step.
+  public func addValues(
+    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
+  ) {
+    addValuesFromView(to: &values, along: trajectory, in: condition)
+  }
+
+  /// Adds values, gradients and Hessians at every step.
+  public func addExpansion(
+    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
+  ) {
+    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
+  }
+}
+
+extension PointCost: CostKernel {
+  func addValues(
+    to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
+    in condition: Condition
+  ) {
+    let differences = PointDifferences(points, target, in: condition, along: trajectory)
+    let weights = resolvedWeights(weights, differences.count)
+    for t in 0...trajectory.horizon {
+      let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
+      if factor == 0 { continue }
+      var s = 0.0
+      for k in 0..<differences.count {
+        let difference = differences.value(k, at: t, along: trajectory)
+        s += weights[k] * difference * difference
+      }
+      values[t] += factor * norm.value(s)
+    }
+  }
+
+  func addExpansion(
+    to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
+    in condition: Condition
+  ) {
+    let differences = PointDifferences(points, target, in: condition, along: trajectory)
+    let (count, n, d) = (differences.count, trajectory.n, expansion.d)
+    let weights = resolvedWeights(weights, count)
+    var g = [Double](repeating: 0, count: count)
+    var J = [Double](repeating: 0, count: count * n)
+    var Jg = [Double](repeating: 0, count: n)
+    // Most points depend on positions alone: the other columns of J are zero and are passed over.
+    var active = [Int](repeating: 0, count: n)
+    for t in 0...trajectory.horizon {
+      let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
+      if factor == 0 { continue }
+      var s = 0.0
+      for k in 0..<count {
+        let difference = differences.value(k, at: t, along: trajectory)
+        g[k] = weights[k] * difference
+        s += g[k] * difference
+      }
+      let (value, a, b) = norm.derivatives(s)
+      expansion.values[t] += factor * value
+
+      var activeCount = 0
+      for j in 0..<n {
+        var (sum, isZero) = (0.0, true)
+        for k in 0..<count {
+          let entry = differences.jacobian(k, j, at: t, along: trajectory)
+          J[k + count * j] = entry
+          sum += entry * g[k]
+          if entry != 0 { isZero = false }
+        }
+        if isZero { continue }
+        Jg[j] = sum
+        active[activeCount] = j
+        activeCount += 1
+        expansion.gradients[j + d * t] += factor * a * sum
+      }
+      for q in 0..<activeCount {
+        let j = active[q]
+        for p in q..<activeCount {
+          let i = active[p]
+          var JWJ = 0.0
+          for k in 0..<count { JWJ += J[k + count * i] * weights[k] * J[k + count * j] }
+          let entry = factor * (a * JWJ + b * Jg[i] * Jg[j])
+          expansion.hessians[i + d * (j + d * t)] += entry
+          if i != j { expansion.hessians[j + d * (i + d * t)] += entry }
+        }
+      }
+    }
+  }
+
+  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
+    for point in points {
+      try SimError.check(point, below: dimensions.points, key: "\(key).points")
+    }
+    try target.validate(
+      points: points.count, dimensions: dimensions, for: conditions, key: "\(key).target")
+    try validateWeights(weights, 3 * points.count, key: "\(key).weights")
+    try norm.validate(key: "\(key).norm")
+  }
+}
+
+/// p − p* and its derivative by the state, for points and their targets.
+struct PointDifferences {
+  /// 3 per point.
+  let count: Int
+  /// Row of each coordinate among the trajectory's points.
+  private let rows: [Int]
+  /// Row of each target coordinate; −1 for a fixed one.
+  private let targetRows: [Int]
+  /// Each fixed target coordinate; 0 where the target is a point.
+  private let numbers: [Double]
+
+  init(
+    _ points: [Int], _ target: PointTarget, in condition: Condition, along view: TrajectoryView
+  ) {
+    count = 3 * points.count
+    rows = points.flatMap { [3 * $0, 3 * $0 + 1, 3 * $0 + 2] }
+    numbers = target.numbers(points: points.count, in: condition)
+    targetRows =
+      target.points(points.count)?.flatMap { [3 * $0, 3 * $0 + 1, 3 * $0 + 2] }
+      ?? [Int](repeating: -1, count: 3 * points.count)
+    precondition(
+      (rows + targetRows).allSatisfy { -1 <= $0 && $0 < view.pointRows }
+        && rows.allSatisfy { 0 <= $0 },
+      "points \(points) and target \(target) of \(view.pointRows / 3) points")
+  }
+
+  /// Coordinate k of p − p* at step t.
+  func value(_ k: Int, at t: Int, along view: TrajectoryView) -> Double {
+    let base = view.pointRows * t
+    let target = targetRows[k] >= 0 ? view.points[targetRows[k] + base] : numbers[k]
+    return view.points[rows[k] + base] - target
+  }
+
+  /// Its derivative by state entry j.
+  func jacobian(_ k: Int, _ j: Int, at t: Int, along view: TrajectoryView) -> Double {
+    let base = view.pointRows * (j + view.n * t)
+    let own = view.jacobians[rows[k] + base]
+    return targetRows[k] >= 0 ? own - view.jacobians[targetRows[k] + base] : own
+  }
+}

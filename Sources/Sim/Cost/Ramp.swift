@@ -1,0 +1,52 @@
+/// The factor on a cost term over time. The terminal state, step T, counts as the last step.
+public struct Ramp: Codable, Sendable, Equatable {
+  /// The course from step 0 to step T.
+  public enum Shape: String, Codable, Sendable, CaseIterable {
+    /// 1 at every step.
+    case constant
+    /// (t + 1) / (T + 1).
+    case linear
+    /// ((t + 1) / (T + 1))².
+    case quadratic
+    /// 1 at step T, 0 before it.
+    case finalOnly
+  }
+
+  /// The course over time.
+  public var shape: Shape
+  /// A further factor at step T alone.
+  public var finalMultiplier: Double
+
+  /// A ramp.
+  public init(_ shape: Shape = .constant, finalMultiplier: Double = 1) {
+    self.shape = shape
+    self.finalMultiplier = finalMultiplier
+  }
+
+  /// 1 at every step.
+  public static let constant = Ramp(.constant)
+  /// (t + 1) / (T + 1).
+  public static let linear = Ramp(.linear)
+  /// ((t + 1) / (T + 1))².
+  public static let quadratic = Ramp(.quadratic)
+  /// 1 at step T, 0 before it.
+  public static let finalOnly = Ramp(.finalOnly)
+  /// 1 before step T, `factor` at it.
+  public static func finalMultiplier(_ factor: Double) -> Ramp {
+    Ramp(.constant, finalMultiplier: factor)
+  }
+
+  /// The factor at step t of 0 … `horizon`.
+  public func factor(at step: Int, horizon: Int) -> Double {
+    let share = Double(step + 1) / Double(horizon + 1)
+    let last = step == horizon
+    let course =
+      switch shape {
+      case .constant: 1.0
+      case .linear: share
+      case .quadratic: share * share
+      case .finalOnly: last ? 1.0 : 0.0
+      }
+    return last ? course * finalMultiplier : course
+  }
+}

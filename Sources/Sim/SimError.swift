@@ -1,0 +1,40 @@
+public import GPSCore
+
+/// What is wrong with a task, a cost, a success criterion or an initial controller.
+public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// An option lies outside what is allowed.
+  case option(key: String, value: String, allowed: String)
+  /// An index points past the end of what it refers to.
+  case index(key: String, index: Int, count: Int)
+  /// A list has the wrong length.
+  case length(key: String, found: Int, expected: String)
+  /// The state does not hold the position or velocity that a control acts on.
+  case actuator(control: Int, missing: String)
+  /// The numbers of an initial controller do not make one.
+  case controller(ControllerError)
+
+  /// One sentence for people.
+  public var description: String {
+    switch self {
+    case .option(let key, let value, let allowed):
+      "\(key) is \(value), but must be \(allowed)"
+    case .index(let key, let index, let count):
+      "\(key) refers to number \(index), but there are \(count), counted from 0"
+    case .length(let key, let found, let expected):
+      "\(key) has \(found) numbers instead of \(expected)"
+    case .actuator(let control, let missing):
+      "the state does not hold the \(missing) that control \(control) acts on"
+    case .controller(let error): "initial controller: \(error)"
+    }
+  }
+
+  static func check(_ index: Int, below count: Int, key: String) throws(SimError) {
+    if index < 0 || index >= count { throw .index(key: key, index: index, count: count) }
+  }
+
+  static func check(
+    _ condition: Bool, key: String, value: some Any, allowed: String
+  ) throws(SimError) {
+    if !condition { throw .option(key: key, value: "\(value)", allowed: allowed) }
+  }
+}

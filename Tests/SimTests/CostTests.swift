@@ -1,0 +1,289 @@
+import Foundation
+import GPSCore
+import LinearAlgebra
+import Statistics
+import Testing
+
+@testable import Sim
+
+/// Points of a made-up system with five state numbers: linear in the state, or not.
+struct SyntheticPoints: Sendable {
+  let isLinear: Bool
+
+  static let n = 5
+  static let m = 2
+  static let count = 3
+  static let horizon = 4
+
+  func positions(_ x: [Double]) -> [Double] {
+    isLinear
+      ? [
+        x[0], 0.3 * x[1] - x[2], 0.1, x[1] + 2 * x[4], -x[0], 0.5 * x[2], 0.2 * x[0] + 0.1, x[3],
+        x[2],
+      ]
+      : [
+        sin(x[0]), x[1] * x[2], 0.1, x[1] + 2 * x[4] * x[0], -x[0], cos(x[2]),
+        0.2 * x[0] * x[0] + 0.1, x[3], sin(x[2] + x[1]),
+      ]
+  }
+
+  /// 9 × 5.
+  func jacobian(_ x: [Double]) -> Matrix {
+    isLinear
+      ? Matrix([
+        [1, 0, 0, 0, 0], [0, 0.3, -1, 0, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 2], [-1, 0, 0, 0, 0],
+        [0, 0, 0.5, 0, 0], [0.2, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0],
+      ])
+      : Matrix([
+        [cos(x[0]), 0, 0, 0, 0], [0, x[2], x[1], 0, 0], [0, 0, 0, 0, 0],
+        [2 * x[4], 1, 0, 0, 2 * x[0]], [-1, 0, 0, 0, 0], [0, 0, -sin(x[2]), 0, 0],
+        [0.4 * x[0], 0, 0, 0, 0], [0, 0, 0, 1, 0],
+        [0, cos(x[2] + x[1]), cos(x[2] + x[1]), 0, 0],
+      ])
+  }
+
+  func trajectory(states: Matrix, controls: Matrix) -> Trajectory {
+    var points = Matrix(rows: 9, columns: states.columns)
+    var jacobians = MatrixSequence(rows: 9, columns: Self.n, count: states.columns)
+    for t in 0..<states.columns {
+      points.setColumn(t, to: positions(states.column(t)))
+      jacobians[t] = jacobian(states.column(t))
+    }
+    return Trajectory(
+      states: states, controls: controls,
+      observations: Matrix(rows: 0, columns: states.columns), points: points,
+      pointJacobians: jacobians)
+  }
+
+  func random(_ stream: inout RandomStream) -> Trajectory {
+    trajectory(
+      states: Matrix(rows: Self.n, columns: 5, columnMajor: stream.normals(25)),
+      controls: Matrix(rows: Self.m, columns: 4, columnMajor: stream.normals(8)))
+  }
+}
+
+struct NamedTerm: Sendable, CustomTestStringConvertible {
+  let name: String
+  let term: CostTerm
+  /// Whether the Hessian is the exact second derivative (for linear points), not Gauss–Newton.
+  let isExact: Bool
+  var testDescription: String { name }
+}
+
+private let norms: [(String, Norm)] = [
+  ("l2", Norm(l2: 1.3)),
+  ("l1", Norm(l2: 0, l1: 0.7, alpha: 0.01, gaussNewton: false)),
+  ("log", Norm(l2: 0, log: 2, alpha: 0.05, gaussNewton: false)),
+  ("all", Norm(l2: 0.5, l1: 0.7, log: 1.1, alpha: 0.03, gaussNewton: false)),
+  ("all Gauss-Newton", Norm(l2: 0.5, l1: 0.7, log: 1.1, alpha: 0.03)),
+]
+
+private let regions: [(String, Region)] = [
+  ("ball", .ball(center: .position([0.2, -0.1, 0.3]), radius: 0.8)),
+  ("ball about a point", .ball(center: .points([2]), radius: 0.8)),
+  ("box", .box(center: .goal(first: 0), halfExtents: [0.5, nil, 0.9])),
+]
+
+private let terms: [NamedTerm] =
+  norms.flatMap { name, norm in
+    [
+      NamedTerm(
+        name: "state \(name)",
+        term: .state(
+          StateCost(
+            entries: [3, 0, 4], target: .numbers([0.3, -0.2, 1]), weights: [1, 0.5, 2], norm: norm,
+            ramp: .linear)), isExact: !norm.gaussNewton || norm.log == 0),
+      NamedTerm(
+        name: "state to goal \(name)",
+        term: .state(StateCost(entries: [1, 2], target: .goal(first: 1), norm: norm)),
+        isExact: !norm.gaussNewton || norm.log == 0),
+      NamedTerm(
+        name: "point \(name)",
+        term: .point(
+          PointCost(
+            points: [0], target: .position([0.4, 0.1, -0.2]), weights: [1, 3, 0.1], norm: norm,
+            ramp: .quadratic)), isExact: !norm.gaussNewton || norm.log == 0),
+      NamedTerm(
+        name: "points to goal \(name)",
+        term: .point(PointCost(points: [2, 1], target: .goal(first: 0), norm: norm)),
+        isExact: !norm.gaussNewton || norm.log == 0),
+      NamedTerm(
+        name: "points to points \(name)",
+        term: .point(
+          PointCost(
+            points: [0, 1], target: .points([2, 0]), norm: norm,
+            ramp: Ramp(.constant, finalMultiplier: 7))),
+        isExact: !norm.gaussNewton || norm.log == 0),
+    ]
+  }
+  + regions.flatMap { name, region in
+    RegionCost.Side.allCases.flatMap { side in
+      RegionCost.Profile.allCases.flatMap { profile in
+        [false, true].map { gaussNewton in
+          NamedTerm(
+            name: "\(name) \(side) \(profile) \(gaussNewton)",
+            term: .region(
+              RegionCost(
+                points: [0, 1], region: region, side: side, profile: profile, smoothing: 0.3,
+                margin: 0.05, gaussNewton: gaussNewton)), isExact: !gaussNewton)
+        }
+      }
+    }
+  } + [
+    NamedTerm(
+      name: "control", term: .control(ControlCost(weights: [0.2, 3], ramp: .linear)), isExact: true)
+  ]
+
+private let condition = Condition(
+  name: "test", initialPlantState: [], goal: [0.3, -0.4, 0.2, 0.1, 0.6, -0.5])
+
+/// Central differences of `f` in every entry of y_t.
+private func differences(
+  _ trajectory: Trajectory, _ points: SyntheticPoints, at t: Int,
+  _ f: (Trajectory) -> [Double]
+) -> [[Double]] {
+  let h = 1e-5
+  return (0..<(t < trajectory.horizon ? 7 : 5)).map { i in
+    let sides = [h, -h].map { step -> [Double] in
+      var (states, controls) = (trajectory.states, trajectory.controls)
+      if i < 5 { states[i, t] += step } else { controls[i - 5, t] += step }
+      return f(points.trajectory(states: states, controls: controls))
+    }
+    return zip(sides[0], sides[1]).map { ($0 - $1) / (2 * h) }
+  }
+}
+
+@Suite struct CostTests {
+  @Test("Gradients are those of the values", arguments: terms, [true, false])
+  func gradients(_ case: NamedTerm, linear: Bool) {
+    let points = SyntheticPoints(isLinear: linear)
+    let cost = SumCost([.init(weight: 1.7, `case`.term)])
+    var stream = RandomStream(seed: 3)
+    for _ in 0..<4 {
+      let trajectory = points.random(&stream)
+      let expansion = cost.expansion(along: trajectory, in: condition)
+      #expect(
+        zip(expansion.values, cost.values(along: trajectory, in: condition)).allSatisfy {
+          abs($0 - $1) <= 1e-14 * max(1, abs($0))
+        })
+      let tolerance = 1e-7 * max(1, expansion.gradients.largestMagnitude)
+      for t in 0...trajectory.horizon {
+        let numeric = differences(trajectory, points, at: t) {
+          cost.values(along: $0, in: condition)
+        }
+        for (i, row) in numeric.enumerated() {
+          #expect(abs(row[t] - expansion.gradients[i, t]) < tolerance, "entry \(i), step \(t)")
+          // A step's state and control matter to no other step.
+          for s in row.indices where s != t { #expect(row[s] == 0) }
+        }
+      }
+    }
+  }
+
+  @Test("Hessians are those of the gradients, for points linear in the state", arguments: terms)
+  func hessians(_ case: NamedTerm) throws {
+    let points = SyntheticPoints(isLinear: true)
+    let cost = SumCost([.init(weight: 1.7, `case`.term)])
+    var stream = RandomStream(seed: 4)
+    for _ in 0..<4 {
+      let trajectory = points.random(&stream)
+      let expansion = cost.expansion(along: trajectory, in: condition)
+      for t in 0...trajectory.horizon {
+        let hessian = expansion.hessians[t]
+        #expect((hessian - hessian.transposed).largestMagnitude < 1e-12)
+        if !`case`.isExact {
+          let lowest = try hessian.symmetricEigen().values[0]
+          #expect(lowest > -1e-9 * max(1, hessian.largestMagnitude), "step \(t)")
+          continue
+        }
+        let numeric = differences(trajectory, points, at: t) {
+          cost.expansion(along: $0, in: condition).gradients.column(t)
+        }
+        // A hinge has no second derivative at its corner; random points do not meet it.
+        let tolerance = 2e-6 * max(1, hessian.largestMagnitude)
+        for (i, row) in numeric.enumerated() {
+          for j in 0..<7 {
+            #expect(abs(row[j] - hessian[i, j]) < tolerance, "entry (\(i), \(j)), step \(t)")
+          }
+        }
+      }
+    }
+  }
+
+  @Test("The log norm's Gauss-Newton quadratic lies above it")
+  func majorization() {
+    let norm = Norm(l2: 0, log: 1, alpha: 0.01)
+    for d0 in [0.01, 0.1, 1.0] {
+      let (value, a, _) = norm.derivatives(d0 * d0)
+      for d in stride(from: -2, through: 2, by: 0.05) {
+        let quadratic = value + a * d0 * (d - d0) + 0.5 * a * (d - d0) * (d - d0)
+        #expect(quadratic >= norm.value(d * d) - 1e-12)
+      }
+    }
+  }
+
+  @Test func ramps() {
+    func factors(_ ramp: Ramp) -> [Double] { (0...3).map { ramp.factor(at: $0, horizon: 3) } }
+    #expect(factors(.constant) == [1, 1, 1, 1])
+    #expect(factors(.linear) == [0.25, 0.5, 0.75, 1])
+    #expect(factors(.quadratic) == [0.0625, 0.25, 0.5625, 1])
+    #expect(factors(.finalOnly) == [0, 0, 0, 1])
+    #expect(factors(.finalMultiplier(9)) == [1, 1, 1, 9])
+    #expect(factors(Ramp(.linear, finalMultiplier: 2)) == [0.25, 0.5, 0.75, 2])
+  }
+
+  @Test("A step region costs one inside and nothing outside")
+  func binaryRegion() {
+    // With x at the centre, on the boundary and far outside: σ(r/2h) ≈ 1, 1/2, 0.
+    let cost = RegionCost(
+      points: [0], region: .ball(center: .position([0, 0, 0]), radius: 1), smoothing: 0.01)
+    let states = Matrix(rows: 1, columns: 3)
+    let trajectory = Trajectory(
+      states: states, controls: Matrix(rows: 1, columns: 2),
+      observations: Matrix(rows: 0, columns: 3),
+      points: Matrix([[0, 1, 0], [0, 0, 2], [0, 0, 0]]))
+    let values = SumCost(.region(cost)).values(
+      along: Trajectory(
+        states: trajectory.states, controls: trajectory.controls,
+        observations: trajectory.observations, points: trajectory.points,
+        pointJacobians: MatrixSequence(rows: 3, columns: 1, count: 3)), in: condition)
+    #expect(abs(values[0] - 1) < 1e-12 && abs(values[1] - 0.5) < 1e-12 && values[2] < 1e-12)
+  }
+
+  @Test("A cost survives being written and read")
+  func coding() throws {
+    let cost = SumCost(terms.map { .init(weight: 0.3, $0.term) })
+    let data = try JSONEncoder().encode(cost)
+    #expect(try JSONDecoder().decode(SumCost.self, from: data) == cost)
+  }
+
+  @Test("What does not fit the problem is refused by name")
+  func validation() throws {
+    let dimensions = Dimensions(state: 5, control: 2, observation: 0, horizon: 4, points: 3)
+    _ = try SumCost(terms.map { .init(weight: 1, $0.term) })
+      .validated(for: dimensions, conditions: [condition])
+    func refusal(_ term: CostTerm) -> String {
+      do {
+        _ = try SumCost(term).validated(for: dimensions, conditions: [condition])
+        return ""
+      } catch { return "\(error)" }
+    }
+    #expect(
+      refusal(.state(StateCost(entries: [5], target: .numbers([0]))))
+        == "cost[0].state.entries refers to number 5, but there are 5, counted from 0")
+    #expect(
+      refusal(.point(PointCost(points: [0], target: .position([0, 0]))))
+        == "cost[0].point.target has 2 numbers instead of 3")
+    #expect(refusal(.control(ControlCost(weights: [1]))).contains("1 numbers instead of 2"))
+    #expect(
+      refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).contains("condition test"))
+    #expect(
+      refusal(.state(StateCost(entries: [0], target: .numbers([0]), norm: Norm(alpha: 0))))
+        == "cost[0].state.norm.alpha is 0.0, but must be positive")
+    #expect(
+      refusal(
+        .region(
+          RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1))))
+        .contains("region.center"))
+  }
+}
