@@ -23,6 +23,17 @@ public struct MatrixSequence: Sendable, Equatable, Codable {
     storage = [Double](repeating: 0, count: rows * columns * count)
   }
 
+  /// `count` matrices from all their entries, matrix by matrix and column by column.
+  public init(rows: Int, columns: Int, count: Int, columnMajor storage: [Double]) {
+    precondition(
+      storage.count == rows * columns * count,
+      "\(storage.count) entries for \(count) matrices of \(rows) × \(columns)")
+    self.rows = rows
+    self.columns = columns
+    self.count = count
+    self.storage = storage
+  }
+
   /// `count` copies of one matrix.
   public init(repeating matrix: Matrix, count: Int) {
     self.init(rows: matrix.rows, columns: matrix.columns, count: count)

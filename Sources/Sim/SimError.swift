@@ -37,4 +37,12 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   ) throws(SimError) {
     if !condition { throw .option(key: key, value: "\(value)", allowed: allowed) }
   }
+
+  static func checkPositive(_ number: Double, key: String) throws(SimError) {
+    try check(number > 0 && number.isFinite, key: key, value: number, allowed: "positive")
+  }
+
+  static func checkNotNegative(_ number: Double, key: String) throws(SimError) {
+    try check(number >= 0 && number.isFinite, key: key, value: number, allowed: "0 or more")
+  }
 }

@@ -1,0 +1,109 @@
+import Foundation
+public import GPSCore
+
+/// A pole hinged to a cart on a rail: state [p, θ, ṗ, θ̇], control [f].
+///
+/// θ = 0 is upright, θ = π hangs, and θ grows as the tip leans towards +p. The angle is a plain number
+/// rather than sine and cosine: a linear model of the swing is then as good as it can be. The pole is
+/// a uniform rod of length L and mass m_p, with its centre at l = L/2 and inertia J = m_p L²/3 about
+/// the hinge:
+///
+///     (m_c + m_p) p̈ + m_p l θ̈ cos θ − m_p l θ̇² sin θ = f − c_p ṗ
+///     m_p l p̈ cos θ + J θ̈ − m_p g l sin θ = −c_θ θ̇
+public struct CartPole: NativeSystem {
+  /// m_c [kg].
+  public var cartMass: Double
+  /// m_p [kg].
+  public var poleMass: Double
+  /// L [m].
+  public var poleLength: Double
+  /// c_p [N·s/m].
+  public var cartDamping: Double
+  /// c_θ [N·m·s/rad].
+  public var poleDamping: Double
+  /// g [m/s²].
+  public var gravity: Double
+  /// Largest force on the cart [N]; nil for no limit.
+  public var forceLimit: Double?
+
+  /// A cart and its pole.
+  public init(
+    cartMass: Double = 1, poleMass: Double = 0.2, poleLength: Double = 1, cartDamping: Double = 0.1,
+    poleDamping: Double = 0.002, gravity: Double = 9.81, forceLimit: Double? = nil
+  ) {
+    self.cartMass = cartMass
+    self.poleMass = poleMass
+    self.poleLength = poleLength
+    self.cartDamping = cartDamping
+    self.poleDamping = poleDamping
+    self.gravity = gravity
+    self.forceLimit = forceLimit
+  }
+
+  /// Names of the state.
+  public static var stateNames: [String] {
+    ["cart_position_m", "pole_angle_rad", "cart_velocity_m_per_s", "pole_velocity_rad_per_s"]
+  }
+  /// Names of the controls.
+  public static var controlNames: [String] { ["cart_force_N"] }
+  /// The free end of the pole, in the plane of x (along the rail) and z (up).
+  public static var pointNames: [String] { ["tip"] }
+  /// The force accelerates the cart.
+  public static var actuatedCoordinates: [ActuatedCoordinate] {
+    [ActuatedCoordinate(control: 0, position: 0, velocity: 2)]
+  }
+
+  /// Writes [ṗ, θ̇, p̈, θ̈].
+  public static func derivative(
+    _ x: Span<Double>, _ u: Span<Double>, _ parameters: CartPole,
+    into derivative: inout MutableSpan<Double>
+  ) {
+    let (pole, half) = (parameters.poleMass, 0.5 * parameters.poleLength)
+    let (sine, cosine) = (sin(x[1]), cos(x[1]))
+    // The two equations as a symmetric system for p̈ and θ̈.
+    let a11 = parameters.cartMass + pole
+    let a12 = pole * half * cosine
+    let a22 = pole * parameters.poleLength * parameters.poleLength / 3
+    let force = limited(u[0], to: parameters.forceLimit)
+    let b1 = force - parameters.cartDamping * x[2] + pole * half * x[3] * x[3] * sine
+    let b2 = pole * parameters.gravity * half * sine - parameters.poleDamping * x[3]
+    let determinant = a11 * a22 - a12 * a12
+    derivative[0] = x[2]
+    derivative[1] = x[3]
+    derivative[2] = (a22 * b1 - a12 * b2) / determinant
+    derivative[3] = (a11 * b2 - a12 * b1) / determinant
+  }
+
+  /// The tip at (p + L sin θ, 0, L cos θ).
+  public static func points(
+    _ x: Span<Double>, _ parameters: CartPole, positions: inout MutableSpan<Double>,
+    jacobians: inout MutableSpan<Double>
+  ) {
+    let (along, up) = (parameters.poleLength * sin(x[1]), parameters.poleLength * cos(x[1]))
+    (positions[0], positions[1], positions[2]) = (x[0] + along, 0, up)
+    jacobians[0] = 1
+    (jacobians[3], jacobians[5]) = (up, -along)
+  }
+
+  /// Kinetic and potential energy [J]; zero at rest with the pole level.
+  public func energy(_ x: [Double]) -> Double {
+    let half = 0.5 * poleLength
+    let inertia = poleMass * poleLength * poleLength / 3
+    return 0.5 * (cartMass + poleMass) * x[2] * x[2]
+      + poleMass * half * x[2] * x[3] * cos(x[1]) + 0.5 * inertia * x[3] * x[3]
+      + poleMass * gravity * half * cos(x[1])
+  }
+
+  /// Refuses parameters out of range.
+  ///
+  /// - Throws: `SimError.option`.
+  public func validate() throws(SimError) {
+    try SimError.checkPositive(cartMass, key: "cartPole.cartMass")
+    try SimError.checkPositive(poleMass, key: "cartPole.poleMass")
+    try SimError.checkPositive(poleLength, key: "cartPole.poleLength")
+    try SimError.checkNotNegative(cartDamping, key: "cartPole.cartDamping")
+    try SimError.checkNotNegative(poleDamping, key: "cartPole.poleDamping")
+    try SimError.checkNotNegative(gravity, key: "cartPole.gravity")
+    if let forceLimit { try SimError.checkPositive(forceLimit, key: "cartPole.forceLimit") }
+  }
+}

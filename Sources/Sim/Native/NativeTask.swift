@@ -1,0 +1,122 @@
+public import GPSCore
+
+/// What a policy sees of a native system: entries of the state, points, the goal, in this order.
+public struct NativeObservation: Codable, Sendable, Equatable {
+  /// Indices into the state; nil for all of it, fewer for a policy that is blind to the rest.
+  public var stateEntries: [Int]?
+  /// Indices of points whose positions are seen.
+  public var points: [Int]
+  /// Whether the condition's goal is seen.
+  public var goal: Bool
+
+  /// An observation; with no arguments, all of the state and the goal, if there is one.
+  public init(stateEntries: [Int]? = nil, points: [Int] = [], goal: Bool = true) {
+    self.stateEntries = stateEntries
+    self.points = points
+    self.goal = goal
+  }
+}
+
+/// A control problem around a native system.
+public struct NativeTask<Model: NativeSystem>: ControlTask {
+  /// The name used in file names and messages.
+  public let name: String
+  /// The system's parameters.
+  public let model: Model
+  /// Seconds between two controls.
+  public let controlPeriod: Double
+  /// Integration steps per control period.
+  public let substeps: Int
+  /// The training conditions.
+  public let conditions: [Condition]
+  /// Conditions that are evaluated and never trained on.
+  public let testConditions: [Condition]
+  /// What is minimised.
+  public let cost: any Cost
+  /// What decides about success.
+  public let success: any SuccessJudge
+  /// What a policy sees.
+  public let observation: NativeObservation
+  /// n, m, o, T and P.
+  public let dimensions: Dimensions
+
+  /// Names of the state, with units.
+  public var stateNames: [String] { Model.stateNames }
+  /// Names of the controls, with units.
+  public var controlNames: [String] { Model.controlNames }
+  /// Names of the points.
+  public var pointNames: [String] { Model.pointNames }
+  /// Which entries of the state each control accelerates.
+  public var actuatedCoordinates: [ActuatedCoordinate] { Model.actuatedCoordinates }
+
+  /// A control problem, checked.
+  ///
+  /// - Throws: `SimError` that names what does not fit and what is allowed.
+  public init(
+    name: String, model: Model, controlPeriod: Double, substeps: Int = 4, horizon: Int,
+    conditions: [Condition], testConditions: [Condition] = [], cost: SumCost,
+    success: SuccessCriterion, observation: NativeObservation = NativeObservation()
+  ) throws(SimError) {
+    try model.validate()
+    try SimError.checkPositive(controlPeriod, key: "controlPeriod")
+    try SimError.check(substeps >= 1, key: "substeps", value: substeps, allowed: "1 or more")
+    try SimError.check(horizon >= 1, key: "horizon", value: horizon, allowed: "1 or more")
+    let (n, points) = (Model.stateNames.count, Model.pointNames.count)
+    let all = conditions + testConditions
+    guard let first = conditions.first else {
+      throw .length(key: "conditions", found: 0, expected: "1 or more")
+    }
+    for condition in all {
+      for (key, numbers, isOptional) in [
+        ("initialPlantState", condition.initialPlantState, false),
+        ("initialPlantStateDeviation", condition.initialPlantStateDeviation, true),
+      ] where numbers.count != n && !(isOptional && numbers.isEmpty) {
+        throw .length(
+          key: "\(key) of condition \(condition.name)", found: numbers.count, expected: "\(n)")
+      }
+      if condition.goal.count != first.goal.count {
+        throw .length(
+          key: "the goal of condition \(condition.name)", found: condition.goal.count,
+          expected: "\(first.goal.count), as in condition \(first.name),")
+      }
+      if !condition.bodyOffsets.isEmpty {
+        throw .option(
+          key: "bodyOffsets of condition \(condition.name)",
+          value: condition.bodyOffsets.keys.sorted().joined(separator: ", "),
+          allowed: "empty: a native system has no bodies to displace")
+      }
+    }
+    for entry in observation.stateEntries ?? [] {
+      try SimError.check(entry, below: n, key: "observation.stateEntries")
+    }
+    for point in observation.points {
+      try SimError.check(point, below: points, key: "observation.points")
+    }
+    let dimensions = Dimensions(
+      state: n, control: Model.controlNames.count,
+      observation: (observation.stateEntries?.count ?? n) + 3 * observation.points.count
+        + (observation.goal ? first.goal.count : 0),
+      horizon: horizon, points: points)
+    self.cost = try cost.validated(for: dimensions, conditions: all)
+    self.success = try success.validated(for: dimensions, conditions: all)
+    self.dimensions = dimensions
+    self.name = name
+    self.model = model
+    self.controlPeriod = controlPeriod
+    self.substeps = substeps
+    self.conditions = conditions
+    self.testConditions = testConditions
+    self.observation = observation
+  }
+
+  /// A new plant.
+  public func makePlant() throws -> NativePlant<Model> {
+    NativePlant(
+      model, controlPeriod: controlPeriod, substeps: substeps, observation: observation)
+  }
+
+  /// Whether a rollout reached what the task asks for.
+  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    success.isSuccess(trajectory, in: condition)
+  }
+}

@@ -1,0 +1,368 @@
+import Foundation
+public import GPSCore
+import LinearAlgebra
+public import Statistics
+import Synchronization
+
+/// How exploration noise is shaped before the policy's covariance scales it.
+public struct ExplorationNoise: Codable, Sendable, Equatable {
+  /// A factor on the noise: 1 explores with the policy's own covariance.
+  public var scale: Double
+  /// Standard deviation of a Gaussian filter over time [control steps]; 0 leaves the noise white.
+  public var smoothing: Double
+  /// Whether filtered noise is brought back to unit variance at every step. The factor follows from
+  /// the filter's weights, not from the drawn numbers, so that the noise stays Gaussian and no
+  /// rollout is louder or quieter than another.
+  public var renormalizes: Bool
+
+  /// Noise; with no arguments, white with the policy's own covariance.
+  public init(scale: Double = 1, smoothing: Double = 0, renormalizes: Bool = true) {
+    self.scale = scale
+    self.smoothing = smoothing
+    self.renormalizes = renormalizes
+  }
+
+  /// These options, if they are in range.
+  ///
+  /// - Throws: `SimError.option`.
+  public func validated() throws(SimError) -> ExplorationNoise {
+    try SimError.check(
+      scale >= 0 && scale.isFinite, key: "noise.scale", value: scale, allowed: "0 or more")
+    try SimError.check(
+      smoothing >= 0 && smoothing.isFinite, key: "noise.smoothing", value: smoothing,
+      allowed: "0 or more")
+    return self
+  }
+}
+
+/// Which rollouts to take, and how.
+public struct RolloutPlan: Sendable {
+  /// The iteration, part of the key of every random stream.
+  public var iteration: Int
+  /// Rollouts per condition, at least 1.
+  public var samples: Int
+  /// `.rollout` for training, `.evaluation` for judging a policy: they never share random numbers.
+  public var purpose: RandomStream.Purpose
+  /// Exploration noise; nil for the policy's mean actions.
+  public var noise: ExplorationNoise?
+  /// Whether the condition's initial numbers get their noise.
+  public var initialStateNoise: Bool
+  /// How often a rollout that failed is drawn again, the first try included.
+  public var maxAttempts: Int
+  /// Rollouts at the same time.
+  public var workers: Int
+
+  /// A plan.
+  public init(
+    iteration: Int, samples: Int, purpose: RandomStream.Purpose = .rollout,
+    noise: ExplorationNoise? = ExplorationNoise(), initialStateNoise: Bool = true,
+    maxAttempts: Int = 3, workers: Int
+  ) {
+    self.iteration = iteration
+    self.samples = samples
+    self.purpose = purpose
+    self.noise = noise
+    self.initialStateNoise = initialStateNoise
+    self.maxAttempts = maxAttempts
+    self.workers = workers
+  }
+}
+
+/// Why and when one rollout failed.
+public struct RolloutFailure: Error, Sendable, Equatable {
+  /// The control step, from 0.
+  public var step: Int
+  /// One sentence without a final stop.
+  public var reason: String
+}
+
+/// One rollout, from reset to x_T: u_t from the policy, x_{t+1} from the plant.
+///
+/// Pure in its inputs: the same plant state and noise give the same bytes. Nothing is allocated per
+/// time step.
+///
+/// - Parameters:
+///   - plant: reset here; owned by the caller.
+///   - policy: chooses the controls.
+///   - workspace: the policy's scratch.
+///   - dimensions: n, m, o, T and P.
+///   - condition: where to start.
+///   - plantState: the numbers to start from, with noise already added.
+///   - noise: m × T standard-normal numbers (zeros for mean actions), column t for step t.
+/// - Returns: a trajectory in which every number is finite.
+/// - Throws: `RolloutFailure`, when the plant gives up or a number is not finite.
+public func rollout<System: Plant, P: Policy>(
+  _ plant: inout System, under policy: P, workspace: inout P.Workspace, dimensions: Dimensions,
+  condition: Condition, plantState: [Double], noise: [Double]
+) throws(RolloutFailure) -> Trajectory {
+  let (n, m, o, T) = (
+    dimensions.state, dimensions.control, dimensions.observation, dimensions.horizon
+  )
+  let rows = 3 * dimensions.points
+  precondition(noise.count == m * T, "\(noise.count) noise numbers for \(m) controls × \(T) steps")
+  var states = [Double](repeating: 0, count: n * (T + 1))
+  var controls = [Double](repeating: 0, count: m * T)
+  var observations = [Double](repeating: 0, count: o * (T + 1))
+  var points = [Double](repeating: 0, count: rows * (T + 1))
+  var jacobians = [Double](repeating: 0, count: rows * n * (T + 1))
+
+  var step = 0
+  do {
+    try plant.reset(to: condition, plantState: plantState.span)
+    var allStates = states.mutableSpan
+    var allControls = controls.mutableSpan
+    var allObservations = observations.mutableSpan
+    var allPoints = points.mutableSpan
+    var allJacobians = jacobians.mutableSpan
+    let noise = noise.span
+    for t in 0...T {
+      step = t
+      var state = allStates._mutatingExtracting(n * t..<n * (t + 1))
+      plant.readState(into: &state)
+      try requireFinite(state.span, "state")
+      var observation = allObservations._mutatingExtracting(o * t..<o * (t + 1))
+      plant.readObservation(into: &observation)
+      try requireFinite(observation.span, "observation")
+      if rows > 0 {
+        var positions = allPoints._mutatingExtracting(rows * t..<rows * (t + 1))
+        var derivatives = allJacobians._mutatingExtracting(rows * n * t..<rows * n * (t + 1))
+        plant.readPoints(positions: &positions, jacobians: &derivatives)
+        try requireFinite(positions.span, "point")
+        try requireFinite(derivatives.span, "point Jacobian")
+      }
+      if t == T { break }
+      var control = allControls._mutatingExtracting(m * t..<m * (t + 1))
+      policy.act(
+        step: t, state: state.span, observation: observation.span,
+        noise: noise.extracting(m * t..<m * (t + 1)), workspace: &workspace, action: &control)
+      try requireFinite(control.span, "control")
+      try plant.step(control: control.span)
+    }
+  } catch {
+    throw RolloutFailure(step: step, reason: "\(error)")
+  }
+  return Trajectory(
+    states: Matrix(rows: n, columns: T + 1, columnMajor: states),
+    controls: Matrix(rows: m, columns: T, columnMajor: controls),
+    observations: Matrix(rows: o, columns: T + 1, columnMajor: observations),
+    points: Matrix(rows: rows, columns: T + 1, columnMajor: points),
+    pointJacobians: MatrixSequence(
+      rows: rows, columns: n, count: T + 1, columnMajor: jacobians))
+}
+
+private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
+  for i in 0..<numbers.count where !numbers[i].isFinite {
+    throw PlantFailure("\(field) number \(i) is \(numbers[i])")
+  }
+}
+
+/// Takes all rollouts of a plan in parallel, and finishes each condition as soon as its own are in.
+///
+/// Workers take (condition, sample) jobs in the order of the conditions, each with a plant of its
+/// own. The worker that completes the last rollout of a condition runs `finish` for it at once, while
+/// the others go on rolling out other conditions.
+///
+/// Random numbers come from `stream.child(purpose, iteration, condition, sample, attempt)`: the
+/// noise of the initial state first, then that of all T steps. No result depends on the number of
+/// workers. A rollout that fails is recorded in its batch and drawn again from the next attempt's
+/// stream, up to `maxAttempts`; a condition whose tries are used up goes on with the rollouts it
+/// has, possibly none.
+///
+/// - Parameters:
+///   - task: makes the plants.
+///   - conditions: where to start; their indices are those of the batches.
+///   - policies: one per condition.
+///   - plan: how many, with what noise, on how many workers.
+///   - stream: the parent of all random streams used.
+///   - finish: what follows a condition's rollouts, such as its dynamics fit.
+/// - Returns: the results of `finish`, in the order of the conditions.
+/// - Throws: what `makePlant()` or `finish` threw, that of the lowest condition first, or
+///   `CancellationError`.
+public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
+  of task: T, in conditions: [Condition], under policies: [P], plan: RolloutPlan,
+  stream: RandomStream, then finish: @escaping @Sendable (RolloutBatch) async throws -> R
+) async throws -> [R] {
+  precondition(
+    policies.count == conditions.count,
+    "\(policies.count) policies for \(conditions.count) conditions")
+  precondition(
+    plan.samples >= 1 && plan.maxAttempts >= 1,
+    "\(plan.samples) samples of at most \(plan.maxAttempts) attempts")
+  let (dimensions, samples) = (task.dimensions, plan.samples)
+  let filter = plan.noise.map { NoiseFilter($0, horizon: dimensions.horizon) }
+  let pending = (0..<conditions.count).map { _ in PendingCondition(samples: samples) }
+
+  let results: [R?] = try await parallelMap(
+    conditions.count * samples, workers: plan.workers,
+    makeContext: {
+      RolloutWorker<T.System, P>(plant: try task.makePlant(), dimensions: dimensions)
+    },
+    body: { (job: Int, worker: inout RolloutWorker<T.System, P>) async throws -> R? in
+      let (condition, sample) = (job / samples, job % samples)
+      var outcome = SampleOutcome()
+      let clock = ContinuousClock()
+      let start = clock.now
+      for attempt in 0..<plan.maxAttempts {
+        try Task.checkCancellation()
+        var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
+        do throws(RolloutFailure) {
+          outcome.trajectory = try worker.rollout(
+            of: conditions[condition], index: condition, under: policies[condition],
+            dimensions: dimensions, filter: filter, initialStateNoise: plan.initialStateNoise,
+            stream: &stream)
+          break
+        } catch {
+          outcome.discarded.append(
+            DiscardedRollout(
+              sample: sample, attempt: attempt, step: error.step, reason: error.reason))
+        }
+      }
+      outcome.seconds = (clock.now - start).inSeconds
+      guard let batch = pending[condition].adding(outcome, sample: sample, condition: condition)
+      else { return nil }
+      return try await finish(batch)
+    })
+  // The result of a condition lies at whichever of its samples ended last.
+  return (0..<conditions.count).compactMap { condition in
+    results[condition * samples..<(condition + 1) * samples].lazy.compactMap { $0 }.first
+  }
+}
+
+/// Takes all rollouts of a plan in parallel: one batch per condition.
+///
+/// - Throws: what `makePlant()` threw, or `CancellationError`.
+public func collectRollouts<T: ControlTask, P: Policy>(
+  of task: T, in conditions: [Condition], under policies: [P], plan: RolloutPlan,
+  stream: RandomStream
+) async throws -> [RolloutBatch] {
+  try await collectRollouts(
+    of: task, in: conditions, under: policies, plan: plan, stream: stream, then: { $0 })
+}
+
+/// What one worker owns.
+private struct RolloutWorker<System: Plant, P: Policy> {
+  var plant: System
+  /// m × T.
+  var noise: [Double]
+  /// T + 1 numbers of scratch for the filter.
+  var scratch: [Double]
+  /// Scratch of the policy of one condition.
+  var workspace: (condition: Int, of: P.Workspace)?
+
+  init(plant: System, dimensions: Dimensions) {
+    self.plant = plant
+    noise = [Double](repeating: 0, count: dimensions.control * dimensions.horizon)
+    scratch = [Double](repeating: 0, count: dimensions.horizon)
+  }
+
+  mutating func rollout(
+    of condition: Condition, index: Int, under policy: P, dimensions: Dimensions,
+    filter: NoiseFilter?, initialStateNoise: Bool, stream: inout RandomStream
+  ) throws(RolloutFailure) -> Trajectory {
+    var plantState = condition.initialPlantState
+    if initialStateNoise {
+      for (i, deviation) in condition.initialPlantStateDeviation.enumerated() {
+        plantState[i] += deviation * stream.normal()
+      }
+    }
+    if let filter {
+      filter.fill(&noise, rows: dimensions.control, scratch: &scratch, from: &stream)
+    }
+    var owned = workspace.take() ?? (index, policy.makeWorkspace())
+    if owned.condition != index { owned = (index, policy.makeWorkspace()) }
+    defer { workspace = owned }
+    return try Sim.rollout(
+      &plant, under: policy, workspace: &owned.of, dimensions: dimensions, condition: condition,
+      plantState: plantState, noise: noise)
+  }
+}
+
+/// A Gaussian filter over time of finite length.
+///
+///     z_t = scale · Σ_s w_{s−t} ε_s / c_t,   w_j = exp(−j² / 2σ²),  |j| ≤ 4σ, 0 ≤ s < T
+///
+/// with c_t² = Σ_s w² (unit variance at every step, the ends included) when renormalising, and
+/// c_t = Σ_s w (a plain weighted mean, of smaller variance) otherwise.
+struct NoiseFilter: Sendable {
+  let scale: Double
+  /// w_{−r} … w_r; one number if nothing is filtered.
+  let weights: [Double]
+  /// 1 / c_t, T numbers.
+  let factors: [Double]
+
+  init(_ noise: ExplorationNoise, horizon: Int) {
+    scale = noise.scale
+    let deviation = noise.smoothing
+    let radius = deviation > 0 ? min(horizon, max(1, Int((4 * deviation).rounded(.up)))) : 0
+    let weights = (-radius...radius).map { j in
+      radius == 0 ? 1 : exp(-0.5 * (Double(j) / deviation) * (Double(j) / deviation))
+    }
+    self.weights = weights
+    factors = (0..<horizon).map { t in
+      var sum = 0.0
+      for j in -radius...radius where 0 <= t + j && t + j < horizon {
+        let weight = weights[j + radius]
+        sum += noise.renormalizes ? weight * weight : weight
+      }
+      return 1 / (noise.renormalizes ? sum.squareRoot() : sum)
+    }
+  }
+
+  /// Draws rows × T numbers, step by step, and filters each row over time.
+  func fill(
+    _ noise: inout [Double], rows: Int, scratch: inout [Double], from stream: inout RandomStream
+  ) {
+    for i in noise.indices { noise[i] = stream.normal() }
+    let (horizon, radius) = (factors.count, weights.count / 2)
+    for row in 0..<rows {
+      for t in 0..<horizon {
+        var sum = 0.0
+        for s in max(0, t - radius)...min(horizon - 1, t + radius) {
+          sum += weights[s - t + radius] * noise[row + rows * s]
+        }
+        scratch[t] = scale * factors[t] * sum
+      }
+      for t in 0..<horizon { noise[row + rows * t] = scratch[t] }
+    }
+  }
+}
+
+/// What came of one sample of one condition.
+private struct SampleOutcome: Sendable {
+  var trajectory: Trajectory?
+  var discarded: [DiscardedRollout] = []
+  var seconds = 0.0
+}
+
+/// The samples of one condition that are in.
+private final class PendingCondition: Sendable {
+  private let outcomes: Mutex<(missing: Int, list: [SampleOutcome])>
+
+  init(samples: Int) {
+    outcomes = Mutex((samples, [SampleOutcome](repeating: SampleOutcome(), count: samples)))
+  }
+
+  /// The batch in the order of its samples, for the worker that brought the last one.
+  func adding(_ outcome: SampleOutcome, sample: Int, condition: Int) -> RolloutBatch? {
+    let complete: [SampleOutcome]? = outcomes.withLock { outcomes in
+      outcomes.list[sample] = outcome
+      outcomes.missing -= 1
+      if outcomes.missing > 0 { return nil }
+      let list = outcomes.list
+      outcomes.list = []
+      return list
+    }
+    return complete.map { list in
+      RolloutBatch(
+        condition: condition, trajectories: list.compactMap(\.trajectory),
+        discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
+    }
+  }
+}
+
+extension Duration {
+  /// This duration as a number.
+  var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+  }
+}
