@@ -283,7 +283,8 @@ private func differences(
     #expect(
       refusal(
         .region(
-          RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1))))
-        .contains("region.center"))
+          RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1)))
+      )
+      .contains("region.center"))
   }
 }
