@@ -13,14 +13,15 @@ public protocol ControlTask: Sendable {
   var stateNames: [String] { get }
   /// m names.
   var controlNames: [String] { get }
-  /// Which entries of the state each control accelerates; what initial controllers are built from.
-  var actuatedCoordinates: [ActuatedCoordinate] { get }
   /// The training conditions, M of them.
   var conditions: [Condition] { get }
   /// Conditions that are evaluated and never trained on.
   var testConditions: [Condition] { get }
   /// What is minimised.
   var cost: any Cost { get }
+  /// Where the coordinates that single controls drive are in the state, if that is known: what an
+  /// initial controller is built from.
+  var actuatedCoordinates: [ActuatedCoordinate] { get }
 
   /// A new copy of the system for one worker.
   ///
@@ -35,20 +36,20 @@ extension ControlTask {
   /// No conditions are held out unless a task lists them.
   public var testConditions: [Condition] { [] }
 
-  /// Nothing is known about the actuators unless a task says so.
+  /// None is known unless a task says so.
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }
 }
 
-/// Where in the state the coordinate is that a control acts on.
-public struct ActuatedCoordinate: Sendable, Equatable {
+/// A coordinate of the system that one control drives directly, such as a motor's joint.
+public struct ActuatedCoordinate: Sendable, Equatable, Codable {
   /// Index of the control.
   public var control: Int
-  /// Index of the coordinate's position in the state; nil if the state does not hold it.
+  /// Index of the coordinate's position in the state, if it is there.
   public var position: Int?
-  /// Index of the coordinate's velocity in the state; nil if the state does not hold it.
+  /// Index of the coordinate's velocity in the state, if it is there.
   public var velocity: Int?
 
-  /// A coordinate and its actuator.
+  /// A coordinate that one control drives.
   public init(control: Int, position: Int?, velocity: Int?) {
     self.control = control
     self.position = position

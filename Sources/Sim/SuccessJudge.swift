@@ -1,7 +1,12 @@
 public import GPSCore
 
-/// Decides whether a rollout reached what the task asks for; separate from the cost.
+/// Decides whether a rollout reached what a task asks for; separate from the cost.
 public protocol SuccessJudge: Sendable {
-  /// Whether `trajectory` is a success.
+  /// Whether the rollout succeeded.
+  ///
+  /// - Parameters:
+  ///   - trajectory: the complete rollout.
+  ///   - condition: where its goal comes from.
+  /// - Returns: true for a success.
   func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool
 }

@@ -274,7 +274,7 @@ private func rodEnergy(
     #expect(refusal(conditions: []).contains("conditions"))
     #expect(
       refusal(PointMass(mass: 0), conditions: [good])
-        == "pointMass.mass is 0.0, but must be positive")
+        == "pointMass.mass: 0.0 is not allowed (must be positive)")
     #expect(
       refusal(conditions: [good, Condition(name: "b", initialPlantState: [0])])
         == "initialPlantState of condition b has 1 numbers instead of 4")

@@ -314,7 +314,7 @@ private final class Flags: Sendable {
     NoiseFilter(ExplorationNoise(), horizon: 3)
       .fill(&noise, rows: 2, scratch: &scratch, from: &stream)
     #expect(noise == plain)
-    #expect(throws: SimError.self) { try ExplorationNoise(scale: -1).validated() }
-    #expect(throws: SimError.self) { try ExplorationNoise(smoothing: .nan).validated() }
+    #expect(throws: InvalidOption.self) { try ExplorationNoise(scale: -1).validated() }
+    #expect(throws: InvalidOption.self) { try ExplorationNoise(smoothing: .nan).validated() }
   }
 }
