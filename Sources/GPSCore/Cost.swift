@@ -47,13 +47,17 @@ extension Cost {
     precondition(!trajectories.isEmpty, "no trajectory to expand about")
     var sum: QuadraticCost?
     for (sample, trajectory) in trajectories.enumerated() {
-      let term = expansion(along: trajectory, in: condition).recentered(along: trajectory)
+      let term = expansion(along: trajectory, in: condition)
       if let step = term.firstNonFiniteStep { throw .notFinite(sample: sample, step: step) }
-      sum = sum.map { $0.adding(term) } ?? term
+      if sum == nil {
+        sum = QuadraticCost(state: term.state, control: term.control, horizon: term.horizon)
+      }
+      sum?.add(term, along: trajectory)
     }
     // `sum` is set: there is at least one trajectory.
-    return (sum ?? QuadraticCost(state: 0, control: 0, horizon: 0))
-      .scaled(by: 1 / Double(trajectories.count))
+    var mean = sum ?? QuadraticCost(state: 0, control: 0, horizon: 0)
+    mean.scale(by: 1 / Double(trajectories.count))
+    return mean
   }
 }
 
@@ -98,25 +102,15 @@ public struct CostExpansion: Sendable {
 
   /// The same quadratic in absolute coordinates: ½ yᵀ C y + cᵀ y + constant.
   public func recentered(along trajectory: Trajectory) -> QuadraticCost {
-    let d = state + control
     var result = QuadraticCost(state: state, control: control, horizon: horizon)
-    result.hessians = hessians
-    var y = [Double](repeating: 0, count: d)
-    for t in 0...horizon {
-      for i in 0..<state { y[i] = trajectory.states[i, t] }
-      for i in 0..<control { y[state + i] = t < horizon ? trajectory.controls[i, t] : 0 }
-      var constant = values[t]
-      let base = t * d * d
-      for i in 0..<d {
-        // C y, then c = g − C y and constant = ℓ − gᵀ y + ½ yᵀ C y.
-        var Cy = 0.0
-        for j in 0..<d { Cy += hessians.storage[base + i + d * j] * y[j] }
-        result.gradients[i, t] = gradients[i, t] - Cy
-        constant += y[i] * (0.5 * Cy - gradients[i, t])
-      }
-      result.constants[t] = constant
-    }
+    result.add(self, along: trajectory)
     return result
+  }
+
+  /// The first step at which an entry is NaN or infinite.
+  public var firstNonFiniteStep: Int? {
+    firstStepNotFinite(
+      constants: values, gradients: gradients, hessians: hessians, size: state + control)
   }
 }
 
@@ -148,29 +142,64 @@ public struct QuadraticCost: Sendable, Equatable {
 
   /// The first step at which an entry is NaN or infinite.
   public var firstNonFiniteStep: Int? {
-    let d = state + control
-    return constants.indices.first { t in
-      !constants[t].isFinite
-        || !gradients.storage[t * d..<(t + 1) * d].allSatisfy(\.isFinite)
-        || !hessians.storage[t * d * d..<(t + 1) * d * d].allSatisfy(\.isFinite)
+    firstStepNotFinite(
+      constants: constants, gradients: gradients, hessians: hessians, size: state + control)
+  }
+
+  /// Adds an expansion, brought from deviations about `trajectory` to absolute coordinates.
+  mutating func add(_ expansion: CostExpansion, along trajectory: Trajectory) {
+    precondition(
+      expansion.state == state && expansion.control == control && expansion.horizon == horizon,
+      "an expansion of \(expansion.state) + \(expansion.control) numbers over "
+        + "\(expansion.horizon) steps for a cost of \(state) + \(control) over \(horizon)")
+    let (n, d) = (state, state + control)
+    expansion.hessians.storage.withUnsafeBufferPointer { C in
+      hessians.storage.withUnsafeMutableBufferPointer { sum in
+        for i in 0..<C.count { sum[i] += C[i] }
+      }
+      withUnsafeTemporaryAllocation(of: Double.self, capacity: 2 * d) { scratch in
+        let y = UnsafeMutableBufferPointer(rebasing: scratch[0..<d])
+        let Cy = UnsafeMutableBufferPointer(rebasing: scratch[d...])
+        for t in 0...horizon {
+          for i in 0..<n { y[i] = trajectory.states[i, t] }
+          for i in n..<d { y[i] = t < horizon ? trajectory.controls[i - n, t] : 0 }
+          for i in 0..<d { Cy[i] = 0 }
+          for j in 0..<d where y[j] != 0 {
+            for i in 0..<d { Cy[i] += C[i + d * (j + d * t)] * y[j] }
+          }
+          // c = g − C y and constant = ℓ − gᵀ y + ½ yᵀ C y.
+          var constant = expansion.values[t]
+          for i in 0..<d {
+            let gradient = expansion.gradients[i, t]
+            gradients[i, t] += gradient - Cy[i]
+            constant += y[i] * (0.5 * Cy[i] - gradient)
+          }
+          constants[t] += constant
+        }
+      }
     }
   }
 
-  func adding(_ other: QuadraticCost) -> QuadraticCost {
-    var sum = self
-    for i in sum.hessians.storage.indices { sum.hessians.storage[i] += other.hessians.storage[i] }
-    for i in sum.gradients.storage.indices {
-      sum.gradients.storage[i] += other.gradients.storage[i]
-    }
-    for t in sum.constants.indices { sum.constants[t] += other.constants[t] }
-    return sum
+  mutating func scale(by factor: Double) {
+    for i in hessians.storage.indices { hessians.storage[i] *= factor }
+    for i in gradients.storage.indices { gradients.storage[i] *= factor }
+    for t in constants.indices { constants[t] *= factor }
   }
+}
 
-  func scaled(by factor: Double) -> QuadraticCost {
-    var result = self
-    for i in result.hessians.storage.indices { result.hessians.storage[i] *= factor }
-    for i in result.gradients.storage.indices { result.gradients.storage[i] *= factor }
-    for t in result.constants.indices { result.constants[t] *= factor }
-    return result
+/// The first step with a NaN or an infinity in it.
+private func firstStepNotFinite(
+  constants: [Double], gradients: Matrix, hessians: MatrixSequence, size d: Int
+) -> Int? {
+  gradients.storage.withUnsafeBufferPointer { g in
+    hessians.storage.withUnsafeBufferPointer { C in
+      constants.indices.first { t in
+        // x · 0 is 0 for finite x and NaN for all others, and NaN survives every sum.
+        var sum = constants[t] * 0
+        for i in d * t..<d * (t + 1) { sum += g[i] * 0 }
+        for i in d * d * t..<d * d * (t + 1) { sum += C[i] * 0 }
+        return sum != 0
+      }
+    }
   }
 }

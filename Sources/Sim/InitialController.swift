@@ -146,10 +146,12 @@ public enum InitialController: Codable, Sendable, Equatable {
     switch self {
     case .pd(let options):
       let step = Step(
-        positionGain: -(try entry(
-          options.positionGains, control, of: count, key: "pd.positionGains", allowsZero: true)),
-        velocityGain: -(try entry(
-          options.velocityGains, control, of: count, key: "pd.velocityGains", allowsZero: true)),
+        positionGain:
+          -(try entry(
+            options.positionGains, control, of: count, key: "pd.positionGains", allowsZero: true)),
+        velocityGain:
+          -(try entry(
+            options.velocityGains, control, of: count, key: "pd.velocityGains", allowsZero: true)),
         variance: try entry(options.variance, control, of: count, key: "pd.variance"))
       return [Step](repeating: step, count: horizon)
     case .lqr(let options):

@@ -24,13 +24,12 @@ public struct ExplorationNoise: Codable, Sendable, Equatable {
 
   /// These options, if they are in range.
   ///
-  /// - Throws: `SimError.option`.
-  public func validated() throws(SimError) -> ExplorationNoise {
-    try SimError.check(
-      scale >= 0 && scale.isFinite, key: "noise.scale", value: scale, allowed: "0 or more")
-    try SimError.check(
-      smoothing >= 0 && smoothing.isFinite, key: "noise.smoothing", value: smoothing,
-      allowed: "0 or more")
+  /// - Throws: `InvalidOption`.
+  public func validated() throws(InvalidOption) -> ExplorationNoise {
+    try InvalidOption.require(
+      scale >= 0 && scale.isFinite, "noise.scale", scale, "0 or more")
+    try InvalidOption.require(
+      smoothing >= 0 && smoothing.isFinite, "noise.smoothing", smoothing, "0 or more")
     return self
   }
 }

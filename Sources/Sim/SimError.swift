@@ -3,7 +3,7 @@ public import GPSCore
 /// What is wrong with a task, a cost, a success criterion or an initial controller.
 public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   /// An option lies outside what is allowed.
-  case option(key: String, value: String, allowed: String)
+  case option(InvalidOption)
   /// An index points past the end of what it refers to.
   case index(key: String, index: Int, count: Int)
   /// A list has the wrong length.
@@ -16,8 +16,7 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   /// One sentence for people.
   public var description: String {
     switch self {
-    case .option(let key, let value, let allowed):
-      "\(key) is \(value), but must be \(allowed)"
+    case .option(let error): "\(error)"
     case .index(let key, let index, let count):
       "\(key) refers to number \(index), but there are \(count), counted from 0"
     case .length(let key, let found, let expected):
@@ -35,7 +34,9 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   static func check(
     _ condition: Bool, key: String, value: some Any, allowed: String
   ) throws(SimError) {
-    if !condition { throw .option(key: key, value: "\(value)", allowed: allowed) }
+    if !condition {
+      throw .option(InvalidOption(key: key, value: "\(value)", allowed: allowed))
+    }
   }
 
   static func checkPositive(_ number: Double, key: String) throws(SimError) {

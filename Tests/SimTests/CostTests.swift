@@ -279,11 +279,12 @@ private func differences(
       refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).contains("condition test"))
     #expect(
       refusal(.state(StateCost(entries: [0], target: .numbers([0]), norm: Norm(alpha: 0))))
-        == "cost[0].state.norm.alpha is 0.0, but must be positive")
+        == "cost[0].state.norm.alpha: 0.0 is not allowed (must be positive)")
     #expect(
       refusal(
         .region(
-          RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1))))
-        .contains("region.center"))
+          RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1)))
+      )
+      .contains("region.center"))
   }
 }

@@ -75,47 +75,57 @@ extension PointCost: CostKernel {
     let differences = PointDifferences(points, target, in: condition, along: trajectory)
     let (count, n, d) = (differences.count, trajectory.n, expansion.d)
     let weights = resolvedWeights(weights, count)
-    var g = [Double](repeating: 0, count: count)
-    var J = [Double](repeating: 0, count: count * n)
-    var Jg = [Double](repeating: 0, count: n)
-    // Most points depend on positions alone: the other columns of J are zero and are passed over.
-    var active = [Int](repeating: 0, count: n)
-    for t in 0...trajectory.horizon {
-      let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
-      if factor == 0 { continue }
-      var s = 0.0
-      for k in 0..<count {
-        let difference = differences.value(k, at: t, along: trajectory)
-        g[k] = weights[k] * difference
-        s += g[k] * difference
-      }
-      let (value, a, b) = norm.derivatives(s)
-      expansion.values[t] += factor * value
+    // Scratch: g, M J_j (see below), J (3 per point × n) and Jᵀ g.
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: 2 * count + (count + 1) * n) {
+      scratch in
+      withUnsafeTemporaryAllocation(of: Int.self, capacity: n) { active in
+        let g = UnsafeMutableBufferPointer(rebasing: scratch[0..<count])
+        let MJ = UnsafeMutableBufferPointer(rebasing: scratch[count..<2 * count])
+        let J = UnsafeMutableBufferPointer(rebasing: scratch[2 * count..<(2 + n) * count])
+        let Jg = UnsafeMutableBufferPointer(rebasing: scratch[((2 + n) * count)...])
+        for t in 0...trajectory.horizon {
+          let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
+          if factor == 0 { continue }
+          var s = 0.0
+          for k in 0..<count {
+            let difference = differences.value(k, at: t, along: trajectory)
+            g[k] = weights[k] * difference
+            s += g[k] * difference
+          }
+          let (value, a, b) = norm.derivatives(s)
+          expansion.values[t] += factor * value
 
-      var activeCount = 0
-      for j in 0..<n {
-        var (sum, isZero) = (0.0, true)
-        for k in 0..<count {
-          let entry = differences.jacobian(k, j, at: t, along: trajectory)
-          J[k + count * j] = entry
-          sum += entry * g[k]
-          if entry != 0 { isZero = false }
-        }
-        if isZero { continue }
-        Jg[j] = sum
-        active[activeCount] = j
-        activeCount += 1
-        expansion.gradients[j + d * t] += factor * a * sum
-      }
-      for q in 0..<activeCount {
-        let j = active[q]
-        for p in q..<activeCount {
-          let i = active[p]
-          var JWJ = 0.0
-          for k in 0..<count { JWJ += J[k + count * i] * weights[k] * J[k + count * j] }
-          let entry = factor * (a * JWJ + b * Jg[i] * Jg[j])
-          expansion.hessians[i + d * (j + d * t)] += entry
-          if i != j { expansion.hessians[j + d * (i + d * t)] += entry }
+          // Most points depend on positions alone: columns of J that are zero are passed over, the
+          // others are gathered.
+          var columns = 0
+          for j in 0..<n {
+            var (sum, isZero) = (0.0, true)
+            for k in 0..<count {
+              let entry = differences.jacobian(k, j, at: t, along: trajectory)
+              J[k + count * columns] = entry
+              sum += entry * g[k]
+              if entry != 0 { isZero = false }
+            }
+            if isZero { continue }
+            Jg[columns] = sum
+            active[columns] = j
+            columns += 1
+            expansion.gradients[j + d * t] += factor * a * sum
+          }
+          for q in 0..<columns {
+            // M J_j with M = a W + b g gᵀ, then J_iᵀ M J_j.
+            for k in 0..<count {
+              MJ[k] = factor * (a * weights[k] * J[k + count * q] + b * g[k] * Jg[q])
+            }
+            let j = active[q]
+            for p in q..<columns {
+              let i = active[p]
+              var entry = 0.0
+              for k in 0..<count { entry += J[k + count * p] * MJ[k] }
+              expansion.hessians[i + d * (j + d * t)] += entry
+              if i != j { expansion.hessians[j + d * (i + d * t)] += entry }
+            }
+          }
         }
       }
     }

@@ -20,7 +20,7 @@ public protocol NativeSystem: Codable, Sendable, Equatable {
   ///   - x: n numbers.
   ///   - u: m numbers.
   ///   - parameters: masses, lengths and the like.
-  ///   - derivative: n numbers, written.
+  ///   - derivative: the first n numbers are written.
   static func derivative(
     _ x: Span<Double>, _ u: Span<Double>, _ parameters: Self,
     into derivative: inout MutableSpan<Double>)
@@ -39,6 +39,23 @@ public protocol NativeSystem: Codable, Sendable, Equatable {
   /// Mends a state that the system's walls do not allow; called after every integration step.
   static func constrain(_ x: inout MutableSpan<Double>, _ parameters: Self)
 
+  /// Advances x by `substeps` steps of `substep` seconds each, with u held.
+  ///
+  /// The default is the classical Runge-Kutta method of fourth order. It is a requirement, so that
+  /// every conforming type gets a copy of the loop made for its own `derivative`.
+  ///
+  /// - Parameters:
+  ///   - x: n numbers.
+  ///   - u: m numbers.
+  ///   - parameters: masses, lengths and the like.
+  ///   - substep: h [s].
+  ///   - substeps: how many.
+  ///   - trial: n numbers of scratch.
+  ///   - slopes: 2 n numbers of scratch.
+  static func integrate(
+    _ x: inout MutableSpan<Double>, _ u: Span<Double>, _ parameters: Self, substep: Double,
+    substeps: Int, trial: inout MutableSpan<Double>, slopes: inout MutableSpan<Double>)
+
   /// Refuses parameters out of range.
   ///
   /// - Throws: `SimError.option`.
@@ -48,6 +65,30 @@ public protocol NativeSystem: Codable, Sendable, Equatable {
 extension NativeSystem {
   /// Most systems have no walls.
   public static func constrain(_ x: inout MutableSpan<Double>, _ parameters: Self) {}
+
+  /// x ← x + h/6 (k₁ + 2 k₂ + 2 k₃ + k₄), with k₁ = f(x), k₂ = f(x + h/2 k₁), k₃ = f(x + h/2 k₂),
+  /// k₄ = f(x + h k₃).
+  @inlinable
+  public static func integrate(
+    _ x: inout MutableSpan<Double>, _ u: Span<Double>, _ parameters: Self, substep: Double,
+    substeps: Int, trial: inout MutableSpan<Double>, slopes: inout MutableSpan<Double>
+  ) {
+    let n = x.count
+    for _ in 0..<substeps {
+      for stage in 0..<4 {
+        // Slopes: [0, n) holds k_i, [n, 2n) the weighted sum so far.
+        let reach = stage == 0 ? 0 : stage == 3 ? substep : 0.5 * substep
+        for i in 0..<n { trial[i] = stage == 0 ? x[i] : x[i] + reach * slopes[i] }
+        derivative(trial.span, u, parameters, into: &slopes)
+        let weight = stage == 0 || stage == 3 ? 1.0 : 2.0
+        for i in 0..<n {
+          slopes[n + i] = (stage == 0 ? 0 : slopes[n + i]) + weight * slopes[i]
+        }
+      }
+      for i in 0..<n { x[i] += substep / 6 * slopes[n + i] }
+      constrain(&x, parameters)
+    }
+  }
 }
 
 /// A native system stepped by the classical Runge-Kutta method of fourth order.
@@ -93,10 +134,9 @@ public struct NativePlant<System: NativeSystem>: Plant {
 
   /// Advances by one control period.
   public mutating func step(control: Span<Double>) throws {
-    for _ in 0..<substeps {
-      Self.rungeKutta(
-        &state, control, system, substep: substep, trial: &trial, slopes: &slopes)
-    }
+    Self.integrate(
+      &state, control, system, substep: substep, substeps: substeps, trial: &trial,
+      slopes: &slopes)
     locatePoints()
   }
 
@@ -114,31 +154,15 @@ public struct NativePlant<System: NativeSystem>: Plant {
     System.points(state.span, system, positions: &p, jacobians: &J)
   }
 
-  /// x ← x + h/6 (k₁ + 2 k₂ + 2 k₃ + k₄)
-  private static func rungeKutta(
-    _ state: inout [Double], _ u: Span<Double>, _ system: System, substep: Double,
+  private static func integrate(
+    _ state: inout [Double], _ u: Span<Double>, _ system: System, substep: Double, substeps: Int,
     trial: inout [Double], slopes: inout [Double]
   ) {
-    let n = state.count
     var x = state.mutableSpan
     var y = trial.mutableSpan
-    var all = slopes.mutableSpan
-    for stage in 0..<4 {
-      // Slopes: [0, n) holds k_i, [n, 2n) the weighted sum so far.
-      if stage == 0 {
-        var k = all._mutatingExtracting(0..<n)
-        System.derivative(x.span, u, system, into: &k)
-      } else {
-        let reach = stage == 3 ? substep : 0.5 * substep
-        for i in 0..<n { y[i] = x[i] + reach * all[i] }
-        var k = all._mutatingExtracting(0..<n)
-        System.derivative(y.span, u, system, into: &k)
-      }
-      let weight = stage == 0 || stage == 3 ? 1.0 : 2.0
-      for i in 0..<n { all[n + i] = (stage == 0 ? 0 : all[n + i]) + weight * all[i] }
-    }
-    for i in 0..<n { x[i] += substep / 6 * all[n + i] }
-    System.constrain(&x, system)
+    var k = slopes.mutableSpan
+    System.integrate(
+      &x, u, system, substep: substep, substeps: substeps, trial: &y, slopes: &k)
   }
 
   /// Writes x.

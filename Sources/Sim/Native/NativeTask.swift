@@ -81,9 +81,10 @@ public struct NativeTask<Model: NativeSystem>: ControlTask {
       }
       if !condition.bodyOffsets.isEmpty {
         throw .option(
-          key: "bodyOffsets of condition \(condition.name)",
-          value: condition.bodyOffsets.keys.sorted().joined(separator: ", "),
-          allowed: "empty: a native system has no bodies to displace")
+          InvalidOption(
+            key: "bodyOffsets of condition \(condition.name)",
+            value: condition.bodyOffsets.keys.sorted().joined(separator: ", "),
+            allowed: "empty: a native system has no bodies to displace"))
       }
     }
     for entry in observation.stateEntries ?? [] {
