@@ -20,7 +20,7 @@ let libraries: [Row] = [
   Row("Sim", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "GPSCore", "LinearAlgebra", "Statistics"),
-  Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
     "GuidedPolicySearch",
     "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
@@ -48,6 +48,7 @@ let package = Package(
     .systemLibrary(name: "CMuJoCo", pkgConfig: "mujoco"),
     .target(name: "CBLASKernels", dependencies: ["COpenBLAS"]),
     .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
+    .target(name: "CNeuralKernels"),
     .executableTarget(
       name: "gps",
       dependencies: [

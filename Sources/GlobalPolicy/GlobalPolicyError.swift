@@ -1,0 +1,38 @@
+public import LinearAlgebra
+
+/// What can go wrong between local controllers and a trained policy.
+public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// A setting has a value that makes no sense.
+  case invalidOption(key: String, value: String, allowed: String)
+  /// There is no sample to train on.
+  case emptySet
+  /// A number to train on is NaN or infinite; condition and step where they are known.
+  case notFinite(field: String, condition: Int?, sample: Int, step: Int?)
+  /// The loss was not finite again and again, however small the learning rate was made.
+  case diverged(step: Int, learningRate: Double, attempts: Int)
+  /// The mean precision of the controllers has no inverse.
+  case covariance(LinearAlgebraError)
+  /// Stored parameters do not belong to a network of the stored sizes.
+  case corruptNetwork(String)
+
+  /// One sentence for people.
+  public var description: String {
+    switch self {
+    case .invalidOption(let key, let value, let allowed):
+      "\(key): \(value) is not allowed; it must be \(allowed)"
+    case .emptySet:
+      "there are no samples to train the policy on"
+    case .notFinite(let field, let condition, let sample, let step):
+      "the \(field) of "
+        + (condition.map { "condition \($0), " } ?? "") + "sample \(sample)"
+        + (step.map { ", step \($0)" } ?? "") + " is not finite"
+    case .diverged(let step, let learningRate, let attempts):
+      "the policy's loss was not finite \(attempts) times, the last time at training step \(step) "
+        + "with learning rate \(learningRate)"
+    case .covariance(let error):
+      "the policy's covariance: \(error)"
+    case .corruptNetwork(let reason):
+      "not a network: \(reason)"
+    }
+  }
+}

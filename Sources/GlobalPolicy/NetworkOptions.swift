@@ -1,0 +1,68 @@
+/// Size and kind of the policy's network.
+public struct NetworkOptions: Codable, Sendable, Equatable {
+  /// A unit's function of its weighted input z.
+  public enum Activation: String, Codable, Sendable, CaseIterable {
+    /// max(z, 0).
+    case relu
+    /// tanh z.
+    case tanh
+    /// log(1 + exp z).
+    case softplus
+    /// z / (1 + exp(−z)).
+    case silu
+  }
+
+  /// How initial weights are drawn; initial biases are zero.
+  public enum Initialization: String, Codable, Sendable, CaseIterable {
+    /// Normal with variance 2 / inputs (He et al. 2015), made for ReLU.
+    case he
+    /// Uniform with variance 2 / (inputs + outputs) (Glorot and Bengio 2010), made for tanh.
+    case glorot
+  }
+
+  /// Units of each hidden layer, from the observation's side; none makes the policy affine.
+  public var hiddenLayers: [Int] = [42, 42]
+  /// The hidden units' function; the output layer is linear.
+  public var activation: Activation = .relu
+  /// How initial weights are drawn.
+  public var initialization: Initialization = .he
+  /// Observations are divided by their deviation, but by no less than this (in the observation's own
+  /// units), so that a hardly moving dimension is not blown up.
+  public var deviationFloor = 1e-3
+
+  /// The defaults: 42-42 ReLU units, as in the mirror-descent paper's experiments.
+  public init() {}
+
+  /// These options, if every one makes sense.
+  ///
+  /// - Throws: `GlobalPolicyError.invalidOption`.
+  public func validated() throws(GlobalPolicyError) -> NetworkOptions {
+    for (index, units) in hiddenLayers.enumerated() {
+      try check(
+        (1...65536).contains(units), "hiddenLayers[\(index)]", units, "between 1 and 65536")
+    }
+    try check(
+      deviationFloor > 0 && deviationFloor.isFinite, "deviationFloor", deviationFloor,
+      "a positive number")
+    return self
+  }
+
+  /// Options from a keyed container; a key left out takes its default.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    func read<Value: Decodable>(_ key: CodingKeys, _ target: inout Value) throws {
+      if let value = try values.decodeIfPresent(Value.self, forKey: key) { target = value }
+    }
+    try read(.hiddenLayers, &hiddenLayers)
+    try read(.activation, &activation)
+    try read(.initialization, &initialization)
+    try read(.deviationFloor, &deviationFloor)
+  }
+}
+
+/// Throws `invalidOption` unless the condition holds.
+func check(
+  _ holds: Bool, _ key: String, _ value: some Any, _ allowed: String
+) throws(GlobalPolicyError) {
+  if !holds { throw .invalidOption(key: key, value: "\(value)", allowed: allowed) }
+}

@@ -1,0 +1,225 @@
+import CNeuralKernels
+public import GPSCore
+public import LinearAlgebra
+public import Statistics
+
+/// The global policy: π(u | o) = N(μ_θ(o), Σ_π), where μ_θ is a network between whitened observations
+/// and scaled controls.
+///
+/// Both scalings are frozen when they are first used: statistics that moved under a trained network
+/// would change the policy behind its back.
+public struct NeuralPolicy: Sendable, Codable, Equatable {
+  /// An affine map of each dimension to zero mean and unit deviation.
+  public struct Standardization: Sendable, Codable, Equatable {
+    /// What is subtracted.
+    public var mean: [Double]
+    /// What is divided by afterwards.
+    public var deviation: [Double]
+
+    /// The map that changes nothing.
+    static func identity(_ count: Int) -> Standardization {
+      Standardization(
+        mean: [Double](repeating: 0, count: count), deviation: [Double](repeating: 1, count: count))
+    }
+  }
+
+  /// The network: whitened observation in, scaled control out.
+  public internal(set) var network: NeuralNetwork
+  /// Size and kind of the network.
+  public let options: NetworkOptions
+  /// Whitening of observations; the identity until it is frozen.
+  public internal(set) var observationWhitening: Standardization
+  /// Scaling of controls; the identity until it is frozen.
+  public internal(set) var controlScaling: Standardization
+  /// Whether the whitening of observations is fixed.
+  public internal(set) var isWhitened: Bool
+  /// Whether the scaling of controls is fixed.
+  public internal(set) var isScaled: Bool
+  /// Σ_π: m × m.
+  public internal(set) var covariance: Matrix
+  /// Lower Cholesky factor of Σ_π: m × m.
+  public internal(set) var covarianceFactor: Matrix
+  /// Σ_π⁻¹: m × m.
+  public internal(set) var precision: Matrix
+
+  /// o, the numbers in an observation.
+  public var observation: Int { network.inputs }
+  /// m, the numbers in a control.
+  public var control: Int { network.outputs }
+
+  /// An untrained policy with random weights and the identity as its covariance.
+  ///
+  /// - Parameters:
+  ///   - observation: o.
+  ///   - control: m.
+  ///   - options: size and kind of the network.
+  ///   - stream: the source of the weights.
+  public static func initial(
+    observation: Int, control: Int, options: NetworkOptions = NetworkOptions(),
+    stream: RandomStream
+  ) -> NeuralPolicy {
+    let identity = Matrix.identity(control)
+    return NeuralPolicy(
+      network: NeuralNetwork(
+        inputs: observation, outputs: control, options: options, stream: stream),
+      options: options, observationWhitening: .identity(observation),
+      controlScaling: .identity(control), isWhitened: false, isScaled: false, covariance: identity,
+      covarianceFactor: identity, precision: identity)
+  }
+
+  /// The policy with its whitening fixed by these observations, or unchanged if it is fixed already.
+  ///
+  /// A dimension that does not move at all keeps its unit; every other is divided by its deviation,
+  /// or by the floor if that is larger.
+  ///
+  /// - Parameter observations: o × S, one sample per column.
+  public func whitening(from observations: Matrix) -> NeuralPolicy {
+    precondition(
+      observations.rows == observation,
+      "\(observations.rows) numbers per observation for a policy of \(observation)")
+    if isWhitened || observations.columns == 0 { return self }
+    var policy = self
+    let (mean, variance) = Self.moments(observations)
+    policy.observationWhitening.mean = mean
+    policy.observationWhitening.deviation = zip(mean, variance).map { mean, variance in
+      let deviation = variance.squareRoot()
+      return deviation <= 1e-12 * abs(mean) ? 1 : max(deviation, options.deviationFloor)
+    }
+    policy.isWhitened = true
+    return policy
+  }
+
+  /// The policy with its control scaling fixed by what the controllers do: mean and total deviation
+  /// (of means and noise together) of the controls; unchanged if it is fixed already.
+  func scaling(from targets: Matrix, noise covariance: Matrix) -> NeuralPolicy {
+    if isScaled { return self }
+    var policy = self
+    let (mean, variance) = Self.moments(targets)
+    policy.controlScaling.mean = mean
+    policy.controlScaling.deviation = variance.indices.map {
+      (variance[$0] + covariance[$0, $0]).squareRoot()
+    }
+    policy.isScaled = true
+    return policy
+  }
+
+  private static func moments(_ samples: Matrix) -> (mean: [Double], variance: [Double]) {
+    let count = Double(samples.columns)
+    var mean = [Double](repeating: 0, count: samples.rows)
+    var variance = mean
+    for s in 0..<samples.columns { for i in mean.indices { mean[i] += samples[i, s] / count } }
+    for s in 0..<samples.columns {
+      for i in mean.indices {
+        let gap = samples[i, s] - mean[i]
+        variance[i] += gap * gap / count
+      }
+    }
+    return (mean, variance)
+  }
+
+  /// The mean actions for many observations at once.
+  ///
+  /// - Parameter observations: o × S, one sample per column.
+  /// - Returns: m × S.
+  public func mean(for observations: Matrix) -> Matrix {
+    mean(for: observations, variant: .best)
+  }
+
+  func mean(for observations: Matrix, variant: KernelVariant) -> Matrix {
+    precondition(
+      observations.rows == observation,
+      "\(observations.rows) numbers per observation for a policy of \(observation)")
+    let (o, m, count) = (observation, control, observations.columns)
+    let chunk = 64
+    let arena = Arena(floats: chunk * network.rowsWidth + Int(NK_SCRATCH), parts: 2)
+    let buffer = arena.take(chunk * network.rowsWidth)
+    let scratch = arena.take(Int(NK_SCRATCH))
+    var result = Matrix(rows: m, columns: count)
+    flushingSubnormals {
+      for start in stride(from: 0, to: count, by: chunk) {
+        let samples = min(chunk, count - start)
+        for s in 0..<samples {
+          for i in 0..<o {
+            buffer[s * padded(o) + i] = Float(
+              (observations[i, start + s] - observationWhitening.mean[i])
+                / observationWhitening.deviation[i])
+          }
+        }
+        let output = network.forward(
+          samples: samples, buffer: buffer, scratch: scratch, variant: variant)
+        for s in 0..<samples {
+          for i in 0..<m {
+            result[i, start + s] =
+              controlScaling.mean[i]
+              + controlScaling.deviation[i] * Double(output[s * padded(m) + i])
+          }
+        }
+      }
+    }
+    withExtendedLifetime(arena) {}
+    return result
+  }
+
+  /// The policy with another covariance.
+  ///
+  /// - Parameter precision: Σ_π⁻¹, m × m.
+  /// - Throws: `GlobalPolicyError.covariance` if it has no inverse.
+  public func withPrecision(_ precision: Matrix) throws(GlobalPolicyError) -> NeuralPolicy {
+    precondition(
+      precision.rows == control && precision.columns == control,
+      "a \(precision.rows) × \(precision.columns) precision for \(control) controls")
+    var policy = self
+    do {
+      policy.precision = precision.symmetrized
+      policy.covariance = try CholeskyFactor(policy.precision).inverse
+      policy.covarianceFactor = try CholeskyFactor(policy.covariance).lower
+    } catch {
+      throw .covariance(error)
+    }
+    return policy
+  }
+}
+
+extension NeuralPolicy: Policy {
+  /// Room for one observation's way through the network.
+  public struct Workspace: Sendable {
+    var rows: [Float]
+  }
+
+  /// New scratch for one worker.
+  public func makeWorkspace() -> Workspace {
+    Workspace(rows: [Float](repeating: 0, count: network.rowsWidth))
+  }
+
+  /// Writes u = μ_θ(o) + L noise, where Σ_π = L Lᵀ; state and step are ignored.
+  public func act(
+    step: Int, state: Span<Double>, observation: Span<Double>, noise: Span<Double>,
+    workspace: inout Workspace, action: inout MutableSpan<Double>
+  ) {
+    let (o, m) = (self.observation, control)
+    precondition(
+      observation.count == o && action.count == m && workspace.rows.count == network.rowsWidth,
+      "\(observation.count) observations and \(action.count) controls for a policy of \(o) and \(m)"
+    )
+    let saved = nk_flush_subnormals()
+    workspace.rows.withUnsafeMutableBufferPointer { rows in
+      guard let base = rows.baseAddress else { return }
+      for i in 0..<o {
+        base[i] = Float(
+          (observation[i] - observationWhitening.mean[i]) / observationWhitening.deviation[i])
+      }
+      let output = network.forward(samples: 1, buffer: base, scratch: nil, variant: .best)
+      for i in 0..<m {
+        action[i] = controlScaling.mean[i] + controlScaling.deviation[i] * Double(output[i])
+      }
+    }
+    nk_restore(saved)
+    covarianceFactor.storage.withUnsafeBufferPointer { L in
+      for j in 0..<m {
+        let draw = noise[j]
+        if draw == 0 { continue }
+        for i in j..<m { action[i] += L[i + m * j] * draw }
+      }
+    }
+  }
+}
