@@ -138,9 +138,10 @@ typedef struct {
   vf rest;  // exp(r) − 1, |r| ≤ ½ ln 2
 } exponential;
 
-// exp(x) = scale + scale · rest for x ≤ 0 (below −87 as at −87): x = n ln 2 + r, Taylor series in r.
+// exp(x) = scale + scale · rest for x ≤ 0 (0 below −87): x = n ln 2 + r, Taylor series in r.
 ALWAYS exponential exponentiate(vf x) {
-  x = choose(x < -87.0f, splat(-87.0f), x);
+  const vi vanishes = x < -87.0f;
+  x = choose(vanishes, splat(-87.0f), x);
   const vf shifted = x * 1.44269504f + 12582912.0f; // adding 1.5 · 2²³ rounds to an integer
   const vf n = shifted - 12582912.0f;
   vf r = x - n * 0.693359375f;
@@ -151,7 +152,7 @@ ALWAYS exponential exponentiate(vf x) {
   sum = sum * r + 1.0f / 24;
   sum = sum * r + 1.0f / 6;
   sum = sum * r + 0.5f;
-  const vi bits = ((vi)shifted - 0x4b400000 + 127) << 23;
+  const vi bits = (((vi)shifted - 0x4b400000 + 127) << 23) & ~vanishes;
   return (exponential){(vf)bits, (sum * r) * r + r};
 }
 
