@@ -138,9 +138,10 @@ typedef struct {
   vf rest;  // exp(r) − 1, |r| ≤ ½ ln 2
 } exponential;
 
-// exp(x) = scale + scale · rest for x ≤ 0 (below −87 as at −87): x = n ln 2 + r, Taylor series in r.
+// exp(x) = scale + scale · rest for x ≤ 0 (0 below −87): x = n ln 2 + r, Taylor series in r.
 ALWAYS exponential exponentiate(vf x) {
-  x = choose(x < -87.0f, splat(-87.0f), x);
+  const vi vanishes = x < -87.0f;
+  x = choose(vanishes, splat(-87.0f), x);
   const vf shifted = x * 1.44269504f + 12582912.0f; // adding 1.5 · 2²³ rounds to an integer
   const vf n = shifted - 12582912.0f;
   vf r = x - n * 0.693359375f;
@@ -151,7 +152,7 @@ ALWAYS exponential exponentiate(vf x) {
   sum = sum * r + 1.0f / 24;
   sum = sum * r + 1.0f / 6;
   sum = sum * r + 0.5f;
-  const vi bits = ((vi)shifted - 0x4b400000 + 127) << 23;
+  const vi bits = (((vi)shifted - 0x4b400000 + 127) << 23) & ~vanishes;
   return (exponential){(vf)bits, (sum * r) * r + r};
 }
 
@@ -230,9 +231,14 @@ ALWAYS void multiply_by_slope(int32_t activation, int64_t count, const float *y,
 
 // ---- Entry points -------------------------------------------------------------------------------
 
+enum { AHEAD = 8 }; // samples are drawn at random: fetch them this many early
+
 void NAME(gather)(int64_t count, int64_t width, const int32_t *index, const float *source,
                   float *target) {
   for (int64_t r = 0; r < count; ++r) {
+    if (r + AHEAD < count)
+      for (int64_t i = 0; i < width; i += 16)
+        __builtin_prefetch(source + (int64_t)index[r + AHEAD] * width + i);
     const float *from = source + (int64_t)index[r] * width;
     for (int64_t i = 0; i < width; i += LANES) store(target + r * width + i, load(from + i));
   }
@@ -274,10 +280,17 @@ void NAME(dense_backward_bias)(int64_t samples, int64_t outputs_padded, const fl
 void NAME(loss)(int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,
                 const int32_t *index, const int32_t *group, const float *y, const float *target,
                 const float *precision, float *dz, float *loss) {
+  const int64_t size = outputs * outputs_padded;
   for (int64_t s = 0; s < samples; ++s) {
+    if (s + AHEAD < samples) {
+      const int64_t next = index[s + AHEAD];
+      __builtin_prefetch(target + next * outputs_padded);
+      for (int64_t i = 0; i < size; i += 16)
+        __builtin_prefetch(precision + (int64_t)group[next] * size + i);
+    }
     const int64_t n = index[s];
     const float *u = y + s * outputs_padded, *goal = target + n * outputs_padded;
-    const float *p = precision + (int64_t)group[n] * outputs * outputs_padded;
+    const float *p = precision + (int64_t)group[n] * size;
     float *g = dz + s * outputs_padded;
     float sum = 0;
     for (int64_t o = 0; o < outputs_padded; o += LANES) {
@@ -285,7 +298,8 @@ void NAME(loss)(int64_t samples, int64_t outputs, int64_t outputs_padded, float 
       for (int64_t j = 0; j < outputs; ++j)
         row += (u[j] - goal[j]) * load(p + j * outputs_padded + o);
       store(g + o, row * scale);
-      for (int64_t j = o; j < o + LANES && j < outputs; ++j) sum += (u[j] - goal[j]) * row[j - o];
+      const vf terms = (load(u + o) - load(goal + o)) * row;
+      for (int64_t j = 0; j < LANES && o + j < outputs; ++j) sum += terms[j];
     }
     loss[s] = 0.5f * sum;
   }

@@ -8,7 +8,7 @@ public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertib
   case emptySet
   /// A number to train on is NaN or infinite; condition and step where they are known.
   case notFinite(field: String, condition: Int?, sample: Int, step: Int?)
-  /// The loss was not finite again and again, however small the learning rate was made.
+  /// The loss exploded again and again, however small the learning rate was made.
   case diverged(step: Int, learningRate: Double, attempts: Int)
   /// The mean precision of the controllers has no inverse.
   case covariance(LinearAlgebraError)
@@ -27,7 +27,7 @@ public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertib
         + (condition.map { "condition \($0), " } ?? "") + "sample \(sample)"
         + (step.map { ", step \($0)" } ?? "") + " is not finite"
     case .diverged(let step, let learningRate, let attempts):
-      "the policy's loss was not finite \(attempts) times, the last time at training step \(step) "
+      "the policy's loss exploded \(attempts) times, the last time at training step \(step) "
         + "with learning rate \(learningRate)"
     case .covariance(let error):
       "the policy's covariance: \(error)"

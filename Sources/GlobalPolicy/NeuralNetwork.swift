@@ -40,8 +40,6 @@ public struct NeuralNetwork: Sendable, Equatable {
   public var outputs: Int { layers[layers.count - 1].outputs }
   /// Weights and biases, padding aside.
   public var parameterCount: Int { layers.reduce(0) { $0 + ($1.inputs + 1) * $1.outputs } }
-  /// The widest row of activations, padded.
-  var width: Int { layers.reduce(0) { max($0, $1.inputsPadded, $1.outputsPadded) } }
 
   /// A network of zeros.
   init(layerSizes: [Int], activation: NetworkOptions.Activation) {
@@ -136,9 +134,11 @@ public struct NeuralNetwork: Sendable, Equatable {
   /// The output for `samples` inputs.
   ///
   /// - Parameters:
-  ///   - buffer: samples × padded(inputs) floats, the inputs, followed by room for
-  ///     2 × samples × width.
+  ///   - samples: how many.
+  ///   - buffer: samples × padded(inputs) floats, the inputs, at the head of
+  ///     samples × rowsWidth floats; each layer's outputs follow the last one's.
   ///   - scratch: NK_SCRATCH floats for larger batches, or nil.
+  ///   - variant: the instruction set.
   /// - Returns: where in `buffer` the outputs are: samples × padded(outputs).
   func forward(
     samples: Int, buffer: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>?,

@@ -54,6 +54,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   ///   - control: m.
   ///   - options: size and kind of the network.
   ///   - stream: the source of the weights.
+  /// - Returns: the policy.
   public static func initial(
     observation: Int, control: Int, options: NetworkOptions = NetworkOptions(),
     stream: RandomStream
@@ -73,6 +74,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   /// or by the floor if that is larger.
   ///
   /// - Parameter observations: o × S, one sample per column.
+  /// - Returns: the policy with fixed whitening.
   public func whitening(from observations: Matrix) -> NeuralPolicy {
     precondition(
       observations.rows == observation,
@@ -163,6 +165,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   /// The policy with another covariance.
   ///
   /// - Parameter precision: Σ_π⁻¹, m × m.
+  /// - Returns: the policy with that precision, its covariance and its factor.
   /// - Throws: `GlobalPolicyError.covariance` if it has no inverse.
   public func withPrecision(_ precision: Matrix) throws(GlobalPolicyError) -> NeuralPolicy {
     precondition(

@@ -17,6 +17,8 @@ public struct PolicyDistiller: Sendable {
   public let options: Options
   /// The instruction set, for tests.
   var variant = KernelVariant.best
+  /// How many workers the machine can run at once, for tests.
+  var cores = ProcessInfo.processInfo.activeProcessorCount
 
   /// A distiller.
   ///
@@ -59,8 +61,8 @@ public struct PolicyDistiller: Sendable {
   ///
   /// Freezes the policy's observation whitening and control scaling if they are not yet frozen. The
   /// loss is minimised in scaled controls, with precisions divided by their mean trace and outliers
-  /// clipped (`precisionClipping`). If the loss of a minibatch is not finite, the last good weights
-  /// are restored and the learning rate is halved, which a note says.
+  /// clipped (`precisionClipping`). If a minibatch's loss is not finite or a million times what it
+  /// should be, the last good weights are restored and the learning rate is halved, which a note says.
   ///
   /// - Parameters:
   ///   - policy: where training starts.
@@ -68,6 +70,7 @@ public struct PolicyDistiller: Sendable {
   ///   - optimizer: the state the last S-step left, or nil.
   ///   - stream: the source of the minibatches' order.
   ///   - workers: threads to use at most; small minibatches are trained on one.
+  /// - Returns: the fitted policy, its losses, and what the next S-step needs.
   /// - Throws: `GlobalPolicyError.diverged` or `.covariance`, or `CancellationError`.
   public func distill(
     _ policy: NeuralPolicy, onto set: DistillationSet, optimizer: OptimizerState? = nil,
@@ -103,13 +106,15 @@ public struct PolicyDistiller: Sendable {
 
     let trainer = Trainer(
       policy: policy, set: set, precisions: precisions, options: options, state: state,
-      stream: stream, workers: min(workers, ProcessInfo.processInfo.activeProcessorCount),
+      stream: stream, workers: min(workers, cores),
       variant: variant)
     let initialLoss = try await trainer.loss(of: policy.network, workers: workers)
-    let progress = try await train(trainer)
+    // Controls are scaled and precisions normalised, so a loss of 1 is what ignorance costs.
+    let limit = 1e6 * max(1, initialLoss.isFinite ? initialLoss : 1)
+    let progress = try await train(trainer, lossLimit: Float(min(limit, 1e30)))
     if progress.failures > 0 {
       notes.append(
-        "the loss was not finite \(progress.failures) times, the last time at training step "
+        "the loss exploded \(progress.failures) times, the last time at training step "
           + "\(progress.lastFailure); the learning rate was halved each time")
     }
 
@@ -135,12 +140,16 @@ public struct PolicyDistiller: Sendable {
       finalLoss: finalLoss, steps: progress.step, notes: notes)
   }
 
-  private func train(_ trainer: Trainer) async throws -> Trainer.Progress {
-    if trainer.workers == 1 { return try trainer.run() }
+  private func train(
+    _ trainer: Trainer, lossLimit: Float
+  ) async throws -> Trainer.Progress {
+    if trainer.workers == 1 { return try trainer.run(lossLimit: lossLimit) }
     let barrier = SpinBarrier(parties: trainer.workers)
     return try await withThrowingTaskGroup(of: Trainer.Progress.self) { group in
       for worker in 0..<trainer.workers {
-        group.addTask { try await trainer.run(worker: worker, barrier: barrier) }
+        group.addTask {
+          try await trainer.run(worker: worker, barrier: barrier, lossLimit: lossLimit)
+        }
       }
       // All workers leave the loop at the same step and return, or throw, the same.
       var last = Trainer.Progress()

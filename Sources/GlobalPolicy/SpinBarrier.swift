@@ -1,10 +1,11 @@
 import CNeuralKernels
+import Foundation
 import Synchronization
 
 /// A meeting point of the workers of one training run, for phases of microseconds.
 ///
-/// A worker that waits spins first, then yields its thread again and again: however few threads the
-/// pool gives the workers, the one that is missing can run.
+/// A worker that waits spins first, then yields its core and its thread again and again: however few
+/// of either the workers are given, the one that is missing can run.
 final class SpinBarrier: Sendable {
   private let parties: Int
   private let arrived = Atomic(0)
@@ -22,10 +23,11 @@ final class SpinBarrier: Sendable {
     }
     var spins = 0
     while generation.load(ordering: .acquiring) == current {
-      if spins < 5000 {
-        spins += 1
+      spins += 1
+      if spins < 2000 {
         nk_spin()
       } else {
+        sched_yield()
         await Task.yield()
       }
     }

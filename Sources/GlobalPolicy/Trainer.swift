@@ -82,7 +82,7 @@ final class Trainer: @unchecked Sendable {
   /// Samples that pass through all layers before the next ones.
   private static let chunk = 128
   private static let snapshotInterval = 100
-  /// Retreats from a loss that is not finite before the training is given up.
+  /// Retreats from a loss that exploded before the training is given up.
   static let attempts = 8
 
   private final class Shuffler {
@@ -235,14 +235,17 @@ final class Trainer: @unchecked Sendable {
 
   /// Trains on the calling thread.
   ///
+  /// - Parameter lossLimit: a sample's loss beyond this, or a NaN, makes the training retreat.
+  /// - Returns: how far the training came.
   /// - Throws: `GlobalPolicyError.diverged`, `CancellationError`.
-  func run() throws -> Progress {
+  func run(lossLimit: Float) throws -> Progress {
     var progress = Progress()
     shuffle()
     while progress.step < options.steps {
       flushingSubnormals {
-        forwardBackward(0..<batch, worker: 0, cursor: progress.cursor)
-        if lossIsFinite() {
+        forwardBackward(
+          0..<batch, worker: 0, cursor: progress.cursor, lossLimit: lossLimit)
+        if lossIsSound() {
           differentiate(worker: 0)
           update(progress, worker: 0)
           advance(&progress)
@@ -258,15 +261,17 @@ final class Trainer: @unchecked Sendable {
   }
 
   /// Trains as one of `workers` tasks; all of them return the same.
-  func run(worker: Int, barrier: SpinBarrier) async throws -> Progress {
+  func run(worker: Int, barrier: SpinBarrier, lossLimit: Float) async throws -> Progress {
     var progress = Progress()
     let rows = batch * worker / workers..<batch * (worker + 1) / workers
     if worker == 0 { shuffle() }
     await barrier.wait()
     while progress.step < options.steps {
-      flushingSubnormals { forwardBackward(rows, worker: worker, cursor: progress.cursor) }
+      flushingSubnormals {
+        forwardBackward(rows, worker: worker, cursor: progress.cursor, lossLimit: lossLimit)
+      }
       await barrier.wait()
-      if lossIsFinite() {
+      if lossIsSound() {
         flushingSubnormals { differentiate(worker: worker) }
         if options.gradientClipping != nil { await barrier.wait() }
         flushingSubnormals { update(progress, worker: worker) }
@@ -307,7 +312,8 @@ final class Trainer: @unchecked Sendable {
   /// A new order of the samples (Fisher and Yates), at the beginning of each epoch.
   private func shuffle() {
     for last in stride(from: samples - 1, to: 0, by: -1) {
-      let other = shuffler.stream.index(below: last + 1)
+      // Biased by less than samples / 2³², which no training notices.
+      let other = Int((UInt64(shuffler.stream.nextWord()) * UInt64(last + 1)) >> 32)
       let held = order[last]
       order[last] = order[other]
       order[other] = held
@@ -317,11 +323,13 @@ final class Trainer: @unchecked Sendable {
   // MARK: Phases
 
   /// Loss and dZ of the minibatch's `rows`.
-  private func forwardBackward(_ rows: Range<Int>, worker: Int, cursor: Int) {
+  private func forwardBackward(
+    _ rows: Range<Int>, worker: Int, cursor: Int, lossLimit: Float
+  ) {
     let scratch = scratch[worker]
     let L = layers.count
     let m = padded(outputs)
-    var finite: Float = 1
+    var sound: Float = 1
     for start in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.chunk) {
       let count = Int64(min(Self.chunk, rows.upperBound - start))
       let o = layers[0].inputsPadded
@@ -348,12 +356,12 @@ final class Trainer: @unchecked Sendable {
           activations[l] + start * layer.inputsPadded, slopes[l - 1] + start * layer.inputsPadded,
           errors[l - 1] + start * layer.inputsPadded, scratch)
       }
-      for s in start..<start + Int(count) where !losses[s].isFinite { finite = 0 }
+      for s in start..<start + Int(count) where !(losses[s] < lossLimit) { sound = 0 }
     }
-    flags[worker] = finite
+    flags[worker] = sound
   }
 
-  private func lossIsFinite() -> Bool {
+  private func lossIsSound() -> Bool {
     for worker in 0..<workers where flags[worker] == 0 { return false }
     return true
   }
@@ -511,7 +519,7 @@ final class Trainer: @unchecked Sendable {
   /// The gradient of the mean loss over samples 0..<batch at the initial parameters.
   func gradientOfFirstBatch() -> (loss: Double, gradient: [Float]) {
     precondition(workers == 1, "the gradient alone is computed by one worker")
-    forwardBackward(0..<batch, worker: 0, cursor: 0)
+    forwardBackward(0..<batch, worker: 0, cursor: 0, lossLimit: .infinity)
     differentiate(worker: 0)
     var sum = 0.0
     for s in 0..<batch { sum += Double(losses[s]) }

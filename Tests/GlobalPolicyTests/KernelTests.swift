@@ -1,0 +1,222 @@
+import CNeuralKernels
+import Foundation
+import LinearAlgebra
+import Statistics
+import Testing
+
+@testable import GlobalPolicy
+
+@Suite struct KernelTests {
+  static let variants = KernelVariant.allCases.filter(\.isSupported)
+
+  @Test func plainAlwaysRunsAndTheBestIsSupported() {
+    #expect(KernelVariant.plain.isSupported)
+    #expect(KernelVariant.best.isSupported)
+  }
+
+  /// Every size that a tile, a panel or a packed block can end at, against the formulas.
+  @Test(arguments: variants)
+  func forwardAgreesWithTheReference(variant: KernelVariant) {
+    var stream = RandomStream(seed: 11)
+    for (sizes, samples) in [
+      ([1, 1], 1), ([3, 5, 2], 1), ([26, 42, 42, 7], 25), ([5, 17, 70, 3], 13),
+      ([9, 130, 33, 19], 40), ([600, 80, 1], 14), ([2, 260, 4], 64), ([7, 3], 31),
+    ] {
+      for activation in NetworkOptions.Activation.allCases {
+        var policy = NeuralPolicy.initial(
+          observation: sizes[0], control: sizes[sizes.count - 1],
+          options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
+        for l in 0..<sizes.count - 1 {
+          policy.network.setLayer(
+            l, weights: policy.network.weights(ofLayer: l), biases: stream.normals(sizes[l + 1]))
+        }
+        let reference = ReferenceNetwork(policy.network)
+        let inputs = randomMatrix(sizes[0], samples, &stream)
+        let fast = policy.mean(for: inputs, variant: variant)
+        for s in 0..<samples {
+          let slow = reference.output(inputs.column(s))
+          let scale = max(1, slow.reduce(0) { max($0, abs($1)) })
+          for i in slow.indices {
+            #expect(
+              abs(fast[i, s] - slow[i]) < 2e-5 * scale,
+              "layers \(sizes), \(activation), sample \(s): \(fast[i, s]) for \(slow[i])")
+          }
+        }
+      }
+    }
+  }
+
+  /// Gradients of the mean loss by every parameter, against central differences in double precision.
+  @Test(arguments: variants, NetworkOptions.Activation.allCases)
+  func gradientsAgreeWithFiniteDifferences(
+    variant: KernelVariant, activation: NetworkOptions.Activation
+  ) throws {
+    var stream = RandomStream(seed: 3)
+    for (sizes, samples) in [([5, 7, 19, 33, 3], 13), ([4, 2], 1), ([3, 17, 18], 31)] {
+      let m = sizes[sizes.count - 1]
+      let set = try makeSet(observation: sizes[0], control: m, count: samples, groups: 4) {
+        o in (0..<m).map { sin(o[0] + Double($0)) }
+      }
+      var policy = NeuralPolicy.initial(
+        observation: sizes[0], control: m,
+        options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
+      for l in 0..<sizes.count - 1 {
+        policy.network.setLayer(
+          l, weights: policy.network.weights(ofLayer: l), biases: stream.normals(sizes[l + 1]))
+      }
+      var options = PolicyDistiller.Options()
+      options.batchSize = samples
+      let trainer = Trainer(
+        policy: policy, set: set, precisions: set.precisions, options: options, state: nil,
+        stream: stream, workers: 1, variant: variant)
+      let (loss, gradient) = trainer.gradientOfFirstBatch()
+
+      var reference = ReferenceNetwork(policy.network)
+      func value() -> Double {
+        reference.loss(
+          inputs: set.observations, targets: set.targets, precisions: set.precisions,
+          indices: set.precisionIndices)
+      }
+      #expect(abs(loss - value()) < 1e-5 * value())
+      let scale = Double(gradient.reduce(0) { max($0, abs($1)) })
+      let h = 1e-6
+      for (l, layer) in policy.network.layers.enumerated() {
+        for o in 0..<layer.outputsPadded {
+          for i in 0...layer.inputs {
+            let mine = Double(gradient[layer.weights + i * layer.outputsPadded + o])
+            if o >= layer.outputs {
+              #expect(mine == 0, "padding must not learn")
+              continue
+            }
+            func shift(_ by: Double) {
+              if i < layer.inputs {
+                reference.weights[l][o, i] += by
+              } else {
+                reference.biases[l][o] += by
+              }
+            }
+            shift(h)
+            let above = value()
+            shift(-2 * h)
+            let below = value()
+            shift(h)
+            let difference = (above - below) / (2 * h)
+            #expect(
+              abs(mine - difference) < 2e-5 * scale,
+              "layers \(sizes), layer \(l), entry (\(o), \(i)): \(mine) for \(difference)")
+          }
+        }
+      }
+    }
+  }
+
+  /// The elementary functions over their whole range, and a NaN that must not be swallowed.
+  @Test(arguments: variants, NetworkOptions.Activation.allCases)
+  func activationsAreAccurateEverywhere(
+    variant: KernelVariant, activation: NetworkOptions.Activation
+  ) {
+    var network = NeuralNetwork(layerSizes: [1, 16, 16], activation: activation)
+    network.setLayer(
+      0, weights: Matrix(rows: 16, columns: 1, repeating: 1),
+      biases: [Double](repeating: 0, count: 16))
+    network.setLayer(1, weights: .identity(16), biases: [Double](repeating: 0, count: 16))
+    var buffer = [Float](repeating: 0, count: network.rowsWidth)
+    func value(_ z: Float) -> Double {
+      buffer.withUnsafeMutableBufferPointer { rows in
+        guard let base = rows.baseAddress else { return .nan }
+        base[0] = z
+        return Double(network.forward(samples: 1, buffer: base, scratch: nil, variant: variant)[3])
+      }
+    }
+    var points: [Float] = [
+      0, -0.0, 1e-30, 1e-6, -1e-6, 87, -87, 88.5, -88.5, 1e4, -1e4, 3e38, -3e38,
+    ]
+    for i in -400...400 { points.append(Float(i) * 0.0517) }
+    for z in points {
+      let exact = ReferenceNetwork.value(activation, Double(z))
+      #expect(
+        abs(value(z) - exact) <= 4e-7 * abs(exact) + 2e-36, "\(activation)(\(z)) = \(value(z))")
+    }
+    #expect(value(.nan).isNaN)
+  }
+
+  @Test(arguments: variants)
+  func adamAgreesWithNumPy(variant: KernelVariant) throws {
+    struct Fixture: Decodable {
+      var rate, momentum, secondMomentum, epsilon, decay: Double
+      var start, result: [Double]
+      var gradients: [[Double]]
+    }
+    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Fixtures/adam.json")
+    let fixture = try JSONDecoder().decode(Fixture.self, from: Data(contentsOf: file))
+    let count = Int64(fixture.start.count)
+    var theta = fixture.start.map { Float($0) }
+    var first = theta.map { _ in Float(0) }
+    var second = first
+    var average = first
+    var expectedAverage = fixture.start.map { _ in 0.0 }
+    for (t, gradient) in fixture.gradients.enumerated() {
+      let update = nk_update(
+        rate: Float(fixture.rate / (1 - pow(fixture.momentum, Double(t + 1)))),
+        momentum: Float(fixture.momentum), secondMomentum: Float(fixture.secondMomentum),
+        secondScale: Float(1 / sqrt(1 - pow(fixture.secondMomentum, Double(t + 1)))),
+        epsilon: Float(fixture.epsilon), decay: Float(fixture.rate * fixture.decay),
+        gradientScale: 0.5, averageStep: 1 / Float(t + 1))
+      nk_adam(
+        variant.rawValue, count, update, gradient.map { Float(2 * $0) }, &theta, &first, &second,
+        &average)
+      for i in theta.indices { expectedAverage[i] += Double(theta[i]) / 12 }
+    }
+    for i in theta.indices {
+      #expect(abs(Double(theta[i]) - fixture.result[i]) < 2e-6)
+      #expect(abs(Double(average[i]) - expectedAverage[i]) < 1e-6)
+    }
+  }
+
+  @Test(arguments: variants)
+  func momentumAgreesWithItsRecursion(variant: KernelVariant) {
+    var stream = RandomStream(seed: 9)
+    var theta = stream.normals(32).map { Float($0) }
+    var velocity = theta.map { _ in Float(0) }
+    var (exact, v) = (theta.map { Double($0) }, theta.map { _ in 0.0 })
+    let update = nk_update(
+      rate: 0.05, momentum: 0.8, secondMomentum: 0, secondScale: 0, epsilon: 0, decay: 0.01,
+      gradientScale: 1, averageStep: 0)
+    for _ in 0..<10 {
+      let gradient = stream.normals(32)
+      nk_sgd(variant.rawValue, 32, update, gradient.map { Float($0) }, &theta, &velocity, nil)
+      for i in exact.indices {
+        v[i] = 0.8 * v[i] + gradient[i]
+        exact[i] -= 0.05 * v[i] + 0.01 * exact[i]
+      }
+    }
+    for i in exact.indices { #expect(abs(Double(theta[i]) - exact[i]) < 1e-5) }
+  }
+
+  @Test func transposeCoversEveryEdge() {
+    var stream = RandomStream(seed: 2)
+    for (inputs, outputs) in [(1, 1), (16, 16), (17, 5), (42, 42), (33, 64), (4, 19)] {
+      let (I, O) = (padded(inputs), padded(outputs))
+      let w = stream.normals(inputs * O).map { Float($0) }
+      var v = [Float](repeating: 0, count: outputs * I)
+      let middle = inputs / 8 * 4
+      for (first, last) in [(0, middle), (middle, inputs)] {
+        nk_transpose(
+          Int64(first), Int64(last), Int64(outputs), Int64(O), Int64(I), w, &v)
+      }
+      for o in 0..<outputs {
+        for i in 0..<I { #expect(v[o * I + i] == (i < inputs ? w[i * O + o] : 0)) }
+      }
+    }
+  }
+
+  @Test func subnormalsAreFlushedAndTheModeIsRestored() {
+    // 16 (1e-22)² lies below the smallest normal number.
+    let values = [Float](repeating: 1e-22, count: 16)
+    for variant in Self.variants {
+      #expect(flushingSubnormals { nk_sum_of_squares(variant.rawValue, 16, values) } == 0)
+      #expect(nk_sum_of_squares(variant.rawValue, 16, values) > 0)
+    }
+  }
+}
