@@ -39,12 +39,83 @@ struct Field<Root: Sendable>: Sendable {
     self.init(key, keyPath, codec, text, isRequired: false)
   }
 
+  /// A setting kept in a part of the struct.
+  init<Part, Value: Sendable>(
+    _ key: String, _ part: any WritableKeyPath<Root, Part> & Sendable,
+    _ keyPath: any WritableKeyPath<Part, Value> & Sendable, _ codec: Codec<Value>, _ text: String
+  ) {
+    self.init(
+      key: key, isRequired: false,
+      read: { (tree, path, root) throws(ExperimentError) in
+        root[keyPath: part][keyPath: keyPath] = try codec.read(tree, path)
+      },
+      write: { codec.write($0[keyPath: part][keyPath: keyPath]) },
+      reference: { root in
+        codec.reference(key, standard: root[keyPath: part][keyPath: keyPath], text)
+      })
+  }
+
   /// A setting that a file must give.
   static func required<Value: Sendable>(
     _ key: String, _ keyPath: any WritableKeyPath<Root, Value> & Sendable, _ codec: Codec<Value>,
     _ text: String
   ) -> Field {
     Field(key, keyPath, codec, text, isRequired: true)
+  }
+
+  /// A mapping that is read over what is there already: several sections may share one struct.
+  static func section<Value: Sendable>(
+    _ key: String, _ keyPath: any WritableKeyPath<Root, Value> & Sendable, _ schema: Schema<Value>,
+    _ text: String
+  ) -> Field {
+    Field(
+      key: key, isRequired: false,
+      read: { (tree, path, root) throws(ExperimentError) in
+        root[keyPath: keyPath] = try schema.read(tree, path, over: root[keyPath: keyPath])
+      },
+      write: { schema.codec.write($0[keyPath: keyPath]) },
+      reference: { _ in
+        ReferenceEntry(
+          key: key, expects: schema.codec.expects, text: text, entries: schema.codec.entries)
+      })
+  }
+
+  /// A list of mappings, each read over a value that stands elsewhere in the same struct.
+  static func list<Element: Sendable>(
+    _ key: String, _ keyPath: any WritableKeyPath<Root, [Element]> & Sendable,
+    of schema: Schema<Element>, over start: any KeyPath<Root, Element> & Sendable, _ text: String
+  ) -> Field {
+    Field(
+      key: key, isRequired: false,
+      read: { (tree, path, root) throws(ExperimentError) in
+        guard case .list(let items) = tree.content else {
+          throw wrongType(tree, path, "a list of mappings")
+        }
+        var elements: [Element] = []
+        for (index, item) in items.enumerated() {
+          elements.append(
+            try schema.read(item, join(path, "\(index)"), over: root[keyPath: start]))
+        }
+        root[keyPath: keyPath] = elements
+      },
+      write: { Codec.list(of: schema.codec).write($0[keyPath: keyPath]) },
+      reference: { _ in
+        ReferenceEntry(
+          key: key, expects: "a list of mappings", text: text, entries: schema.codec.entries)
+      })
+  }
+
+  private init(
+    key: String, isRequired: Bool,
+    read: @escaping @Sendable (SettingsTree, String, inout Root) throws(ExperimentError) -> Void,
+    write: @escaping @Sendable (Root) -> SettingsTree.Content,
+    reference: @escaping @Sendable (Root) -> ReferenceEntry
+  ) {
+    self.key = key
+    self.isRequired = isRequired
+    self.read = read
+    self.write = write
+    self.reference = reference
   }
 
   private init<Value: Sendable>(
@@ -58,12 +129,20 @@ struct Field<Root: Sendable>: Sendable {
     }
     write = { codec.write($0[keyPath: keyPath]) }
     reference = { root in
-      let standard = SettingsTree(
-        content: codec.write(root[keyPath: keyPath]), origin: .wholeFile(name: ""))
-      return ReferenceEntry(
-        key: key, expects: codec.expects, standard: isRequired ? nil : standard.shortText,
-        text: text, entries: codec.entries)
+      codec.reference(key, standard: isRequired ? nil : root[keyPath: keyPath], text)
     }
+  }
+}
+
+extension Codec {
+  /// A setting of this type; its default is nil if a file must give it.
+  func reference(_ key: String, standard: Value?, _ text: String) -> ReferenceEntry {
+    ReferenceEntry(
+      key: key, expects: expects,
+      standard: standard.flatMap {
+        SettingsTree(content: write($0), origin: .wholeFile(name: "")).shortText
+      },
+      text: text, entries: entries)
   }
 }
 
@@ -102,7 +181,10 @@ struct Schema<Root: Sendable>: Sendable {
       })
   }
 
-  func read(_ tree: SettingsTree, _ path: String) throws(ExperimentError) -> Root {
+  /// Reads a mapping over the defaults, or over another value.
+  func read(
+    _ tree: SettingsTree, _ path: String, over start: Root? = nil
+  ) throws(ExperimentError) -> Root {
     let entries: [SettingsTree.Entry]
     switch tree.content {
     case .mapping(let given): entries = given
@@ -110,7 +192,7 @@ struct Schema<Root: Sendable>: Sendable {
     case .null: entries = []
     default: throw wrongType(tree, path, "a mapping of settings")
     }
-    var root = standard
+    var root = start ?? standard
     let known = fields.map(\.key)
     for entry in entries where !known.contains(entry.key) {
       throw unknownKey(entry, path, allowed: known)
