@@ -28,6 +28,9 @@ let libraries: [Row] = [
     .product(name: "Logging", package: "swift-log")),
 ]
 
+/// The folders below Experiments.
+let experiments = ["point-mass"]
+
 let package = Package(
   name: "guided-policy-search",
   products: [
@@ -52,10 +55,12 @@ let package = Package(
     .executableTarget(
       name: "gps",
       dependencies: [
-        "GuidedPolicySearch", "Sim", "GPSCore",
+        "GuidedPolicySearch", "ShippedExperiments",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "Logging", package: "swift-log"),
       ]),
+    .target(
+      name: "ShippedExperiments", path: "Experiments", sources: ["ShippedExperiments.swift"],
+      resources: experiments.map { .copy($0) }),
     .target(
       name: "GPSTestSupport",
       dependencies: ["LinearAlgebra", "Statistics", "GPSCore"],

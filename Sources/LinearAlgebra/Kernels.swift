@@ -10,6 +10,13 @@ public enum Kernels {
   /// The name of the kernels BLAS computes with in this process, e.g. "SkylakeX".
   public static var blasName: String { String(cString: cblas_kernels_name()) }
 
+  /// The version of BLAS, e.g. "0.3.21".
+  public static var blasVersion: String {
+    // "OpenBLAS 0.3.21 DYNAMIC_ARCH ..."
+    let words = String(cString: openblas_get_config()).split(separator: " ")
+    return words.count > 1 ? String(words[1]) : "unknown"
+  }
+
   /// The name of the kernels BLAS had chosen by itself.
   public static var detectedBLASName: String { String(cString: cblas_kernels_detected_name()) }
 

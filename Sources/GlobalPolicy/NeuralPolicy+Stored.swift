@@ -1,0 +1,59 @@
+public import LinearAlgebra
+
+extension NeuralPolicy {
+  /// A policy put together again from what was stored of it.
+  ///
+  /// - Parameters:
+  ///   - options: size and kind of the network; its hidden layers must be those of `layers`.
+  ///   - layers: W (outputs × inputs) and b of each layer, from the observation's side.
+  ///   - observationMean: what is subtracted from observations, o numbers.
+  ///   - observationDeviation: what they are divided by afterwards.
+  ///   - controlMean: what is added to controls, m numbers.
+  ///   - controlDeviation: what they are multiplied by before.
+  ///   - covariance: Σ_π, m × m.
+  ///   - covarianceFactor: its lower Cholesky factor.
+  ///   - precision: its inverse.
+  /// - Throws: `GlobalPolicyError.corruptNetwork` if the parts do not fit or a number is not finite.
+  public init(
+    options: NetworkOptions, layers: [(weights: Matrix, biases: [Double])],
+    observationMean: [Double], observationDeviation: [Double], controlMean: [Double],
+    controlDeviation: [Double], covariance: Matrix, covarianceFactor: Matrix, precision: Matrix
+  ) throws(GlobalPolicyError) {
+    func require(_ holds: Bool, _ reason: String) throws(GlobalPolicyError) {
+      if !holds { throw .corruptNetwork(reason) }
+    }
+    let sizes = layers.prefix(1).map(\.weights.columns) + layers.map(\.weights.rows)
+    try require(
+      sizes.count >= 2 && sizes.allSatisfy { $0 > 0 } && Array(sizes[1...].dropLast())
+        == options.hiddenLayers, "its layers have \(sizes) units")
+    for (index, layer) in layers.enumerated() {
+      try require(
+        layer.weights.columns == sizes[index] && layer.biases.count == sizes[index + 1],
+        "layer \(index) does not fit the one before it")
+      try require(
+        (layer.weights.storage + layer.biases).allSatisfy { Float($0).isFinite },
+        "a parameter of layer \(index) is not finite")
+    }
+    let (o, m) = (sizes[0], sizes[sizes.count - 1])
+    try require(
+      observationMean.count == o && observationDeviation.count == o && controlMean.count == m
+        && controlDeviation.count == m
+        && [covariance, covarianceFactor, precision].allSatisfy { $0.rows == m && $0.columns == m },
+      "its scaling or covariance does not fit \(o) observations and \(m) controls")
+    try require(
+      (observationMean + observationDeviation + controlMean + controlDeviation
+        + covariance.storage + covarianceFactor.storage + precision.storage)
+        .allSatisfy(\.isFinite) && observationDeviation.allSatisfy { $0 > 0 },
+      "a number of its scaling or covariance is not usable")
+    var network = NeuralNetwork(layerSizes: sizes, activation: options.activation)
+    for (index, layer) in layers.enumerated() {
+      network.setLayer(index, weights: layer.weights, biases: layer.biases)
+    }
+    self.init(
+      network: network, options: options,
+      observationWhitening: Standardization(mean: observationMean, deviation: observationDeviation),
+      controlScaling: Standardization(mean: controlMean, deviation: controlDeviation),
+      isWhitened: true, isScaled: true, covariance: covariance,
+      covarianceFactor: covarianceFactor, precision: precision)
+  }
+}

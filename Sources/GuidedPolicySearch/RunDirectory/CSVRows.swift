@@ -1,0 +1,58 @@
+/// Rows of comma-separated values (RFC 4180, with line feeds), built in one buffer.
+struct CSVRows {
+  private(set) var bytes: [UInt8] = []
+  private var isRowEmpty = true
+
+  /// No rows.
+  init() {}
+
+  /// One row of names.
+  init(header: [String]) {
+    for name in header { append(name) }
+    endRow()
+  }
+
+  private mutating func beginField() {
+    if !isRowEmpty { bytes.append(UInt8(ascii: ",")) }
+    isRowEmpty = false
+  }
+
+  /// A text, quoted only where it must be.
+  mutating func append(_ text: String) {
+    beginField()
+    let mustQuote = text.utf8.contains {
+      $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "\"") || $0 == 10 || $0 == 13
+    }
+    if !mustQuote {
+      bytes.append(contentsOf: text.utf8)
+      return
+    }
+    bytes.append(UInt8(ascii: "\""))
+    for byte in text.utf8 {
+      if byte == UInt8(ascii: "\"") { bytes.append(byte) }
+      bytes.append(byte)
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// A whole number.
+  mutating func append(_ number: Int) {
+    beginField()
+    bytes.append(contentsOf: number.description.utf8)
+  }
+
+  /// The shortest text that reads back as the same number; an empty field for nil.
+  mutating func append(_ number: Double?) {
+    beginField()
+    if let number { bytes.append(contentsOf: shortest(number).utf8) }
+  }
+
+  /// A field with nothing in it.
+  mutating func appendEmpty() { beginField() }
+
+  /// Ends the row.
+  mutating func endRow() {
+    bytes.append(UInt8(ascii: "\n"))
+    isRowEmpty = true
+  }
+}

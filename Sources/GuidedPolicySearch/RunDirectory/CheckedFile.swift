@@ -1,0 +1,77 @@
+import Foundation
+
+/// A file that is appended to, every error of which is noticed.
+///
+/// An append that fails half-way is taken back, so that a file holds whole rows only.
+final class CheckedFile {
+  let path: String
+  private let descriptor: Int32
+  /// Bytes known to be in the file.
+  private(set) var length = 0
+
+  /// A new, empty file in the place of whatever was there (a link is replaced, never followed).
+  init(creating path: String) throws(RunDirectoryError) {
+    if unlink(path) != 0 && errno != ENOENT {
+      throw .cannotWrite(path: path, reason: reason(of: errno))
+    }
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  deinit { close(descriptor) }
+
+  /// Appends bytes; when this returns they have been handed to the system.
+  func append(_ bytes: [UInt8]) throws(RunDirectoryError) {
+    var offset = 0
+    while offset < bytes.count {
+      let written = bytes.withUnsafeBytes { buffer in
+        write(descriptor, buffer.baseAddress?.advanced(by: offset), buffer.count - offset)
+      }
+      if written < 0 {
+        let number = errno
+        if number == EINTR { continue }
+        // Take back the part that was written; if even that fails, the error is the same.
+        _ = ftruncate(descriptor, off_t(length))
+        _ = lseek(descriptor, off_t(length), SEEK_SET)
+        throw .cannotWrite(path: path, reason: reason(of: number))
+      }
+      offset += written
+    }
+    length += bytes.count
+  }
+
+  /// Waits until the bytes are on the disk.
+  func synchronize() throws(RunDirectoryError) {
+    if fsync(descriptor) != 0 && errno != EINVAL && errno != EROFS {
+      throw .cannotWrite(path: path, reason: reason(of: errno))
+    }
+  }
+
+  /// Puts a whole file in place at once: a reader sees the old one or the new one, never a part.
+  static func replace(_ path: String, with bytes: [UInt8]) throws(RunDirectoryError) {
+    let temporary = path + ".tmp"
+    do {
+      let file = try CheckedFile(creating: temporary)
+      try file.append(bytes)
+      try file.synchronize()
+    } catch {
+      unlink(temporary)
+      throw error
+    }
+    if rename(temporary, path) != 0 {
+      let number = errno
+      unlink(temporary)
+      throw .cannotWrite(path: path, reason: reason(of: number))
+    }
+    // The name itself must reach the disk too.
+    let directory = open(
+      (path as NSString).deletingLastPathComponent.isEmpty
+        ? "." : (path as NSString).deletingLastPathComponent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if directory >= 0 {
+      _ = fsync(directory)
+      close(directory)
+    }
+  }
+}

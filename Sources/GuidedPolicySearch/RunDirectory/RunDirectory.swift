@@ -1,0 +1,329 @@
+public import Foundation
+public import GPSCore
+import LinearAlgebra
+
+/// What a run leaves behind, written as it goes.
+///
+/// Rows of an iteration are written in the order trajectories, rollouts, conditions, progress: an
+/// iteration that stands in `progress.csv` is complete everywhere.
+public final class RunDirectory {
+  /// Names of the files in a run directory.
+  public enum FileName {
+    /// The effective experiment, every default spelled out.
+    public static let experiment = "experiment.yaml"
+    /// One row per iteration.
+    public static let progress = "progress.csv"
+    /// One row per iteration and training condition.
+    public static let conditions = "conditions.csv"
+    /// One row per rollout.
+    public static let rollouts = "rollouts.csv"
+    /// One row per rollout and time step.
+    public static let trajectories = "trajectories.csv"
+    /// The trained policy.
+    public static let policy = "policy.safetensors"
+    /// What the run came to.
+    public static let summary = "summary.json"
+    /// Messages.
+    public static let log = "log.txt"
+
+    static let all = [
+      experiment, progress, conditions, rollouts, trajectories, policy, summary, log,
+    ]
+  }
+
+  /// What the columns of `trajectories.csv` are called and how far apart its rows are.
+  public struct Signals: Sendable {
+    /// n names.
+    public var stateNames: [String]
+    /// m names.
+    public var controlNames: [String]
+    /// Seconds between two controls.
+    public var controlPeriod: Double
+    /// Names of the training conditions.
+    public var conditions: [String]
+
+    /// The signals of a task.
+    public init(_ task: some ControlTask) {
+      stateNames = task.stateNames
+      controlNames = task.controlNames
+      controlPeriod = task.controlPeriod
+      conditions = task.conditions.map(\.name)
+    }
+  }
+
+  /// The directory.
+  public let url: URL
+  /// Where messages go.
+  public let log: RunLog
+  private let signals: Signals
+  private let progress: CheckedFile
+  private let conditions: CheckedFile
+  private let rollouts: CheckedFile
+  private let trajectories: CheckedFile
+
+  /// Makes the directory and begins its files.
+  ///
+  /// - Parameters:
+  ///   - url: made with its parents if it does not exist.
+  ///   - experiment: the effective experiment as YAML.
+  ///   - attachments: further files that the experiment refers to, by name.
+  ///   - signals: names of states, controls and conditions.
+  ///   - replacing: whether files of an earlier run there may be replaced.
+  ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Throws: `RunDirectoryError`.
+  public init(
+    at url: URL, experiment: String, attachments: [String: Data] = [:], signals: Signals,
+    replacing: Bool, echoesWarnings: Bool = true
+  ) throws(RunDirectoryError) {
+    try Self.prepare(url, replacing: replacing)
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    self.url = url
+    self.signals = signals
+    log = try RunLog(path: path(FileName.log), echoes: echoesWarnings)
+    for (name, data) in attachments.sorted(by: { $0.key < $1.key }) {
+      try CheckedFile(creating: path(name)).append(Array(data))
+    }
+    try CheckedFile(creating: path(FileName.experiment)).append(Array(experiment.utf8))
+    progress = try CheckedFile(creating: path(FileName.progress))
+    conditions = try CheckedFile(creating: path(FileName.conditions))
+    rollouts = try CheckedFile(creating: path(FileName.rollouts))
+    trajectories = try CheckedFile(creating: path(FileName.trajectories))
+    try progress.append(CSVRows(header: Self.progressColumns).bytes)
+    try conditions.append(CSVRows(header: Self.conditionColumns).bytes)
+    try rollouts.append(CSVRows(header: Self.rolloutColumns).bytes)
+    try trajectories.append(
+      CSVRows(
+        header: Self.trajectoryColumns + signals.stateNames.map { "state." + $0 }
+          + signals.controlNames.map { "control." + $0 }
+      ).bytes)
+  }
+
+  private static func prepare(_ url: URL, replacing: Bool) throws(RunDirectoryError) {
+    let manager = FileManager.default
+    do {
+      try manager.createDirectory(at: url, withIntermediateDirectories: true)
+    } catch {
+      throw .cannotWrite(path: url.path, reason: plainReason(error))
+    }
+    let contents: [String]
+    do {
+      contents = try manager.contentsOfDirectory(atPath: url.path)
+    } catch {
+      throw .cannotRead(path: url.path, reason: plainReason(error))
+    }
+    if contents.isEmpty { return }
+    if !replacing { throw .notEmpty(path: url.path) }
+    // Results of the earlier run must not be taken for those of this one.
+    for name in FileName.all {
+      let path = url.appendingPathComponent(name).path
+      if unlink(path) != 0 && errno != ENOENT {
+        throw .cannotWrite(path: path, reason: reason(of: errno))
+      }
+    }
+  }
+
+  /// `runs/<task>-<date>-<seed>`, with a number behind it if that exists already.
+  public static func standardURL(task: String, seed: UInt64, date: Date = .now, in folder: URL)
+    -> URL
+  {
+    let style = Date.VerbatimFormatStyle(
+      format:
+        "\(year: .defaultDigits)\(month: .twoDigits)\(day: .twoDigits)T\(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased))\(minute: .twoDigits)\(second: .twoDigits)",
+      timeZone: .current, calendar: Calendar(identifier: .gregorian))
+    // The task's name comes from a file: it must not lead out of the folder.
+    let safe = String(
+      task.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "-" }
+    ).drop { $0 == "." }
+    let name = "\(safe)-\(date.formatted(style))-\(seed)"
+    var url = folder.appendingPathComponent(name)
+    var number = 2
+    while FileManager.default.fileExists(atPath: url.path) {
+      url = folder.appendingPathComponent("\(name)-\(number)")
+      number += 1
+    }
+    return url
+  }
+
+  /// Writes the policy in place of the one before.
+  public func write(policy: Safetensors) throws(RunDirectoryError) {
+    try CheckedFile.replace(
+      url.appendingPathComponent(FileName.policy).path, with: policy.encoded())
+  }
+
+  /// Writes the summary in place of the one before.
+  public func write(summary: Summary) throws(RunDirectoryError) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let path = url.appendingPathComponent(FileName.summary).path
+    let data: Data
+    do {
+      data = try encoder.encode(summary)
+    } catch {
+      throw .cannotWrite(path: path, reason: "a number is not finite")
+    }
+    try CheckedFile.replace(path, with: Array(data) + [UInt8(ascii: "\n")])
+  }
+}
+
+/// The last part of Foundation's explanation, which names no paths.
+func plainReason(_ error: any Error) -> String {
+  let error = error as NSError
+  if let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError,
+    underlying.domain == NSPOSIXErrorDomain
+  {
+    return reason(of: Int32(underlying.code))
+  }
+  return error.domain == NSPOSIXErrorDomain
+    ? reason(of: Int32(error.code)) : error.localizedDescription
+}
+
+// MARK: - Rows
+
+extension RunDirectory {
+  /// Columns of `progress.csv`.
+  public static let progressColumns = [
+    "iteration", "rollouts", "mean_cost", "predicted_improvement", "actual_improvement",
+    "kl_divergence", "kl_bound", "step_multiplier", "policy_mean_cost", "policy_success_rate",
+    "test_mean_cost", "test_success_rate", "distillation_loss", "discarded_rollouts",
+    "seconds_rollouts", "seconds_dynamics", "seconds_local_optimization",
+    "seconds_global_policy", "seconds_evaluation", "seconds_total",
+  ]
+  /// Columns of `conditions.csv`.
+  public static let conditionColumns = [
+    "iteration", "condition", "mean_cost", "cost_standard_deviation", "predicted_improvement",
+    "actual_improvement", "kl_divergence", "kl_bound", "step_multiplier", "dual", "lqr_passes",
+    "status", "success_rate", "policy_cost", "policy_success",
+  ]
+  /// Columns of `rollouts.csv`.
+  public static let rolloutColumns = [
+    "iteration", "condition", "sample", "kind", "cost", "success", "attempts", "reason",
+  ]
+  /// The first columns of `trajectories.csv`; states and controls follow by name.
+  public static let trajectoryColumns = [
+    "iteration", "condition", "sample", "kind", "step", "time_s",
+  ]
+
+  /// Appends the rows of one iteration.
+  ///
+  /// - Throws: `RunDirectoryError`; the files keep the iterations before.
+  public func append(_ report: Report) throws(RunDirectoryError) {
+    var rolloutRows = CSVRows()
+    var trajectoryRows = CSVRows()
+    func add(
+      _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool]
+    ) {
+      for failure in batch.discarded {
+        rolloutRows.append(report.iteration)
+        rolloutRows.append(name)
+        rolloutRows.append(failure.sample)
+        rolloutRows.append("discarded")
+        rolloutRows.appendEmpty()
+        rolloutRows.appendEmpty()
+        rolloutRows.append(failure.attempt + 1)
+        rolloutRows.append("step \(failure.step): \(failure.reason)")
+        rolloutRows.endRow()
+      }
+      for (sample, trajectory) in batch.trajectories.enumerated() {
+        rolloutRows.append(report.iteration)
+        rolloutRows.append(name)
+        rolloutRows.append(sample)
+        rolloutRows.append(kind)
+        rolloutRows.append(costs.indices.contains(sample) ? costs[sample] : nil)
+        rolloutRows.append(successes.indices.contains(sample) && successes[sample] ? 1 : 0)
+        rolloutRows.append(batch.discarded.count { $0.sample == sample } + 1)
+        rolloutRows.appendEmpty()
+        rolloutRows.endRow()
+        appendRows(
+          of: trajectory, to: &trajectoryRows, iteration: report.iteration, condition: name,
+          sample: sample, kind: kind)
+      }
+    }
+    for (index, batch) in report.batches.enumerated()
+    where report.conditions.indices.contains(index) {
+      let condition = report.conditions[index]
+      add(
+        "training", condition.name, batch, costs: condition.costs, successes: condition.successes)
+    }
+    for entry in report.policy?.entries ?? [] {
+      add(
+        "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+    }
+    for entry in report.test?.entries ?? [] {
+      add("test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+    }
+    try trajectories.append(trajectoryRows.bytes)
+    try rollouts.append(rolloutRows.bytes)
+    try conditions.append(Self.conditionRows(report).bytes)
+    try progress.append(Self.progressRow(report).bytes)
+  }
+
+  private func appendRows(
+    of trajectory: Trajectory, to rows: inout CSVRows, iteration: Int, condition: String,
+    sample: Int, kind: String
+  ) {
+    for step in 0...trajectory.horizon {
+      rows.append(iteration)
+      rows.append(condition)
+      rows.append(sample)
+      rows.append(kind)
+      rows.append(step)
+      rows.append(Double(step) * signals.controlPeriod)
+      for i in 0..<trajectory.states.rows { rows.append(trajectory.states[i, step]) }
+      for i in 0..<trajectory.controls.rows {
+        rows.append(step < trajectory.horizon ? trajectory.controls[i, step] : nil)
+      }
+      rows.endRow()
+    }
+  }
+
+  private static func conditionRows(_ report: Report) -> CSVRows {
+    var rows = CSVRows()
+    for condition in report.conditions {
+      let entry = report.policy?.entries.first { $0.condition == condition.name }
+      rows.append(report.iteration)
+      rows.append(condition.name)
+      rows.append(condition.meanCost)
+      rows.append(condition.costStandardDeviation)
+      rows.append(condition.predictedImprovement)
+      rows.append(condition.actualImprovement)
+      rows.append(condition.divergence)
+      rows.append(condition.divergenceBound)
+      rows.append(condition.stepMultiplier)
+      rows.append(condition.dual)
+      rows.append(condition.passes)
+      rows.append(condition.status)
+      rows.append(condition.successRate)
+      let count = entry.map { Double($0.costs.count) } ?? 0
+      rows.append(count > 0 ? entry.map { $0.costs.reduce(0, +) / count } : nil)
+      rows.append(count > 0 ? entry.map { Double($0.successes.count { $0 }) / count } : nil)
+      rows.endRow()
+    }
+    return rows
+  }
+
+  private static func progressRow(_ report: Report) -> CSVRows {
+    var row = CSVRows()
+    row.append(report.iteration)
+    row.append(report.rollouts)
+    row.append(report.meanCost)
+    row.append(report.predictedImprovement)
+    row.append(report.actualImprovement)
+    row.append(report.divergence)
+    row.append(report.divergenceBound)
+    row.append(report.stepMultiplier)
+    row.append(report.policy?.meanCost)
+    row.append(report.policy?.successRate)
+    row.append(report.test?.meanCost)
+    row.append(report.test?.successRate)
+    row.append(report.distillationLoss)
+    row.append(report.discardedRollouts)
+    row.append(report.seconds.rollouts)
+    row.append(report.seconds.dynamics)
+    row.append(report.seconds.localOptimization)
+    row.append(report.seconds.globalPolicy)
+    row.append(report.seconds.evaluation)
+    row.append(report.seconds.total)
+    row.endRow()
+    return row
+  }
+}

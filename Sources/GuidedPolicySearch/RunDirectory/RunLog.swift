@@ -1,0 +1,55 @@
+import Foundation
+public import Logging
+import Synchronization
+
+/// Where a run's messages go: `log.txt` and, from warnings up, standard error.
+public final class RunLog: Sendable {
+  // `CheckedFile` is not Sendable; the mutex owns the only reference to it.
+  private let file: Mutex<CheckedFile?>
+  private let echoes: Bool
+
+  /// A log that is not kept, for evaluation and tests.
+  public init(echoes: Bool) {
+    file = Mutex(nil)
+    self.echoes = echoes
+  }
+
+  init(path: String, echoes: Bool) throws(RunDirectoryError) {
+    let created = try CheckedFile(creating: path)
+    file = Mutex(created)
+    self.echoes = echoes
+  }
+
+  /// A logger whose messages come here.
+  public func logger(label: String = "gps") -> Logger {
+    Logger(label: label) { _ in Handler(log: self) }
+  }
+
+  fileprivate func write(_ level: Logger.Level, _ message: String) {
+    let line = "\(Date.now.formatted(.iso8601)) \(level): \(message)\n"
+    file.withLock { file in
+      // A full disk is reported by the files that matter; the log must not end the run.
+      try? file?.append(Array(line.utf8))
+    }
+    if echoes && level >= .warning {
+      FileHandle.standardError.write(Data("gps: \(level): \(message)\n".utf8))
+    }
+  }
+
+  private struct Handler: LogHandler {
+    let log: RunLog
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.MetadataValue? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      let all = metadata.merging(event.metadata ?? [:]) { $1 }
+      let suffix = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+      log.write(event.level, "\(event.message)\(suffix)")
+    }
+  }
+}

@@ -1,0 +1,277 @@
+import Foundation
+
+/// Named arrays of numbers in one file, readable by other programs and free of code.
+///
+/// The format of https://github.com/huggingface/safetensors: eight bytes with the header's length
+/// (little-endian), a JSON header that gives each array's element type, shape and byte range, then
+/// the arrays' bytes (little-endian, row-major), one after the other without gaps.
+public struct Safetensors: Sendable, Equatable {
+  /// The type of an array's elements.
+  public enum ElementType: String, Sendable, CaseIterable {
+    /// IEEE 754, four bytes.
+    case f32 = "F32"
+    /// IEEE 754, eight bytes.
+    case f64 = "F64"
+    /// Two's complement, eight bytes.
+    case i64 = "I64"
+    /// Unsigned, eight bytes.
+    case u64 = "U64"
+
+    /// Bytes per element.
+    public var size: Int { self == .f32 ? 4 : 8 }
+  }
+
+  /// An array of any rank.
+  public struct Tensor: Sendable, Equatable {
+    /// The type of its elements.
+    public let elementType: ElementType
+    /// Its extents, the slowest first (row-major).
+    public let shape: [Int]
+    /// Its elements, little-endian.
+    public let bytes: [UInt8]
+
+    /// Elements of the array.
+    public var count: Int { bytes.count / elementType.size }
+
+    fileprivate init(elementType: ElementType, shape: [Int], bytes: [UInt8]) {
+      self.elementType = elementType
+      self.shape = shape
+      self.bytes = bytes
+    }
+
+    private init<Element, Word: FixedWidthInteger>(
+      _ values: [Element], shape: [Int], elementType: ElementType, bits: (Element) -> Word
+    ) {
+      precondition(
+        shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == values.count,
+        "\(values.count) numbers for an array of shape \(shape)")
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(values.count * elementType.size)
+      for value in values {
+        withUnsafeBytes(of: bits(value).littleEndian) { bytes.append(contentsOf: $0) }
+      }
+      self.init(elementType: elementType, shape: shape, bytes: bytes)
+    }
+
+    /// An array of single-precision numbers.
+    public init(_ values: [Float], shape: [Int]) {
+      self.init(values, shape: shape, elementType: .f32, bits: \.bitPattern)
+    }
+
+    /// An array of double-precision numbers.
+    public init(_ values: [Double], shape: [Int]) {
+      self.init(values, shape: shape, elementType: .f64, bits: \.bitPattern)
+    }
+
+    /// An array of whole numbers.
+    public init(_ values: [Int64], shape: [Int]) {
+      self.init(values, shape: shape, elementType: .i64, bits: { $0 })
+    }
+
+    /// An array of unsigned whole numbers.
+    public init(_ values: [UInt64], shape: [Int]) {
+      self.init(values, shape: shape, elementType: .u64, bits: { $0 })
+    }
+
+    private func words<Word: FixedWidthInteger>(_ type: Word.Type) -> [Word] {
+      bytes.withUnsafeBytes { buffer in
+        (0..<count).map {
+          Word(littleEndian: buffer.loadUnaligned(fromByteOffset: $0 * elementType.size, as: type))
+        }
+      }
+    }
+
+    /// The elements, if they are single-precision numbers.
+    public var floats: [Float]? {
+      elementType == .f32 ? words(UInt32.self).map(Float.init(bitPattern:)) : nil
+    }
+    /// The elements, if they are double-precision numbers.
+    public var doubles: [Double]? {
+      elementType == .f64 ? words(UInt64.self).map(Double.init(bitPattern:)) : nil
+    }
+    /// The elements, if they are whole numbers.
+    public var signedIntegers: [Int64]? { elementType == .i64 ? words(Int64.self) : nil }
+    /// The elements, if they are unsigned whole numbers.
+    public var unsignedIntegers: [UInt64]? { elementType == .u64 ? words(UInt64.self) : nil }
+  }
+
+  /// Texts kept in the header.
+  public var metadata: [String: String]
+  /// The arrays by name.
+  public var tensors: [String: Tensor]
+
+  /// Arrays and texts.
+  public init(metadata: [String: String] = [:], tensors: [String: Tensor] = [:]) {
+    self.metadata = metadata
+    self.tensors = tensors
+  }
+}
+
+/// Why bytes are not a safetensors file that can be used.
+public enum SafetensorsError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The file is shorter than its header says.
+  case truncated(bytes: Int, needed: Int)
+  /// The header is longer than any that makes sense.
+  case headerTooLong(UInt64)
+  /// The header is not JSON of the right form.
+  case header(String)
+  /// An array's entry contradicts itself or the file.
+  case tensor(name: String, problem: String)
+  /// Bytes that belong to no array, or to two.
+  case layout(String)
+
+  /// One sentence for people.
+  public var description: String {
+    switch self {
+    case .truncated(let bytes, let needed):
+      "not a safetensors file, or cut off: \(bytes) bytes where \(needed) are needed"
+    case .headerTooLong(let length):
+      "not a safetensors file: a header of \(length) bytes (at most \(Safetensors.maximumHeader))"
+    case .header(let problem): "the safetensors header is not usable: \(problem)"
+    case .tensor(let name, let problem): "array \"\(abbreviated(name))\": \(problem)"
+    case .layout(let problem): "the arrays do not fill the file: \(problem)"
+    }
+  }
+}
+
+extension Safetensors {
+  /// Headers above this size, in bytes, are refused (the format's own limit).
+  public static let maximumHeader = 100_000_000
+
+  private struct Entry: Codable {
+    var dtype: String
+    var shape: [Int]
+    var data_offsets: [Int]
+  }
+
+  /// The header: entries by name, with one name reserved for texts.
+  private struct Header: Codable {
+    var metadata: [String: String] = [:]
+    var entries: [String: Entry] = [:]
+
+    struct Key: CodingKey {
+      var stringValue: String
+      var intValue: Int? { nil }
+      init(_ text: String) { stringValue = text }
+      init?(stringValue: String) { self.init(stringValue) }
+      init?(intValue: Int) { nil }
+    }
+
+    init() {}
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: Key.self)
+      for key in container.allKeys {
+        if key.stringValue == "__metadata__" {
+          metadata = try container.decode([String: String].self, forKey: key)
+        } else {
+          entries[key.stringValue] = try container.decode(Entry.self, forKey: key)
+        }
+      }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: Key.self)
+      if !metadata.isEmpty { try container.encode(metadata, forKey: Key("__metadata__")) }
+      for (name, entry) in entries { try container.encode(entry, forKey: Key(name)) }
+    }
+  }
+
+  /// The file's bytes; the same for equal values.
+  public func encoded() -> [UInt8] {
+    precondition(tensors["__metadata__"] == nil, "an array cannot be called __metadata__")
+    // Widest elements first, so that every array is aligned to its element.
+    let sorted = tensors.sorted {
+      ($1.value.elementType.size, $0.key) < ($0.value.elementType.size, $1.key)
+    }
+    var header = Header()
+    header.metadata = metadata
+    var offset = 0
+    for (name, tensor) in sorted {
+      header.entries[name] = Entry(
+        dtype: tensor.elementType.rawValue, shape: tensor.shape,
+        data_offsets: [offset, offset + tensor.bytes.count])
+      offset += tensor.bytes.count
+    }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    // Strings and whole numbers alone: encoding them cannot fail.
+    var json = Array((try? encoder.encode(header)) ?? Data("{}".utf8))
+    while json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(8 + json.count + offset)
+    withUnsafeBytes(of: UInt64(json.count).littleEndian) { bytes.append(contentsOf: $0) }
+    bytes += json
+    for (_, tensor) in sorted { bytes += tensor.bytes }
+    return bytes
+  }
+
+  /// Reads a file's bytes; every count and range is checked before it is used.
+  ///
+  /// - Throws: `SafetensorsError`.
+  public init(bytes: [UInt8]) throws(SafetensorsError) {
+    if bytes.count < 8 { throw .truncated(bytes: bytes.count, needed: 8) }
+    let length = bytes.withUnsafeBytes {
+      UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
+    }
+    if length > UInt64(Self.maximumHeader) { throw .headerTooLong(length) }
+    let start = 8 + Int(length)
+    if bytes.count < start { throw .truncated(bytes: bytes.count, needed: start) }
+    if length < 2 || bytes[8] != UInt8(ascii: "{") { throw .header("it is not a JSON object") }
+    let header: Header
+    do {
+      header = try JSONDecoder().decode(Header.self, from: Data(bytes[8..<start]))
+    } catch {
+      throw .header("it is not JSON, or an array lacks dtype, shape or data_offsets")
+    }
+    self.init(metadata: header.metadata)
+
+    let size = bytes.count - start
+    var ranges: [(name: String, range: Range<Int>)] = []
+    for (name, entry) in header.entries.sorted(by: { $0.key < $1.key }) {
+      guard let type = ElementType(rawValue: entry.dtype) else {
+        throw .tensor(
+          name: name,
+          problem: "unknown element type \"\(abbreviated(entry.dtype))\" (known: "
+            + "\(ElementType.allCases.map(\.rawValue).joined(separator: ", ")))")
+      }
+      guard entry.data_offsets.count == 2, entry.data_offsets[0] >= 0,
+        entry.data_offsets[0] <= entry.data_offsets[1], entry.data_offsets[1] <= size
+      else {
+        throw .tensor(
+          name: name,
+          problem: "its byte range \(entry.data_offsets) is not within the \(size) bytes of data")
+      }
+      var needed = type.size
+      for extent in entry.shape {
+        let (product, overflow) = needed.multipliedReportingOverflow(by: extent)
+        if extent < 0 || overflow {
+          throw .tensor(name: name, problem: "its shape \(entry.shape) is not possible")
+        }
+        needed = product
+      }
+      let range = entry.data_offsets[0]..<entry.data_offsets[1]
+      if needed != range.count {
+        throw .tensor(
+          name: name,
+          problem: "shape \(entry.shape) of \(entry.dtype) needs \(needed) bytes, "
+            + "its range has \(range.count)")
+      }
+      ranges.append((name, range))
+      tensors[name] = Tensor(
+        elementType: type, shape: entry.shape,
+        bytes: Array(bytes[(start + range.lowerBound)..<(start + range.upperBound)]))
+    }
+    ranges.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+    var end = 0
+    for (name, range) in ranges {
+      if range.lowerBound != end {
+        throw .layout(
+          range.lowerBound < end
+            ? "\"\(abbreviated(name))\" overlaps another" : "a gap before \"\(abbreviated(name))\"")
+      }
+      end = range.upperBound
+    }
+    if end != size { throw .layout("\(size - end) bytes at the end belong to none") }
+  }
+}

@@ -1,0 +1,120 @@
+import ArgumentParser
+import Foundation
+import GuidedPolicySearch
+
+/// `gps evaluate`.
+struct Evaluate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Rolls out a trained policy and prints its cost and success.")
+
+  @Argument(
+    help: ArgumentHelp(
+      "A run directory, or a policy file (policy.safetensors).", valueName: "run"),
+    completion: .file())
+  var path: String
+
+  @Option(help: ArgumentHelp("Rollouts per condition.", valueName: "n"))
+  var rollouts = 10
+
+  @Option(help: ArgumentHelp("Seed of initial states and noise.", valueName: "n"))
+  var seed: UInt64 = 0
+
+  @Flag(help: "Add the policy's own noise to its actions.")
+  var noise = false
+
+  @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
+  var workers: Int?
+
+  func validate() throws {
+    if !(1...1_000_000).contains(rollouts) {
+      throw ValidationError("--rollouts: \(rollouts) is not allowed (must be 1 to 1000000)")
+    }
+    if let workers, !(1...4096).contains(workers) {
+      throw ValidationError("--workers: \(workers) is not allowed (must be between 1 and 4096)")
+    }
+  }
+
+  func run() async throws {
+    let (file, loaded) = try open()
+    let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
+    let (rollouts, seed, noise) = (rollouts, seed, noise)
+    let (outcome, signalNumber) = await interruptible {
+      () -> Result<(training: Evaluation, test: Evaluation?), any Error> in
+      do {
+        return .success(
+          try await loaded.evaluate(
+            file.policy, rollouts: rollouts, seed: seed, isNoisy: noise, workers: count))
+      } catch {
+        return .failure(error)
+      }
+    }
+    do {
+      let (training, test) = try outcome.get()
+      printLine("\(loaded.experiment.task): \(rollouts) rollouts per condition, seed \(seed)")
+      printTable(training)
+      if let test {
+        printLine("test conditions")
+        printTable(test)
+      }
+      printLine("success rate \(percent(training.successRate)), mean cost \(number(training.meanCost))")
+      if let test {
+        printLine(
+          "test conditions: success rate \(percent(test.successRate)), "
+            + "mean cost \(number(test.meanCost))")
+      }
+    } catch is CancellationError {
+      throw ExitCode(128 + (signalNumber ?? SIGINT))
+    } catch let error as PolicyFileError {
+      throw CommandFailure(error, otherwise: .badInput)
+    } catch {
+      throw CommandFailure(error, otherwise: .runFailed)
+    }
+  }
+
+  private func open() throws -> (PolicyFile, LoadedExperiment) {
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+      throw CommandFailure("\(path): no such run directory or policy file", .badInput)
+    }
+    let url = URL(fileURLWithPath: path)
+    do {
+      if !isDirectory.boolValue {
+        let file = try PolicyFile(contentsOf: url)
+        let loaded = try Experiment.load(
+          yaml: file.experiment, name: url.lastPathComponent,
+          folder: url.deletingLastPathComponent())
+        return (file, loaded)
+      }
+      let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
+      if !FileManager.default.fileExists(atPath: policy.path) {
+        throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
+      }
+      return (
+        try PolicyFile(contentsOf: policy),
+        try Experiment.load(url.appendingPathComponent(RunDirectory.FileName.experiment))
+      )
+    } catch let failure as CommandFailure {
+      throw failure
+    } catch {
+      throw CommandFailure(error, otherwise: .badInput)
+    }
+  }
+
+  private func printTable(_ evaluation: Evaluation) {
+    let width = max(9, evaluation.entries.map(\.condition.count).max() ?? 0)
+    func row(_ name: String, _ success: String, _ cost: String) {
+      printLine(
+        name + String(repeating: " ", count: width - name.count)
+          + String(repeating: " ", count: max(1, 9 - success.count)) + success
+          + String(repeating: " ", count: max(1, 12 - cost.count)) + cost)
+    }
+    row("condition", "success", "mean cost")
+    for entry in evaluation.entries {
+      let count = Double(max(1, entry.costs.count))
+      row(
+        entry.condition,
+        percent(Double(entry.successes.count { $0 }) / Double(max(1, entry.successes.count))),
+        number(entry.costs.isEmpty ? nil : entry.costs.reduce(0, +) / count))
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import ArgumentParser
+import Foundation
+import GuidedPolicySearch
+import ShippedExperiments
+
+/// The command line: parse, load, run, print, exit code.
+struct GPS: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "gps",
+    abstract: "Guided policy search: learns controllers for simulated systems.",
+    discussion: """
+      gps run peg-insertion     learns one of the experiments that `gps tasks` lists
+      gps run my.yaml           learns your own; `gps options` explains every setting
+
+      Exit codes: 0 done, 64 bad usage or input, 70 run failed, 130 interrupted.
+      """,
+    version: ProgramVersion.current,
+    subcommands: [Tasks.self, Run.self, Evaluate.self, Plot.self, Options.self])
+}
+
+@main
+enum Main {
+  static func main() async {
+    do {
+      var command = try GPS.parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch let failure as CommandFailure {
+      printToStandardError("gps: \(failure.message)")
+      exit(failure.status.rawValue)
+    } catch {
+      // Usage, help and version: the parser knows the text and the code (64 for bad usage).
+      GPS.exit(withError: error)
+    }
+  }
+}
+
+/// The exit codes of the program (`sysexits.h`).
+enum ExitStatus: Int32 {
+  case done = 0
+  case badInput = 64
+  case runFailed = 70
+  case interrupted = 130
+}
+
+/// A failure whose message is one sentence for the user.
+struct CommandFailure: Error {
+  var message: String
+  var status: ExitStatus
+
+  /// Bad input unless it is known to be something else.
+  init(_ error: any Error, otherwise status: ExitStatus) {
+    message = "\(error)"
+    self.status =
+      switch error {
+      case is ExperimentError, is ShippedExperimentsError: .badInput
+      case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead: .badInput
+      case RunDirectoryError.cannotWrite: .runFailed
+      default: status
+      }
+  }
+
+  init(_ message: String, _ status: ExitStatus) {
+    self.message = message
+    self.status = status
+  }
+}
+
+
+/// A shipped experiment's file, or the file itself.
+func experimentURL(_ nameOrPath: String) throws -> URL {
+  let isPath =
+    nameOrPath.contains("/") || nameOrPath.hasSuffix(".yaml") || nameOrPath.hasSuffix(".yml")
+  if isPath { return URL(fileURLWithPath: nameOrPath) }
+  do {
+    if let url = try ShippedExperiments.file(named: nameOrPath) { return url }
+    let names = try ShippedExperiments.names().joined(separator: ", ")
+    throw CommandFailure(
+      "no experiment is called \"\(nameOrPath)\" (there are \(names); a file's name ends in .yaml)",
+      .badInput)
+  } catch let error as ShippedExperimentsError {
+    throw CommandFailure(error, otherwise: .badInput)
+  }
+}
