@@ -312,8 +312,7 @@ final class Trainer: @unchecked Sendable {
   /// A new order of the samples (Fisher and Yates), at the beginning of each epoch.
   private func shuffle() {
     for last in stride(from: samples - 1, to: 0, by: -1) {
-      // Biased by less than samples / 2³², which no training notices.
-      let other = Int((UInt64(shuffler.stream.nextWord()) * UInt64(last + 1)) >> 32)
+      let other = shuffler.stream.index(below: last + 1)
       let held = order[last]
       order[last] = order[other]
       order[other] = held

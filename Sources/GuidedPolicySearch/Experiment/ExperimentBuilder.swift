@@ -38,7 +38,7 @@ struct ExperimentBuilder {
       key.replacing("[", with: ".").replacing("]", with: "").replacing(".norm.", with: ".")
     }
     return switch error {
-    case .option(let key, let value, let allowed): refuse(path(key), value, allowed)
+    case .option(let option): refuse(path(option.key), option.value, option.allowed)
     case .length(let key, let found, let expected):
       refuse(path(key), "a list of \(found)", "\(expected) numbers")
     case .index, .actuator, .controller: refuse("", problem: "\(error)")
@@ -115,9 +115,9 @@ struct ExperimentBuilder {
     do {
       try model.validate()
     } catch {
-      guard case .option(let key, let value, let allowed) = error else { throw refuse(error) }
-      throw refuse(
-        "system.native.model.\(path).\(key.split(separator: ".").last ?? "")", value, allowed)
+      guard case .option(let option) = error else { throw refuse(error) }
+      let key = option.key.split(separator: ".").last ?? ""
+      throw refuse("system.native.model.\(path).\(key)", option.value, option.allowed)
     }
     let names = Names(
       states: Model.stateNames, points: Model.pointNames, controls: Model.controlNames)
@@ -157,8 +157,8 @@ struct ExperimentBuilder {
         controllers.append(try experiment.initialController.controller(for: task, in: condition))
       } catch let error as SimError {
         switch error {
-        case .option(let key, let value, let allowed):
-          throw refuse("initialController.\(key)", value, allowed)
+        case .option(let option):
+          throw refuse("initialController.\(option.key)", option.value, option.allowed)
         case .length(let key, let found, let expected):
           throw refuse("initialController.\(key)", "a list of \(found)", "\(expected) numbers")
         default: throw refuse("initialController", problem: "\(error)")
