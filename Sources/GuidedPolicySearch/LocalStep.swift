@@ -11,6 +11,9 @@ struct LocalStep: Sendable {
   let batch: RolloutBatch
   let previous: ConditionState
   var next: ConditionState
+  /// Trajectories drawn from the model under the new controller, for the network to learn where it
+  /// will go.
+  var imagined: [Trajectory] = []
   var report: ConditionReport
   var notes: [String] = []
   var dynamicsSeconds = 0.0
@@ -87,6 +90,9 @@ struct LocalStep: Sendable {
       from: reference, cost: cost, dynamics: fit.dynamics, bound: bound,
       initialDual: previous.dual)
     next.controller = solution.controller
+    imagined = try imagine(
+      settings.modelSamples, under: solution.controller, dynamics: fit.dynamics,
+      stream: stream.child(.custom, 2))
     next.dual = solution.dual
     report.divergence = solution.divergence
     report.dual = solution.dual
@@ -113,5 +119,42 @@ struct LocalStep: Sendable {
     let baseline = isTrustworthy ? modelled ?? monteCarlo : monteCarlo
     return StepExpectation(
       cost: monteCarlo, predictedImprovement: baseline - expected, isTrustworthy: isTrustworthy)
+  }
+
+  /// Trajectories of the new controller under the model, less those that leave the region that the
+  /// rollouts have seen: there the model knows nothing.
+  private func imagine(
+    _ count: Int, under controller: LinearGaussianController, dynamics: LinearGaussianDynamics,
+    stream: RandomStream
+  ) throws -> [Trajectory] {
+    if count == 0 { return [] }
+    let observations = try ObservationModel(about: batch.trajectories)
+    let n = dynamics.state
+    var (low, high) = (
+      [Double](repeating: .infinity, count: n), [Double](repeating: -.infinity, count: n)
+    )
+    for states in batch.trajectories.map(\.states) {
+      for t in 0..<states.columns {
+        for i in 0..<n {
+          low[i] = min(low[i], states[i, t])
+          high[i] = max(high[i], states[i, t])
+        }
+      }
+    }
+    return try (0..<count).compactMap { sample in
+      var stream = stream.child(.custom, sample)
+      guard
+        let trajectory = try dynamics.sampleTrajectory(
+          under: controller, observations: observations, stream: &stream)
+      else { return nil }
+      for t in 0..<trajectory.states.columns {
+        for i in 0..<n {
+          let reach = 2 * (high[i] - low[i])
+          let x = trajectory.states[i, t]
+          if x < low[i] - reach || x > high[i] + reach { return nil }
+        }
+      }
+      return trajectory
+    }
   }
 }

@@ -169,7 +169,10 @@ extension PolicySearch {
   func distill(_ steps: [LocalStep], from state: State) async throws -> PolicyDistiller.Outcome {
     let used = steps.filter { !$0.batch.trajectories.isEmpty }
     let set = try DistillationSet(
-      batches: used.map(\.batch), controllers: used.map(\.next.controller))
+      batches: used.map { step in
+        RolloutBatch(
+          condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
+      }, controllers: used.map(\.next.controller))
     let policy = state.policy ?? NeuralPolicy.initial(
       observation: task.dimensions.observation, control: task.dimensions.control,
       options: settings.network,

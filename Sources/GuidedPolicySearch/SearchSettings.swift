@@ -37,6 +37,9 @@ public struct SearchSettings: Sendable, Equatable {
   public var minStepMultiplier = 0.1
   /// Largest step multiplier.
   public var maxStepMultiplier = 3.0
+  /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
+  /// added to what the network learns from.
+  public var modelSamples = 5
   /// Exploration noise of the training rollouts.
   public var noise = ExplorationNoise()
   /// Dynamics fit.
