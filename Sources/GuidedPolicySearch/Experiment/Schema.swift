@@ -212,7 +212,7 @@ struct Schema<Root: Sendable>: Sendable {
     } catch let error as InvalidOption {
       throw ExperimentError(
         origin: tree.origin(of: error.key), path: join(path, error.key),
-        value: error.value, allowed: error.allowed)
+        value: tree.word(at: error.key) ?? error.value, allowed: error.allowed)
     } catch {
       throw ExperimentError(origin: tree.origin, path: path, problem: "\(error)")
     }

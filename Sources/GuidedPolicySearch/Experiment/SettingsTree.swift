@@ -62,14 +62,15 @@ struct SettingsTree: Sendable, Equatable {
     return node.origin
   }
 
-  /// What stands at a path, for messages; nil if the file says nothing there.
-  func summary(at path: String) -> String? {
+  /// The word that stands at a path, as it was written; nil if no single word does.
+  func word(at path: String) -> String? {
     var node = self
     for component in path.split(separator: ".") {
       guard let next = node.child(String(component)) else { return nil }
       node = next
     }
-    return node.summary
+    if case .plain = node.content { return node.summary }
+    return nil
   }
 }
 
@@ -91,9 +92,9 @@ extension SettingsTree {
     try self.init(yaml: text, place: Place(name: name, override: nil))
   }
 
-  /// The value of an override such as `algorithm.klStep=0.5`.
-  init(overrideValue text: String, override: String) throws(ExperimentError) {
-    try self.init(yaml: text, place: Place(name: "", override: override))
+  /// The value of an override.
+  private init(overrideValue text: String, source: String) throws(ExperimentError) {
+    try self.init(yaml: text, place: Place(name: "", override: source))
   }
 
   private struct Place {
@@ -224,7 +225,10 @@ extension SettingsTree {
   private static func translate(_ error: YamlError, place: Place) -> ExperimentError {
     switch error {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _):
-      return place.error(mark.line, mark.column, "not valid YAML: \(problem)")
+      // The YAML library's own limit speaks of a function that nobody here can call.
+      return place.error(
+        mark.line, mark.column,
+        problem.contains("nesting level") ? "nested too deeply" : "not valid YAML: \(problem)")
     case .composer(_, let problem, let mark, _):
       return place.error(
         mark.line, mark.column,
@@ -250,22 +254,23 @@ extension SettingsTree {
   /// Sets one value, as `--set key.path=value` asks; indices select items of lists.
   ///
   /// Keys that do not exist are added, so that reading the tree judges them like those of the file.
-  mutating func apply(override: String) throws(ExperimentError) {
-    let origin = Origin.override(override)
-    guard let equals = override.firstIndex(of: "=") else {
+  mutating func apply(_ override: Experiment.Override) throws(ExperimentError) {
+    let origin = Origin.override(override.source)
+    let assignment = override.assignment
+    guard let equals = assignment.firstIndex(of: "=") else {
       throw ExperimentError(origin: origin, path: "", problem: "must have the form key.path=value")
     }
-    let path = override[..<equals].split(separator: ".", omittingEmptySubsequences: false)
+    let path = assignment[..<equals].split(separator: ".", omittingEmptySubsequences: false)
       .map(String.init)
     if path.contains("") {
       throw ExperimentError(origin: origin, path: "", problem: "must have the form key.path=value")
     }
-    let text = String(override[override.index(after: equals)...])
+    let text = String(assignment[assignment.index(after: equals)...])
     // An empty text means "not set", as in a file.
     let value =
       text.allSatisfy(\.isWhitespace)
       ? SettingsTree(content: .null, origin: origin)
-      : try SettingsTree(overrideValue: text, override: override)
+      : try SettingsTree(overrideValue: text, source: override.source)
     try set(path[...], to: value, walked: [])
   }
 
