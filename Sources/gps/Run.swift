@@ -28,7 +28,8 @@ struct Run: AsyncParsableCommand {
   var workers: Int?
 
   @Option(
-    help: ArgumentHelp("mirrorDescent or trajectoryOptimization (algorithm.name).", valueName: "name"),
+    help: ArgumentHelp(
+      "mirrorDescent or trajectoryOptimization (algorithm.name).", valueName: "name"),
     completion: .list(Algorithm.allCases.map(\.rawValue)))
   var algorithm: String?
 

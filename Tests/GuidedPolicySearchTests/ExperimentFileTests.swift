@@ -43,7 +43,9 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
   @Test func goodFileLoads() throws {
     let loaded = try Experiment.load(yaml: good, folder: nowhere)
     #expect(loaded.experiment.search.klStep == 0.5)
-    #expect(loaded.task.dimensions == Dimensions(state: 4, control: 2, observation: 7, horizon: 20, points: 1))
+    #expect(
+      loaded.task.dimensions
+        == Dimensions(state: 4, control: 2, observation: 7, horizon: 20, points: 1))
     #expect(loaded.task.conditions.map(\.name) == ["left", "right"])
     #expect(loaded.initialControllers.count == 2)
     // The controller holds the initial position: K x_0 + k = 0.
@@ -216,7 +218,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
       text += "a\(level): &a\(level) ["
       text += [String](repeating: "*a\(level - 1)", count: 10).joined(separator: ", ") + "]\n"
     }
-    #expect(problem(text + "? *a10\n: 1\n") == "demo.yaml:2:10: anchors and aliases are not supported")
+    #expect(
+      problem(text + "? *a10\n: 1\n") == "demo.yaml:2:10: anchors and aliases are not supported")
   }
 
   @Test func overridesAreJudgedLikeTheFile() throws {
@@ -247,7 +250,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     #expect(problem(good, ["a..b=1"]) == "--set a..b=1: must have the form key.path=value")
     #expect(problem(good, ["cost=[1"]).hasPrefix("--set cost=[1: not valid YAML"))
     #expect(
-      problem(good, ["horizon="]) == "--set horizon=: horizon: nothing is not allowed (must be a whole number)")
+      problem(good, ["horizon="])
+        == "--set horizon=: horizon: nothing is not allowed (must be a whole number)")
   }
 
   @Test func commonConditionIsTheDefaultOfEach() throws {
@@ -317,9 +321,10 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
         == Dimensions(state: 20, control: 7, observation: 18, horizon: 100, points: 2))
     #expect(loaded.task.conditions.count == 4 && loaded.task.testConditions.count == 2)
     #expect(loaded.task.conditions[0].name == "0")
-    #expect(loaded.task.conditions[0].initialPlantStateDeviation.prefix(8) == [
-      0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0,
-    ])
+    #expect(
+      loaded.task.conditions[0].initialPlantStateDeviation.prefix(8) == [
+        0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0,
+      ])
     let cost = try #require(loaded.task.cost as? SumCost)
     guard case .state(let velocities) = cost.entries[4].term else {
       Issue.record("the fifth term is no state cost")
@@ -340,7 +345,10 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
       "system.mujoco.state=[jointPositions, {sensors: [elbw]}]",
       "system.mujoco.state.1.sensors.0", "the model has no sensor \"elbw\" (it has elbow)"
     ),
-    ("system.mujoco.observation=[goal]", "system.mujoco.observation.0", "the conditions have no goal"),
+    (
+      "system.mujoco.observation=[goal]", "system.mujoco.observation.0",
+      "the conditions have no goal"
+    ),
     ("system.mujoco.model=none.xml", "system.mujoco.model", "no such file: "),
     ("system.mujoco.model=mdgps-peg.yaml", "system.mujoco.model", ""),
     ("system.mujoco.timestep=0", "system.mujoco.timestep", "0 is not allowed (must be more than 0"),
@@ -367,9 +375,10 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
 
   /// Random damage to a file leads to an experiment or to an error, never to anything else.
   @Test func damagedFilesNeverCrash() throws {
-    let files = try ["mdgps-peg", "mdgps-obstacle-course"].map {
-      try String(contentsOf: fixtures.appendingPathComponent($0 + ".yaml"), encoding: .utf8)
-    } + [good]
+    let files =
+      try ["mdgps-peg", "mdgps-obstacle-course"].map {
+        try String(contentsOf: fixtures.appendingPathComponent($0 + ".yaml"), encoding: .utf8)
+      } + [good]
     var random = RandomStream(seed: 7)
     let pieces = [
       "-", ":", "[", "]", "{", "}", "\"", "\n", "  ", "#", "&a", "*a", "!!x", "1e999", "-1", "0",

@@ -88,7 +88,8 @@ private func signals() throws -> RunDirectory.Signals {
         """)
     let rows = try folder.text("trajectories.csv").split(separator: "\n")
     #expect(
-      rows[0] == "iteration,condition,sample,kind,step,time_s,state.angle_rad,\"control.torque, Nm\"")
+      rows[0]
+        == "iteration,condition,sample,kind,step,time_s,state.angle_rad,\"control.torque, Nm\"")
     #expect(rows[1] == "0,\"a, b\",0,training,0,0,1,0.3333333333333333")
     #expect(rows[3] == "0,\"a, b\",0,training,2,0.2,1e-300,")
     #expect(rows.count == 1 + 3 * 3)
@@ -116,7 +117,8 @@ private func signals() throws -> RunDirectory.Signals {
     second.log.logger().info("hello")
     #expect(try String(contentsOf: outside, encoding: .utf8) == "precious")
     #expect(
-      !FileManager.default.fileExists(atPath: run.appendingPathComponent("policy.safetensors").path))
+      !FileManager.default.fileExists(atPath: run.appendingPathComponent("policy.safetensors").path)
+    )
     #expect(
       try String(contentsOf: run.appendingPathComponent("progress.csv"), encoding: .utf8)
         == RunDirectory.progressColumns.joined(separator: ",") + "\n")

@@ -5,7 +5,8 @@ import Testing
 @Suite struct SafetensorsTests {
   /// The file of a 1 × 2 array of ones and twos, byte by byte as the format's page describes it.
   private static let known: [UInt8] = {
-    let header = #"{"__metadata__":{"a":"b"},"x":{"data_offsets":[0,8],"dtype":"F32","shape":[1,2]}}"#
+    let header =
+      #"{"__metadata__":{"a":"b"},"x":{"data_offsets":[0,8],"dtype":"F32","shape":[1,2]}}"#
     let padded = header + String(repeating: " ", count: (8 - header.utf8.count % 8) % 8)
     return [UInt8(padded.utf8.count), 0, 0, 0, 0, 0, 0, 0] + Array(padded.utf8)
       + [0, 0, 0x80, 0x3F, 0, 0, 0, 0x40]
@@ -74,7 +75,9 @@ import Testing
   }
 
   @Test func lengthsAreCheckedBeforeTheyAreUsed() throws {
-    for bytes in [[], [1, 2, 3], [255, 255, 255, 255, 255, 255, 255, 255], [16, 0, 0, 0, 0, 0, 0, 0]]
+    for bytes in [
+      [], [1, 2, 3], [255, 255, 255, 255, 255, 255, 255, 255], [16, 0, 0, 0, 0, 0, 0, 0],
+    ]
       as [[UInt8]]
     {
       #expect(throws: SafetensorsError.self) { try Safetensors(bytes: bytes) }

@@ -24,6 +24,7 @@ extension Experiment {
   /// - Parameters:
   ///   - url: the YAML file.
   ///   - overrides: applied in order before reading.
+  /// - Returns: what the file says.
   /// - Throws: `ExperimentError` with file, line, key, value and what is allowed.
   public static func read(
     _ url: URL, overrides: [Override] = []
@@ -50,6 +51,7 @@ extension Experiment {
   /// - Parameters:
   ///   - url: the YAML file; models are sought relative to its folder.
   ///   - overrides: applied in order before reading.
+  /// - Returns: the experiment and its task.
   /// - Throws: `ExperimentError` with file, line, key, value and what is allowed.
   public static func load(
     _ url: URL, overrides: [Override] = []

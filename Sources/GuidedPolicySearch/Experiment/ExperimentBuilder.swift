@@ -336,9 +336,10 @@ struct ExperimentBuilder {
             weight: term.weight, .control(ControlCost(weights: weights, ramp: term.ramp))))
       case .state(let term):
         let path = "\(path).state"
-        let indices = try term.entries.map { list throws(ExperimentError) in
-          try names.entries(list, "\(path).entries", self)
-        } ?? Array(names.states.indices)
+        let indices =
+          try term.entries.map { list throws(ExperimentError) in
+            try names.entries(list, "\(path).entries", self)
+          } ?? Array(names.states.indices)
         let weights = try each(
           term.weights, indices.count, "\(path).weights", "one per entry")
         entries.append(

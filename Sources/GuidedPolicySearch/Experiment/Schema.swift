@@ -450,8 +450,7 @@ struct Alternative<Value: Sendable>: Sendable {
   let isWord: Bool
   let reference: ReferenceEntry
   /// nil is passed for a word that stands alone.
-  let read:
-    @Sendable (_ tree: SettingsTree?, _ path: String) throws(ExperimentError) -> Value
+  let read: @Sendable (_ tree: SettingsTree?, _ path: String) throws(ExperimentError) -> Value
   /// nil if the value has another form.
   let write: @Sendable (Value) -> SettingsTree.Content?
 

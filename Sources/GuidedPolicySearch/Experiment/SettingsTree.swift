@@ -88,6 +88,7 @@ extension SettingsTree {
   /// - Parameters:
   ///   - text: YAML.
   ///   - name: the file's name, for messages.
+  /// - Throws: `ExperimentError`.
   init(yaml text: String, name: String) throws(ExperimentError) {
     try self.init(yaml: text, place: Place(name: name, override: nil))
   }
@@ -113,7 +114,8 @@ extension SettingsTree {
   private init(yaml text: String, place: Place) throws(ExperimentError) {
     if text.utf8.count > Self.maximumBytes {
       throw place.error(
-        1, 1, "\(text.utf8.count) bytes are too many for an experiment "
+        1, 1,
+        "\(text.utf8.count) bytes are too many for an experiment "
           + "(at most \(Self.maximumBytes))")
     }
     // Before parsing: YAML expands aliases while it reads, so that few lines may mean gigabytes.
@@ -398,7 +400,8 @@ extension SettingsTree {
       case "\n": result += "\\n"
       case "\t": result += "\\t"
       case "\r": result += "\\r"
-      case _ where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value)
+      case _
+      where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value)
         || scalar.value == 0x2028 || scalar.value == 0x2029 || scalar.value == 0xFEFF:
         let hexadecimal = String(scalar.value, radix: 16, uppercase: true)
         result += "\\u" + String(repeating: "0", count: 4 - hexadecimal.count) + hexadecimal

@@ -13,6 +13,7 @@ extension LoadedExperiment {
   ///   - url: where; made if it does not exist.
   ///   - replacing: whether files of an earlier run there may be replaced.
   ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Returns: the directory, in which nothing but the experiment and headings stand.
   /// - Throws: `RunDirectoryError`.
   public func makeRunDirectory(
     at url: URL, replacing: Bool = false, echoesWarnings: Bool = true
