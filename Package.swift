@@ -65,6 +65,8 @@ let package = Package(
       name: "GPSTestSupport",
       dependencies: ["LinearAlgebra", "Statistics", "GPSCore"],
       path: "Tests/GPSTestSupport"),
+    .testTarget(
+      name: "gpsTests", dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
   ]
     + libraries.map { .target(name: $0.name, dependencies: $0.dependencies) }
     + libraries.map {

@@ -24,8 +24,10 @@ extension NeuralPolicy {
     }
     let sizes = layers.prefix(1).map(\.weights.columns) + layers.map(\.weights.rows)
     try require(
-      sizes.count >= 2 && sizes.allSatisfy { $0 > 0 } && Array(sizes[1...].dropLast())
-        == options.hiddenLayers, "its layers have \(sizes) units")
+      sizes.count >= 2 && sizes.allSatisfy { $0 > 0 }
+        && Array(sizes[1...].dropLast())
+          == options.hiddenLayers,
+      "its layers have \(sizes) units")
     for (index, layer) in layers.enumerated() {
       try require(
         layer.weights.columns == sizes[index] && layer.biases.count == sizes[index + 1],

@@ -56,7 +56,8 @@ struct Evaluate: AsyncParsableCommand {
         printLine("test conditions")
         printTable(test)
       }
-      printLine("success rate \(percent(training.successRate)), mean cost \(number(training.meanCost))")
+      printLine(
+        "success rate \(percent(training.successRate)), mean cost \(number(training.meanCost))")
       if let test {
         printLine(
           "test conditions: success rate \(percent(test.successRate)), "

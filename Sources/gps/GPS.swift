@@ -69,7 +69,6 @@ struct CommandFailure: Error {
   }
 }
 
-
 /// A shipped experiment's file, or the file itself.
 func experimentURL(_ nameOrPath: String) throws -> URL {
   let isPath =

@@ -5,7 +5,8 @@ import Foundation
 struct Plot: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Draws figures of one or several runs.",
-    discussion: "Runs scripts/plot, which needs Python with Matplotlib; options pass through to it.")
+    discussion: "Runs scripts/plot, which needs Python with Matplotlib; options pass through to it."
+  )
 
   @Argument(
     parsing: .captureForPassthrough,

@@ -28,7 +28,8 @@ struct Run: AsyncParsableCommand {
   var workers: Int?
 
   @Option(
-    help: ArgumentHelp("mirrorDescent or trajectoryOptimization (algorithm.name).", valueName: "name"),
+    help: ArgumentHelp(
+      "mirrorDescent or trajectoryOptimization (algorithm.name).", valueName: "name"),
     completion: .list(Algorithm.allCases.map(\.rawValue)))
   var algorithm: String?
 
@@ -74,6 +75,8 @@ struct Run: AsyncParsableCommand {
         in: URL(fileURLWithPath: "runs", isDirectory: true))
     // A reader that went away (`gps run … | head`) must not end a run.
     signal(SIGPIPE, SIG_IGN)
+    // A file that may not grow further is an error like a full disk.
+    signal(SIGXFSZ, SIG_IGN)
     let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let folder = displayPath(url)
     let (isQuiet, replaces) = (quiet, force)
@@ -108,11 +111,16 @@ struct Run: AsyncParsableCommand {
   }
 
   /// The shorthands are overrides too, and so are judged like the file. `--set` comes last.
-  private var allOverrides: [String] {
-    [
-      iterations.map { "algorithm.iterations=\($0)" }, samples.map { "algorithm.samples=\($0)" },
-      seed.map { "seed=\($0)" }, algorithm.map { "algorithm.name=\($0)" },
-    ].compactMap { $0 } + overrides
+  private var allOverrides: [Experiment.Override] {
+    func shorthand(_ option: String, _ path: String, _ value: (some Any)?) -> Experiment.Override? {
+      value.map { Experiment.Override("\(path)=\($0)", source: "\(option) \($0)") }
+    }
+    return [
+      shorthand("--iterations", "algorithm.iterations", iterations),
+      shorthand("--samples", "algorithm.samples", samples),
+      shorthand("--seed", "seed", seed),
+      shorthand("--algorithm", "algorithm.name", algorithm),
+    ].compactMap { $0 } + overrides.map { Experiment.Override($0) }
   }
 
   private func printResult(_ summary: Summary, folder: String) {

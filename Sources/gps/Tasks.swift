@@ -21,7 +21,8 @@ struct Tasks: ParsableCommand {
         }
         guard let url = try ShippedExperiments.file(named: name) else { continue }
         let experiment = try Experiment.read(url)
-        printLine(name + String(repeating: " ", count: width - name.count + 2) + experiment.description)
+        printLine(
+          name + String(repeating: " ", count: width - name.count + 2) + experiment.description)
       }
     } catch {
       throw CommandFailure(error, otherwise: .badInput)

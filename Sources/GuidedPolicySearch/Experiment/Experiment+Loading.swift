@@ -2,14 +2,32 @@ public import Foundation
 public import GPSCore
 
 extension Experiment {
+  /// A setting that replaces the file's.
+  public struct Override: Sendable, Equatable, ExpressibleByStringLiteral {
+    /// `key.path=value`; indices select items of lists, and the value is YAML.
+    public var assignment: String
+    /// What errors call it.
+    public var source: String
+
+    /// A replacement, such as "algorithm.klStep=0.5" or "conditions.train.0.goal=[1, 2]".
+    public init(_ assignment: String, source: String? = nil) {
+      self.assignment = assignment
+      self.source = source ?? "--set \(assignment)"
+    }
+
+    /// A replacement.
+    public init(stringLiteral assignment: String) { self.init(assignment) }
+  }
+
   /// Reads an experiment file; nothing that it refers to is opened.
   ///
   /// - Parameters:
   ///   - url: the YAML file.
-  ///   - overrides: `key.path=value` each, applied in order before reading.
+  ///   - overrides: applied in order before reading.
+  /// - Returns: what the file says.
   /// - Throws: `ExperimentError` with file, line, key, value and what is allowed.
   public static func read(
-    _ url: URL, overrides: [String] = []
+    _ url: URL, overrides: [Override] = []
   ) throws(ExperimentError) -> Experiment {
     try parse(text(of: url), name: url.lastPathComponent, overrides: overrides).experiment
   }
@@ -19,10 +37,10 @@ extension Experiment {
   /// - Parameters:
   ///   - text: YAML.
   ///   - name: what errors call the file.
-  ///   - overrides: `key.path=value` each, applied in order before reading.
+  ///   - overrides: applied in order before reading.
   /// - Throws: `ExperimentError`.
   public init(
-    yaml text: String, name: String = "experiment", overrides: [String] = []
+    yaml text: String, name: String = "experiment", overrides: [Override] = []
   ) throws(ExperimentError) {
     self = try Self.parse(text, name: name, overrides: overrides).experiment
   }
@@ -32,10 +50,11 @@ extension Experiment {
   ///
   /// - Parameters:
   ///   - url: the YAML file; models are sought relative to its folder.
-  ///   - overrides: `key.path=value` each, applied in order before reading.
+  ///   - overrides: applied in order before reading.
+  /// - Returns: the experiment and its task.
   /// - Throws: `ExperimentError` with file, line, key, value and what is allowed.
   public static func load(
-    _ url: URL, overrides: [String] = []
+    _ url: URL, overrides: [Override] = []
   ) throws(ExperimentError) -> LoadedExperiment {
     try load(
       yaml: text(of: url), name: url.lastPathComponent, folder: url.deletingLastPathComponent(),
@@ -46,7 +65,7 @@ extension Experiment {
   ///
   /// - Throws: `ExperimentError`.
   public static func load(
-    yaml text: String, name: String = "experiment", folder: URL, overrides: [String] = []
+    yaml text: String, name: String = "experiment", folder: URL, overrides: [Override] = []
   ) throws(ExperimentError) -> LoadedExperiment {
     let (experiment, tree) = try parse(text, name: name, overrides: overrides)
     return try ExperimentBuilder(experiment: experiment, tree: tree, folder: folder).build()
@@ -71,14 +90,14 @@ extension Experiment {
   }
 
   private static func parse(
-    _ text: String, name: String, overrides: [String]
+    _ text: String, name: String, overrides: [Override]
   ) throws(ExperimentError) -> (experiment: Experiment, tree: SettingsTree) {
     var tree = try SettingsTree(yaml: text, name: name)
     guard case .mapping = tree.content else {
       throw ExperimentError(
         origin: tree.origin, path: "", value: tree.summary, allowed: "a mapping of settings")
     }
-    for override in overrides { try tree.apply(override: override) }
+    for override in overrides { try tree.apply(override) }
     return (try schema.read(tree, ""), tree)
   }
 

@@ -24,7 +24,9 @@ struct ExperimentBuilder {
   // MARK: - Errors
 
   private func refuse(_ path: String, _ value: String, _ allowed: String) -> ExperimentError {
-    ExperimentError(origin: tree.origin(of: path), path: path, value: value, allowed: allowed)
+    ExperimentError(
+      origin: tree.origin(of: path), path: path, value: tree.word(at: path) ?? value,
+      allowed: allowed)
   }
 
   private func refuse(_ path: String, problem: String) -> ExperimentError {
@@ -57,7 +59,10 @@ struct ExperimentBuilder {
             ? "(it has none with a name)"
             : "(it has \(available.prefix(12).joined(separator: ", "))"
               + (available.count > 12 ? " and \(available.count - 12) more)" : ")")))
-    case .noSuchFile, .unreadable, .invalidModel, .noActuators:
+    case .noSuchFile(let path):
+      return refuse(
+        "system.mujoco.model", problem: "no such file: \(path) (relative to the experiment file)")
+    case .unreadable, .invalidModel, .noActuators:
       return refuse("system.mujoco.model", problem: oneLine("\(error)"))
     default:
       return refuse(path, problem: oneLine("\(error)"))
@@ -71,6 +76,14 @@ struct ExperimentBuilder {
   ) throws(ExperimentError) -> LoadedExperiment {
     let url = URL(fileURLWithPath: settings.model, relativeTo: folder).absoluteURL
     let goal = try goalDimension()
+    for (key, components) in [
+      ("state", settings.state), ("observation", settings.observation ?? []),
+    ] {
+      if goal == 0, let index = components.firstIndex(of: .goal) {
+        throw refuse(
+          "system.mujoco.\(key).\(index)", problem: "the conditions have no goal to observe")
+      }
+    }
     let interface: MuJoCoInterface
     do {
       interface = try MuJoCoInterface(
@@ -197,7 +210,7 @@ struct ExperimentBuilder {
       let name = condition.name.isEmpty ? "\(index)" : condition.name
       if names.contains(name) {
         throw refuse(
-          "conditions.\(list).\(index).name", "\"\(abbreviated(name))\"",
+          "conditions.\(list).\(index).name", abbreviated(name),
           "a name that no other condition of the list has")
       }
       names.append(name)
@@ -323,9 +336,10 @@ struct ExperimentBuilder {
             weight: term.weight, .control(ControlCost(weights: weights, ramp: term.ramp))))
       case .state(let term):
         let path = "\(path).state"
-        let indices = try term.entries.map { list throws(ExperimentError) in
-          try names.entries(list, "\(path).entries", self)
-        } ?? Array(names.states.indices)
+        let indices =
+          try term.entries.map { list throws(ExperimentError) in
+            try names.entries(list, "\(path).entries", self)
+          } ?? Array(names.states.indices)
         let weights = try each(
           term.weights, indices.count, "\(path).weights", "one per entry")
         entries.append(
@@ -483,7 +497,7 @@ struct ExperimentBuilder {
     ) throws(ExperimentError) -> Int {
       guard let index = points.firstIndex(of: name) else {
         throw builder.refuse(
-          path, "\"\(abbreviated(name))\"",
+          path, abbreviated(name),
           points.isEmpty
             ? "left out: the system has no points" : "a point: \(listed(points, nearest: name))")
       }
@@ -516,13 +530,13 @@ struct ExperimentBuilder {
         }
         if found.isEmpty {
           throw builder.refuse(
-            "\(path).\(index)", "\"\(abbreviated(name))\"",
+            "\(path).\(index)", abbreviated(name),
             "an entry of the state: \(listed(states, nearest: name))")
         }
         for entry in found {
           if indices.contains(entry) {
             throw builder.refuse(
-              "\(path).\(index)", "\"\(abbreviated(name))\"",
+              "\(path).\(index)", abbreviated(name),
               "an entry that is not in the list yet (\(states[entry]) is)")
           }
           indices.append(entry)

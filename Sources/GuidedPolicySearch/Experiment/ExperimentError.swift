@@ -6,7 +6,7 @@ public struct ExperimentError: Error, Sendable, Equatable, CustomStringConvertib
   public enum Origin: Sendable, Equatable, CustomStringConvertible {
     /// In a file; lines and columns count from 1.
     case file(name: String, line: Int, column: Int)
-    /// In an override of the command line.
+    /// In an override, called what its source is called, e.g. "--set a.b=1".
     case override(String)
     /// In a file as a whole.
     case wholeFile(name: String)
@@ -15,7 +15,7 @@ public struct ExperimentError: Error, Sendable, Equatable, CustomStringConvertib
     public var description: String {
       switch self {
       case .file(let name, let line, let column): "\(name):\(line):\(column)"
-      case .override(let text): "--set \(text)"
+      case .override(let source): source
       case .wholeFile(let name): name
       }
     }

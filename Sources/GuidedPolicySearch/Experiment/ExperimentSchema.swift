@@ -232,7 +232,8 @@ extension NativeObservationSettings {
           "state", \.state, .optional(.list(of: .text, "a list of names")),
           "Names of entries of the state; null for all."),
         Field(
-          "points", \.points, .list(of: .text, "a list of names"), "Points whose positions are seen."
+          "points", \.points, .list(of: .text, "a list of names"),
+          "Points whose positions are seen."
         ),
         Field("goal", \.goal, .truth, "Whether the condition's goal is seen."),
       ])
@@ -690,7 +691,8 @@ extension TargetSettings {
         switch target {
         case .numbers(let numbers):
           allowsPoints
-            ? Codec<[Double]>.numbers.write(numbers) : Codec<[Double]>.numberOrNumbers.write(numbers)
+            ? Codec<[Double]>.numbers.write(numbers)
+            : Codec<[Double]>.numberOrNumbers.write(numbers)
         case .goal(0): .quoted("goal")
         default: choice.write(target)
         }

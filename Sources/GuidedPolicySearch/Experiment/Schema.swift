@@ -212,7 +212,7 @@ struct Schema<Root: Sendable>: Sendable {
     } catch let error as InvalidOption {
       throw ExperimentError(
         origin: tree.origin(of: error.key), path: join(path, error.key),
-        value: error.value, allowed: error.allowed)
+        value: tree.word(at: error.key) ?? error.value, allowed: error.allowed)
     } catch {
       throw ExperimentError(origin: tree.origin, path: path, problem: "\(error)")
     }
@@ -450,8 +450,7 @@ struct Alternative<Value: Sendable>: Sendable {
   let isWord: Bool
   let reference: ReferenceEntry
   /// nil is passed for a word that stands alone.
-  let read:
-    @Sendable (_ tree: SettingsTree?, _ path: String) throws(ExperimentError) -> Value
+  let read: @Sendable (_ tree: SettingsTree?, _ path: String) throws(ExperimentError) -> Value
   /// nil if the value has another form.
   let write: @Sendable (Value) -> SettingsTree.Content?
 

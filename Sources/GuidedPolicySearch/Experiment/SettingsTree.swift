@@ -62,14 +62,15 @@ struct SettingsTree: Sendable, Equatable {
     return node.origin
   }
 
-  /// What stands at a path, for messages; nil if the file says nothing there.
-  func summary(at path: String) -> String? {
+  /// The word that stands at a path, as it was written; nil if no single word does.
+  func word(at path: String) -> String? {
     var node = self
     for component in path.split(separator: ".") {
       guard let next = node.child(String(component)) else { return nil }
       node = next
     }
-    return node.summary
+    if case .plain = node.content { return node.summary }
+    return nil
   }
 }
 
@@ -87,13 +88,14 @@ extension SettingsTree {
   /// - Parameters:
   ///   - text: YAML.
   ///   - name: the file's name, for messages.
+  /// - Throws: `ExperimentError`.
   init(yaml text: String, name: String) throws(ExperimentError) {
     try self.init(yaml: text, place: Place(name: name, override: nil))
   }
 
-  /// The value of an override such as `algorithm.klStep=0.5`.
-  init(overrideValue text: String, override: String) throws(ExperimentError) {
-    try self.init(yaml: text, place: Place(name: "", override: override))
+  /// The value of an override.
+  private init(overrideValue text: String, source: String) throws(ExperimentError) {
+    try self.init(yaml: text, place: Place(name: "", override: source))
   }
 
   private struct Place {
@@ -112,7 +114,8 @@ extension SettingsTree {
   private init(yaml text: String, place: Place) throws(ExperimentError) {
     if text.utf8.count > Self.maximumBytes {
       throw place.error(
-        1, 1, "\(text.utf8.count) bytes are too many for an experiment "
+        1, 1,
+        "\(text.utf8.count) bytes are too many for an experiment "
           + "(at most \(Self.maximumBytes))")
     }
     // Before parsing: YAML expands aliases while it reads, so that few lines may mean gigabytes.
@@ -224,7 +227,10 @@ extension SettingsTree {
   private static func translate(_ error: YamlError, place: Place) -> ExperimentError {
     switch error {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _):
-      return place.error(mark.line, mark.column, "not valid YAML: \(problem)")
+      // The YAML library's own limit speaks of a function that nobody here can call.
+      return place.error(
+        mark.line, mark.column,
+        problem.contains("nesting level") ? "nested too deeply" : "not valid YAML: \(problem)")
     case .composer(_, let problem, let mark, _):
       return place.error(
         mark.line, mark.column,
@@ -250,22 +256,23 @@ extension SettingsTree {
   /// Sets one value, as `--set key.path=value` asks; indices select items of lists.
   ///
   /// Keys that do not exist are added, so that reading the tree judges them like those of the file.
-  mutating func apply(override: String) throws(ExperimentError) {
-    let origin = Origin.override(override)
-    guard let equals = override.firstIndex(of: "=") else {
+  mutating func apply(_ override: Experiment.Override) throws(ExperimentError) {
+    let origin = Origin.override(override.source)
+    let assignment = override.assignment
+    guard let equals = assignment.firstIndex(of: "=") else {
       throw ExperimentError(origin: origin, path: "", problem: "must have the form key.path=value")
     }
-    let path = override[..<equals].split(separator: ".", omittingEmptySubsequences: false)
+    let path = assignment[..<equals].split(separator: ".", omittingEmptySubsequences: false)
       .map(String.init)
     if path.contains("") {
       throw ExperimentError(origin: origin, path: "", problem: "must have the form key.path=value")
     }
-    let text = String(override[override.index(after: equals)...])
+    let text = String(assignment[assignment.index(after: equals)...])
     // An empty text means "not set", as in a file.
     let value =
       text.allSatisfy(\.isWhitespace)
       ? SettingsTree(content: .null, origin: origin)
-      : try SettingsTree(overrideValue: text, override: override)
+      : try SettingsTree(overrideValue: text, source: override.source)
     try set(path[...], to: value, walked: [])
   }
 
@@ -393,7 +400,8 @@ extension SettingsTree {
       case "\n": result += "\\n"
       case "\t": result += "\\t"
       case "\r": result += "\\r"
-      case _ where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value)
+      case _
+      where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value)
         || scalar.value == 0x2028 || scalar.value == 0x2029 || scalar.value == 0xFEFF:
         let hexadecimal = String(scalar.value, radix: 16, uppercase: true)
         result += "\\u" + String(repeating: "0", count: 4 - hexadecimal.count) + hexadecimal

@@ -13,6 +13,7 @@ extension LoadedExperiment {
   ///   - url: where; made if it does not exist.
   ///   - replacing: whether files of an earlier run there may be replaced.
   ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Returns: the directory, in which nothing but the experiment and headings stand.
   /// - Throws: `RunDirectoryError`.
   public func makeRunDirectory(
     at url: URL, replacing: Bool = false, echoesWarnings: Bool = true
@@ -61,13 +62,13 @@ extension LoadedExperiment {
     do {
       for try await (state, report) in search.iterations(from: search.initialState) {
         for note in report.notes { logger.warning("iteration \(report.iteration): \(note)") }
-        summary.add(report)
-        summary.wallSeconds = start.duration(to: clock.now) / .seconds(1)
         if let policy = state.policy {
           try directory.write(
             policy: PolicyFile(policy: policy, task: experiment.task, experiment: yaml).safetensors)
         }
         try directory.append(report)
+        summary.add(report)
+        summary.wallSeconds = start.duration(to: clock.now) / .seconds(1)
         try directory.write(summary: summary)
         onReport(report)
       }
@@ -78,7 +79,8 @@ extension LoadedExperiment {
       summary.outcome = .failed
       summary.failure = "\(error)"
       summary.wallSeconds = start.duration(to: clock.now) / .seconds(1)
-      logger.error("\(error)")
+      // Below the level that is echoed: the caller tells the user.
+      logger.notice("failed: \(error)")
       // The first error is the one to report, even if the disk is full by now.
       try? directory.write(summary: summary)
       throw error

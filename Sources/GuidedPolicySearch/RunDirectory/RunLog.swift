@@ -32,7 +32,10 @@ public final class RunLog: Sendable {
       try? file?.append(Array(line.utf8))
     }
     if echoes && level >= .warning {
-      FileHandle.standardError.write(Data("gps: \(level): \(message)\n".utf8))
+      // A terminal may show a line of progress at the cursor: the message takes its place.
+      let clearing = isatty(STDERR_FILENO) == 1 ? "\r\u{1B}[K" : ""
+      let bytes = Array("\(clearing)gps: \(level): \(message)\n".utf8)
+      _ = bytes.withUnsafeBytes { Foundation.write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
   }
 

@@ -262,7 +262,9 @@ extension Safetensors {
         elementType: type, shape: entry.shape,
         bytes: Array(bytes[(start + range.lowerBound)..<(start + range.upperBound)]))
     }
-    ranges.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+    ranges.sort {
+      ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+    }
     var end = 0
     for (name, range) in ranges {
       if range.lowerBound != end {

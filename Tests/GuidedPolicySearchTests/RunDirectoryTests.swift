@@ -1,0 +1,175 @@
+import Foundation
+import Testing
+
+@testable import GuidedPolicySearch
+
+private struct TemporaryFolder {
+  let url: URL
+
+  init() throws {
+    url = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "gps-tests-\(UUID().uuidString)", isDirectory: true)
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+  }
+
+  func text(_ name: String) throws -> String {
+    try String(contentsOf: url.appendingPathComponent(name), encoding: .utf8)
+  }
+
+  func remove() { try? FileManager.default.removeItem(at: url) }
+}
+
+private func trajectory(offset: Double) -> Trajectory {
+  Trajectory(
+    states: Matrix(rows: 1, columns: 3, columnMajor: [offset, 0.1, 1e-300]),
+    controls: Matrix(rows: 1, columns: 2, columnMajor: [1 / 3, -2]),
+    observations: Matrix(rows: 1, columns: 3))
+}
+
+private func report(iteration: Int) -> Report {
+  let batch = RolloutBatch(
+    condition: 0, trajectories: [trajectory(offset: 1), trajectory(offset: 2)],
+    discarded: [DiscardedRollout(sample: 1, attempt: 0, step: 7, reason: "it said \"no\", twice")])
+  let condition = ConditionReport(
+    name: "a, b", costs: [2, 4], successes: [true, false], predictedImprovement: nil,
+    actualImprovement: nil, divergence: 1, divergenceBound: 2, stepMultiplier: 1, dual: 0.5,
+    passes: 6, status: "converged")
+  let evaluation = Evaluation(entries: [
+    Evaluation.Entry(
+      condition: "a, b", costs: [3], successes: [true],
+      batch: RolloutBatch(condition: 0, trajectories: [trajectory(offset: 3)]))
+  ])
+  return Report(
+    iteration: iteration, rollouts: 2, conditions: [condition], policy: evaluation, test: nil,
+    distillationLoss: 0.25, seconds: StageSeconds(), notes: [], batches: [batch])
+}
+
+private func signals() throws -> RunDirectory.Signals {
+  let experiment = """
+    task: t
+    system: {native: {model: pointMass, controlPeriod: 0.1}}
+    horizon: 2
+    conditions: {train: [{}]}
+    cost: [{control: {}}]
+    success: {stateWithin: {entries: [position], tolerance: 1}}
+    initialController: {pd: {positionGains: 1, velocityGains: 1}}
+    """
+  var signals = RunDirectory.Signals(
+    try Experiment.load(yaml: experiment, folder: URL(fileURLWithPath: "/")).task)
+  signals.stateNames = ["angle_rad"]
+  signals.controlNames = ["torque, Nm"]
+  return signals
+}
+
+@Suite struct RunDirectoryTests {
+  @Test func rowsOfAnIteration() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let directory = try RunDirectory(
+      at: folder.url, experiment: "task: t\n", signals: signals(), replacing: false)
+    try directory.append(report(iteration: 0))
+
+    #expect(
+      try folder.text("progress.csv")
+        == RunDirectory.progressColumns.joined(separator: ",")
+        + "\n0,2,3,,,1,2,1,3,1,,,0.25,1,0,0,0,0,0,0\n")
+    #expect(
+      try folder.text("conditions.csv")
+        == RunDirectory.conditionColumns.joined(separator: ",")
+        + "\n0,\"a, b\",3,1.4142135623730951,,,1,2,1,0.5,6,converged,0.5,3,1\n")
+    #expect(
+      try folder.text("rollouts.csv") == """
+        iteration,condition,sample,kind,cost,success,attempts,reason
+        0,"a, b",1,discarded,,,1,"step 7: it said ""no"", twice"
+        0,"a, b",0,training,2,1,1,
+        0,"a, b",1,training,4,0,2,
+        0,"a, b",0,evaluation,3,1,1,
+
+        """)
+    let rows = try folder.text("trajectories.csv").split(separator: "\n")
+    #expect(
+      rows[0]
+        == "iteration,condition,sample,kind,step,time_s,state.angle_rad,\"control.torque, Nm\"")
+    #expect(rows[1] == "0,\"a, b\",0,training,0,0,1,0.3333333333333333")
+    #expect(rows[3] == "0,\"a, b\",0,training,2,0.2,1e-300,")
+    #expect(rows.count == 1 + 3 * 3)
+    #expect(try folder.text("experiment.yaml") == "task: t\n")
+  }
+
+  @Test func anExistingRunIsReplacedOnlyWhenAsked() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let outside = folder.url.appendingPathComponent("outside.txt")
+    try "precious".write(to: outside, atomically: true, encoding: .utf8)
+    let run = folder.url.appendingPathComponent("run", isDirectory: true)
+    let first = try RunDirectory(
+      at: run, experiment: "", signals: signals(), replacing: false)
+    try first.append(report(iteration: 0))
+    try first.write(policy: Safetensors())
+    #expect(throws: RunDirectoryError.notEmpty(path: run.path)) {
+      try RunDirectory(at: run, experiment: "", signals: signals(), replacing: false)
+    }
+    // A link that leads out of the directory is replaced, not followed.
+    let log = run.appendingPathComponent("log.txt")
+    try FileManager.default.removeItem(at: log)
+    try FileManager.default.createSymbolicLink(at: log, withDestinationURL: outside)
+    let second = try RunDirectory(at: run, experiment: "", signals: signals(), replacing: true)
+    second.log.logger().info("hello")
+    #expect(try String(contentsOf: outside, encoding: .utf8) == "precious")
+    #expect(
+      !FileManager.default.fileExists(atPath: run.appendingPathComponent("policy.safetensors").path)
+    )
+    #expect(
+      try String(contentsOf: run.appendingPathComponent("progress.csv"), encoding: .utf8)
+        == RunDirectory.progressColumns.joined(separator: ",") + "\n")
+    #expect(try String(contentsOf: log, encoding: .utf8).hasSuffix("info: hello\n"))
+  }
+
+  @Test func aFileInTheWayIsAnError() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let file = folder.url.appendingPathComponent("file")
+    try "x".write(to: file, atomically: true, encoding: .utf8)
+    let error = try #require(throws: RunDirectoryError.self) {
+      try RunDirectory(at: file, experiment: "", signals: signals(), replacing: true)
+    }
+    #expect("\(error)".hasPrefix("cannot write \(file.path): "))
+  }
+
+  @Test func wholeFilesAreReplacedAtOnce() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let path = folder.url.appendingPathComponent("f").path
+    try CheckedFile.replace(path, with: Array("one".utf8))
+    try CheckedFile.replace(path, with: Array("two".utf8))
+    #expect(try folder.text("f") == "two")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["f"])
+    #expect(throws: RunDirectoryError.self) {
+      try CheckedFile.replace("/nonexistent/f", with: [])
+    }
+  }
+
+  @Test func standardNamesDoNotLeadOut() throws {
+    let folder = URL(fileURLWithPath: "/tmp/runs")
+    let url = RunDirectory.standardURL(task: "../..//x y", seed: 3, in: folder)
+    #expect(url.deletingLastPathComponent().path == "/tmp/runs")
+    #expect(!url.lastPathComponent.hasPrefix("."))
+    #expect(url.lastPathComponent.hasSuffix("-3"))
+  }
+
+  @Test func summaryHoldsWhatIsPromised() throws {
+    var summary = Summary(
+      task: "t", algorithm: "mirrorDescent", seed: .max, workers: 2,
+      versions: Summary.Versions.current)
+    summary.add(report(iteration: 0))
+    summary.add(report(iteration: 1))
+    #expect(summary.iterations == 2 && summary.rollouts == 2 && summary.discardedRollouts == 2)
+    #expect(summary.policy?.successRate == 1 && summary.policy?.meanCost == 3)
+    #expect(summary.policy?.perCondition.map(\.condition) == ["a, b"])
+    #expect(summary.successRate == 0.5 && summary.meanCost == 3)
+    let read = try JSONDecoder().decode(Summary.self, from: JSONEncoder().encode(summary))
+    #expect(read == summary)
+    #expect(summary.versions.mujoco.hasPrefix("4."))
+    #expect(summary.versions.openblas.contains("."))
+  }
+}
