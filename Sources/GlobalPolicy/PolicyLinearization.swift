@@ -45,8 +45,12 @@ public struct PolicyLinearizer: Sendable {
     /// How the regression is regularised.
     public var regression = LinearGaussianRegression.Options()
 
-    /// The defaults.
-    public init() {}
+    /// The defaults: the network is one function of the observation at all steps, so that the mixture
+    /// over all steps counts for more than it does for dynamics.
+    public init() {
+      regression.strength = 5
+      regression.regularization = 1e-3
+    }
 
     /// These options, checked.
     ///

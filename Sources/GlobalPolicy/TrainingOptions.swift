@@ -63,11 +63,11 @@ extension PolicyDistiller {
     /// Share of the steps, counted from the last, that the tail average covers.
     public var averagingFraction = 0.25
     /// Whether outlying precisions are clipped.
-    public var precisionClipping = true
+    public var precisionClipping = false
     /// A precision's trace is clipped at this multiple of the median trace.
     public var precisionClippingFactor = 2.0
     /// Whether the optimizer's averages live on in the next S-step.
-    public var keepOptimizerState = true
+    public var keepOptimizerState = false
 
     /// The defaults: 4000 Adam steps of batch 25 with a decaying rate, keeping the average iterate, so
     /// that the policy does not flicker from one iteration to the next.

@@ -39,7 +39,7 @@ public struct SearchSettings: Sendable, Equatable {
   public var maxStepMultiplier = 3.0
   /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
   /// added to what the network learns from.
-  public var modelSamples = 5
+  public var modelSamples = 10
   /// Exploration noise of the training rollouts.
   public var noise = ExplorationNoise()
   /// Dynamics fit.
@@ -72,6 +72,7 @@ public struct SearchSettings: Sendable, Equatable {
     try Option.require(
       maxStepMultiplier >= 1 && maxStepMultiplier.isFinite, "maxStepMultiplier", maxStepMultiplier,
       "at least 1")
+    try Option.require(modelSamples >= 0, "modelSamples", modelSamples, "at least 0")
     try Option.require(workers >= 1, "workers", workers, "at least 1")
     return self
   }

@@ -26,7 +26,7 @@ public struct LinearGaussianRegression: Sendable {
     /// m = n0: the number of samples the mixture prior counts for.
     public var strength = 1.0
     /// ρ: what is added to the variance of each input, as a share of that variance.
-    public var regularization = 1e-6
+    public var regularization = 1e-4
     /// φ: what is added to the variance of each output, as a share of its variance over the data set.
     public var covarianceFloor = 1e-10
 

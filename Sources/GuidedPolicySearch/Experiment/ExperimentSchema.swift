@@ -937,6 +937,10 @@ extension Schema where Root == SearchSettings {
           "Bound on the KL divergence per time step [nats], before the step multiplier."),
         Field("minStepMultiplier", \.minStepMultiplier, .number, "Smallest step multiplier."),
         Field("maxStepMultiplier", \.maxStepMultiplier, .number, "Largest step multiplier."),
+        Field(
+          "modelSamples", \.modelSamples, .wholeNumber,
+          "Trajectories per condition that are drawn from the fitted dynamics under the new controller "
+            + "and added to what the network learns from."),
       ],
       validate: { _ = try $0.validated() })
   }
