@@ -29,7 +29,9 @@ let libraries: [Row] = [
 ]
 
 /// The folders below Experiments.
-let experiments = ["point-mass"]
+let experiments = [
+  "point-mass", "two-link-arm", "cart-pole", "reacher", "peg-insertion", "peg-insertion-blind",
+]
 
 let package = Package(
   name: "guided-policy-search",

@@ -34,9 +34,9 @@ public struct SearchSettings: Sendable, Equatable {
   /// ε: bound on the KL divergence per time step [nats], before the step multiplier.
   public var klStep = 1.0
   /// Smallest step multiplier.
-  public var minStepMultiplier = 0.1
+  public var minStepMultiplier = 0.3
   /// Largest step multiplier.
-  public var maxStepMultiplier = 3.0
+  public var maxStepMultiplier = 1.0
   /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
   /// added to what the network learns from.
   public var modelSamples = 10
