@@ -51,9 +51,12 @@ public struct PolicySearch<System: ControlTask>: Sendable {
 
   /// One iteration: roll out, fit dynamics, optimise locally, distil.
   ///
+  /// Numerics that fail leave a condition's controller, or the network, as it was, with a note.
+  ///
   /// - Returns: the state after it and a report for people and files.
-  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant`, or
-  ///   `CancellationError`; the state that was passed in is untouched and can be advanced again.
+  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant` or of
+  ///   invalid settings, or `CancellationError`; the state that was passed in is untouched and can
+  ///   be advanced again.
   public func advancing(_ state: State) async throws -> (next: State, report: Report) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -78,11 +81,17 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     var notes = steps.flatMap(\.notes)
     if settings.algorithm == .mirrorDescent {
       let began = clock.now
-      let outcome = try await distill(steps, from: state)
-      next.policy = outcome.policy
-      next.optimizer = outcome.optimizer
-      distillationLoss = outcome.finalLoss
-      notes += outcome.notes
+      do {
+        let outcome = try await distill(steps, from: state)
+        next.policy = outcome.policy
+        next.optimizer = outcome.optimizer
+        distillationLoss = outcome.finalLoss
+        notes += outcome.notes
+      } catch let error as GlobalPolicyError where error.isNumerical {
+        // `next` still holds the network of the last iteration; without one, the local controllers
+        // go on alone.
+        notes.append("kept the previous network: \(error)")
+      }
       seconds.globalPolicy = (clock.now - began).inSeconds
     }
 
@@ -227,6 +236,16 @@ public func evaluation<System: ControlTask>(
       batch: batch)
   }
   return Evaluation(entries: entries)
+}
+
+extension GlobalPolicyError {
+  /// Whether it comes from this iteration's numbers, so that the next iteration may fare better.
+  fileprivate var isNumerical: Bool {
+    switch self {
+    case .notFinite, .diverged, .covariance: true
+    case .invalidOption, .emptySet, .corruptNetwork: false
+    }
+  }
 }
 
 /// Why a search cannot go on.
