@@ -1,4 +1,5 @@
 import Foundation
+import GPSTestSupport
 import Testing
 
 @testable import GuidedPolicySearch
@@ -259,31 +260,39 @@ private func runShipped(
 
   @Test("off-policy rollouts are the local controllers', on-policy ones the network's")
   func sampling() async throws {
-    func actions(_ sampling: Sampling) async throws -> (u: [Double], mean: [Double]) {
+    let noisy = try makeSearch()
+    let state = try await noisy.advancing(noisy.initialState).next
+    let network = try #require(state.policy)
+    for sampling in Sampling.allCases {
       let search = try makeSearch { settings in
         settings.sampling = sampling
         settings.noise.scale = 0
       }
-      let first = try await search.advancing(search.initialState)
-      let second = try await search.advancing(first.next)
-      let trajectory = second.report.batches[1].trajectories[2]
-      let local = first.next.conditions[1].controller
-      let network = try #require(first.next.policy)
-      let wanted: [Double] =
-        switch sampling {
-        case .offPolicy:
-          zip(local.gains[4] * trajectory.states.column(4), local.offsets.column(4)).map(+)
-        case .onPolicy:
-          network.mean(
-            for: Matrix(rows: 8, columns: 1, columnMajor: trajectory.observations.column(4))
-          ).column(0)
-        }
-      return (trajectory.controls.column(4), wanted)
+      let trajectory = try await search.rollOut(state) { $0 }[1].trajectories[2]
+      let local = state.conditions[1].controller
+      for t in 0..<15 {
+        let mean =
+          switch sampling {
+          case .offPolicy:
+            zip(local.gains[t] * trajectory.states.column(t), local.offsets.column(t)).map(+)
+          case .onPolicy:
+            network.mean(
+              for: Matrix(rows: 8, columns: 1, columnMajor: trajectory.observations.column(t))
+            ).column(0)
+          }
+        #expect(
+          relativeError(trajectory.controls.column(t), mean) < 1e-4, "\(sampling) at step \(t)")
+      }
     }
-    for sampling in Sampling.allCases {
-      let (u, mean) = try await actions(sampling)
-      for i in 0..<2 { #expect(abs(u[i] - mean[i]) < 1e-4 * (1 + abs(mean[i])), "\(sampling)") }
+  }
+
+  @Test("iteration 0 is always the initial controllers'")
+  func firstRollouts() async throws {
+    func first(_ sampling: Sampling) async throws -> [[Trajectory]] {
+      let search = try makeSearch { $0.sampling = sampling }
+      return try await search.rollOut(search.initialState) { $0 }.map(\.trajectories)
     }
+    #expect(try await first(.onPolicy) == first(.offPolicy))
   }
 
   // MARK: - Failures
@@ -340,6 +349,23 @@ private func runShipped(
     #expect(third.report.conditions[0].status != "kept previous controller")
     #expect(third.next.conditions[0].stepMultiplier.isFinite)
     #expect(third.report.meanCost.isFinite)
+  }
+
+  @Test("training that diverges keeps the network, and the run goes on")
+  func trainingDiverges() async throws {
+    let healthy = try makeSearch()
+    let wild = try makeSearch { $0.training.learningRate = 1e30 }
+    let first = try await healthy.advancing(healthy.initialState)
+    let second = try await wild.advancing(first.next)
+    #expect(second.next.policy == first.next.policy)
+    #expect(second.report.notes.contains { $0.contains("kept the previous network") })
+    #expect(second.report.distillationLoss == nil && second.report.policy != nil)
+    #expect(second.next.conditions[0].controller != first.next.conditions[0].controller)
+    // With no network yet, the local controllers go on alone until one can be trained.
+    let alone = try await wild.advancing(wild.initialState)
+    #expect(alone.next.policy == nil && alone.report.policy == nil)
+    let recovered = try await healthy.advancing(alone.next)
+    #expect(recovered.next.policy != nil)
   }
 
   // MARK: - Cancellation

@@ -9,7 +9,9 @@ import Testing
   let dynamics: LinearGaussianDynamics
   let controller: LinearGaussianController
   let observations: ObservationModel
-  let (n, m, T) = (3, 2, 5)
+  let n = 3
+  let m = 2
+  let T = 5
 
   init() throws {
     var stream = RandomStream(seed: 31)
