@@ -161,13 +161,16 @@ extension PolicySearch {
     let condition = task.conditions[i]
     var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
     if batch.trajectories.isEmpty {
-      step.keepController("no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
+      step.keepController(
+        "no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
       return step
     }
     step.judge(batch, under: task, in: condition)
     do {
-      try step.improve(settings: settings, task: task, policy: state.policy, stream: stream.child(
-        .mixture, state.iteration, i))
+      try step.improve(
+        settings: settings, task: task, policy: state.policy,
+        stream: stream.child(
+          .mixture, state.iteration, i))
     } catch {
       step.keepController("\(error)")
     }
@@ -182,10 +185,12 @@ extension PolicySearch {
         RolloutBatch(
           condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
       }, controllers: used.map(\.next.controller))
-    let policy = state.policy ?? NeuralPolicy.initial(
-      observation: task.dimensions.observation, control: task.dimensions.control,
-      options: settings.network,
-      stream: stream.child(.networkInitialization))
+    let policy =
+      state.policy
+      ?? NeuralPolicy.initial(
+        observation: task.dimensions.observation, control: task.dimensions.control,
+        options: settings.network,
+        stream: stream.child(.networkInitialization))
     return try await PolicyDistiller(options: settings.training).distill(
       policy, onto: set, optimizer: state.optimizer,
       stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
@@ -213,6 +218,7 @@ extension PolicySearch {
 ///   - stream: the root of the randomness.
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+/// - Throws: what the task's `makePlant` throws, or `CancellationError`.
 public func evaluation<System: ControlTask>(
   of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
   rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
