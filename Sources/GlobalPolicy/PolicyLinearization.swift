@@ -91,9 +91,10 @@ public struct PolicyLinearizer: Sendable {
     next.remember(trajectories, maxTrajectories: options.maxTrajectories)
 
     // The network changes between iterations: old observations are asked anew.
-    let history = zip(next.states, next.observations).map { states, observations in
+    func points(_ states: Matrix, _ observations: Matrix) -> Matrix {
       Self.points(states, policy.mean(for: observations))
     }
+    let history = zip(next.states, next.observations).map(points)
     var seeds = stream
     let mixture = try MixturePrior.fitted(
       to: Matrix(
@@ -102,17 +103,22 @@ public struct PolicyLinearizer: Sendable {
       options: options.mixture, warmStart: prior.mixture, stream: &seeds)
     next.mixture = mixture
 
-    // The last N of the history are this batch.
-    var points = MatrixSequence(rows: n + m, columns: N, count: T)
-    for (sample, rollout) in history.suffix(N).enumerated() {
+    // The last of the history are this batch, less what a short history has forgotten of it.
+    let forgotten = max(0, N - history.count)
+    let batch =
+      trajectories.prefix(forgotten).map {
+        points($0.states[0..<n, 0..<T], $0.observations[0..<policy.observation, 0..<T])
+      } + history.suffix(N - forgotten)
+    var byStep = MatrixSequence(rows: n + m, columns: N, count: T)
+    for (sample, rollout) in batch.enumerated() {
       for t in 0..<T {
         for i in 0..<(n + m) {
-          points.storage[(t * N + sample) * (n + m) + i] = rollout[i, t]
+          byStep.storage[(t * N + sample) * (n + m) + i] = rollout[i, t]
         }
       }
     }
     let fit = try LinearGaussianRegression(options: options.regression).fit(
-      points, inputCount: n, prior: mixture)
+      byStep, inputCount: n, prior: mixture)
     var covariances = fit.covariances
     for t in 0..<T { covariances[t] = (covariances[t] + policy.covariance).symmetrized }
     let controller = try LinearGaussianController(

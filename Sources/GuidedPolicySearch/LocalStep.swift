@@ -89,17 +89,20 @@ struct LocalStep: Sendable {
     let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
       from: reference, cost: cost, dynamics: fit.dynamics, bound: bound,
       initialDual: previous.dual)
-    next.controller = solution.controller
-    imagined = try imagine(
+    let imagined = try imagine(
       settings.modelSamples, under: solution.controller, dynamics: fit.dynamics,
       stream: stream.child(.custom, 2))
+    let expectation = try self.expectation(
+      of: solution, reference: reference, cost: cost, dynamics: fit.dynamics)
+    // Nothing can fail from here on: either the whole step is taken or none of it.
+    self.imagined = imagined
+    next.controller = solution.controller
     next.dual = solution.dual
+    next.expectation = expectation
     report.divergence = solution.divergence
     report.dual = solution.dual
     report.passes = solution.passes
     report.status = "\(solution.status)"
-    next.expectation = try expectation(
-      of: solution, reference: reference, cost: cost, dynamics: fit.dynamics)
     optimizationSeconds = (clock.now - fitted).inSeconds
   }
 

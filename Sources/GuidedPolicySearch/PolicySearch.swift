@@ -51,9 +51,12 @@ public struct PolicySearch<System: ControlTask>: Sendable {
 
   /// One iteration: roll out, fit dynamics, optimise locally, distil.
   ///
+  /// Numerics that fail leave a condition's controller, or the network, as it was, with a note.
+  ///
   /// - Returns: the state after it and a report for people and files.
-  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant`, or
-  ///   `CancellationError`; the state that was passed in is untouched and can be advanced again.
+  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant` or of
+  ///   invalid settings, or `CancellationError`; the state that was passed in is untouched and can
+  ///   be advanced again.
   public func advancing(_ state: State) async throws -> (next: State, report: Report) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -78,11 +81,17 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     var notes = steps.flatMap(\.notes)
     if settings.algorithm == .mirrorDescent {
       let began = clock.now
-      let outcome = try await distill(steps, from: state)
-      next.policy = outcome.policy
-      next.optimizer = outcome.optimizer
-      distillationLoss = outcome.finalLoss
-      notes += outcome.notes
+      do {
+        let outcome = try await distill(steps, from: state)
+        next.policy = outcome.policy
+        next.optimizer = outcome.optimizer
+        distillationLoss = outcome.finalLoss
+        notes += outcome.notes
+      } catch let error as GlobalPolicyError where error.isNumerical {
+        // `next` still holds the network of the last iteration; without one, the local controllers
+        // go on alone.
+        notes.append("kept the previous network: \(error)")
+      }
       seconds.globalPolicy = (clock.now - began).inSeconds
     }
 
@@ -152,13 +161,16 @@ extension PolicySearch {
     let condition = task.conditions[i]
     var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
     if batch.trajectories.isEmpty {
-      step.keepController("no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
+      step.keepController(
+        "no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
       return step
     }
     step.judge(batch, under: task, in: condition)
     do {
-      try step.improve(settings: settings, task: task, policy: state.policy, stream: stream.child(
-        .mixture, state.iteration, i))
+      try step.improve(
+        settings: settings, task: task, policy: state.policy,
+        stream: stream.child(
+          .mixture, state.iteration, i))
     } catch {
       step.keepController("\(error)")
     }
@@ -173,10 +185,12 @@ extension PolicySearch {
         RolloutBatch(
           condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
       }, controllers: used.map(\.next.controller))
-    let policy = state.policy ?? NeuralPolicy.initial(
-      observation: task.dimensions.observation, control: task.dimensions.control,
-      options: settings.network,
-      stream: stream.child(.networkInitialization))
+    let policy =
+      state.policy
+      ?? NeuralPolicy.initial(
+        observation: task.dimensions.observation, control: task.dimensions.control,
+        options: settings.network,
+        stream: stream.child(.networkInitialization))
     return try await PolicyDistiller(options: settings.training).distill(
       policy, onto: set, optimizer: state.optimizer,
       stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
@@ -204,6 +218,7 @@ extension PolicySearch {
 ///   - stream: the root of the randomness.
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+/// - Throws: what the task's `makePlant` throws, or `CancellationError`.
 public func evaluation<System: ControlTask>(
   of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
   rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
@@ -227,6 +242,16 @@ public func evaluation<System: ControlTask>(
       batch: batch)
   }
   return Evaluation(entries: entries)
+}
+
+extension GlobalPolicyError {
+  /// Whether it comes from this iteration's numbers, so that the next iteration may fare better.
+  fileprivate var isNumerical: Bool {
+    switch self {
+    case .notFinite, .diverged, .covariance: true
+    case .invalidOption, .emptySet, .corruptNetwork: false
+    }
+  }
 }
 
 /// Why a search cannot go on.

@@ -1,0 +1,480 @@
+import Foundation
+import GPSTestSupport
+import Testing
+
+@testable import GuidedPolicySearch
+
+/// A task whose plant fails, or whose cost is not a number, in chosen conditions.
+private struct Fragile<Base: ControlTask>: ControlTask {
+  struct FragilePlant: Plant {
+    var base: Base.System
+    let failing: Set<String>
+    var fails = false
+
+    mutating func reset(to condition: Condition, plantState: Span<Double>) throws {
+      fails = failing.contains(condition.name)
+      try base.reset(to: condition, plantState: plantState)
+    }
+
+    mutating func step(control: Span<Double>) throws {
+      if fails { throw PlantFailure("the mass fell off the table") }
+      try base.step(control: control)
+    }
+
+    func readState(into state: inout MutableSpan<Double>) { base.readState(into: &state) }
+
+    func readObservation(into observation: inout MutableSpan<Double>) {
+      base.readObservation(into: &observation)
+    }
+
+    func readPoints(positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>) {
+      base.readPoints(positions: &positions, jacobians: &jacobians)
+    }
+  }
+
+  struct FragileCost: Cost {
+    let base: any Cost
+    let failing: Set<String>
+
+    func addValues(
+      to values: inout [Double], along trajectory: Trajectory, in condition: Condition
+    ) {
+      base.addValues(to: &values, along: trajectory, in: condition)
+      if failing.contains(condition.name) { values[3] = .nan }
+    }
+
+    func addExpansion(
+      to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
+    ) {
+      base.addExpansion(to: &expansion, along: trajectory, in: condition)
+      if failing.contains(condition.name) { expansion.gradients[0, 3] = .nan }
+    }
+  }
+
+  let base: Base
+  var failing: Set<String> = []
+  var costless: Set<String> = []
+
+  var name: String { base.name }
+  var dimensions: Dimensions { base.dimensions }
+  var controlPeriod: Double { base.controlPeriod }
+  var stateNames: [String] { base.stateNames }
+  var controlNames: [String] { base.controlNames }
+  var conditions: [Condition] { base.conditions }
+  var cost: any Cost { FragileCost(base: base.cost, failing: costless) }
+
+  func makePlant() throws -> FragilePlant {
+    FragilePlant(base: try base.makePlant(), failing: failing)
+  }
+
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    base.isSuccess(trajectory, in: condition)
+  }
+}
+
+/// A point mass that is to come to rest at its goal, from two places.
+private func smallTask() throws -> NativeTask<PointMass> {
+  try NativeTask(
+    name: "small", model: PointMass(), controlPeriod: 0.1, horizon: 15,
+    conditions: [
+      Condition(
+        name: "left", initialPlantState: [-1, 0, 0, 0],
+        initialPlantStateDeviation: [0.05, 0.05, 0, 0], goal: [0.5, 0.5, 0, 0]),
+      Condition(
+        name: "right", initialPlantState: [1.5, 0, 0, 0],
+        initialPlantStateDeviation: [0.05, 0.05, 0, 0], goal: [0.5, 0.5, 0, 0]),
+    ],
+    cost: SumCost(
+      .state(
+        StateCost(entries: [0, 1, 2, 3], target: .goal(first: 0), weights: [2, 2, 0.2, 0.2])),
+      .control(ControlCost(weights: [0.01, 0.01]))),
+    success: .stateWithin(
+      entries: [0, 1], target: .goal(first: 0), tolerance: [0.2, 0.2], at: .final))
+}
+
+private func smallSettings() -> SearchSettings {
+  var settings = SearchSettings()
+  settings.iterations = 3
+  settings.samples = 5
+  settings.modelSamples = 3
+  settings.network.hiddenLayers = [16]
+  settings.training.steps = 400
+  return settings
+}
+
+private func controllers(for task: some ControlTask, like base: NativeTask<PointMass>) throws
+  -> [LinearGaussianController]
+{
+  try base.conditions.map {
+    try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: base, in: $0)
+  }
+}
+
+private func makeSearch(
+  seed: UInt64 = 1, failing: Set<String> = [], costless: Set<String> = [],
+  change: (inout SearchSettings) -> Void = { _ in }
+) throws -> PolicySearch<Fragile<NativeTask<PointMass>>> {
+  let base = try smallTask()
+  var settings = smallSettings()
+  change(&settings)
+  let task = Fragile(base: base, failing: failing, costless: costless)
+  return PolicySearch(
+    task: task, settings: settings, initialControllers: try controllers(for: task, like: base),
+    seed: seed)
+}
+
+/// All iterations of a search.
+private func run<Problem: ControlTask>(
+  _ search: PolicySearch<Problem>
+) async throws -> (state: State, reports: [Report]) {
+  var state = search.initialState
+  var reports: [Report] = []
+  for try await (next, report) in search.iterations(from: state) {
+    state = next
+    reports.append(report)
+  }
+  return (state, reports)
+}
+
+/// All of a state and its reports that must not depend on the number of workers.
+private struct Outcome: Equatable {
+  let controllers: [LinearGaussianController]
+  let dynamicsPriors: [DynamicsPrior]
+  let policyPriors: [PolicyPrior]
+  let multipliers: [Double]
+  let duals: [Double]
+  let expectations: [StepExpectation?]
+  let policy: NeuralPolicy?
+  let rollouts: [[Trajectory]]
+  let costs: [[Double]]
+  let evaluationCosts: [[Double]]
+  let losses: [Double?]
+  let notes: [String]
+
+  init(_ state: State, _ reports: [Report]) {
+    controllers = state.conditions.map(\.controller)
+    dynamicsPriors = state.conditions.map(\.dynamicsPrior)
+    policyPriors = state.conditions.map(\.policyPrior)
+    multipliers = state.conditions.map(\.stepMultiplier)
+    duals = state.conditions.map(\.dual)
+    expectations = state.conditions.map(\.expectation)
+    policy = state.policy
+    rollouts = reports.flatMap { $0.batches.map(\.trajectories) }
+    costs = reports.flatMap { $0.conditions.map(\.costs) }
+    evaluationCosts = reports.flatMap { $0.policy?.entries.map(\.costs) ?? [] }
+    losses = reports.map(\.distillationLoss)
+    notes = reports.flatMap(\.notes)
+  }
+}
+
+private func pointMassFile() -> URL {
+  URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Experiments/point-mass/experiment.yaml")
+}
+
+private func runShipped(
+  _ loaded: LoadedExperiment, seed: UInt64, workers: Int
+) async throws -> (state: State, reports: [Report]) {
+  func open(_ task: some ControlTask) async throws -> (state: State, reports: [Report]) {
+    var settings = loaded.experiment.search
+    settings.workers = workers
+    return try await run(
+      PolicySearch(
+        task: task, settings: settings, initialControllers: loaded.initialControllers, seed: seed))
+  }
+  return try await open(loaded.task)
+}
+
+@Suite("Policy search") struct SearchTests {
+  // MARK: - Determinism
+
+  @Test("the number of workers changes no bit of a result, the seed does", .timeLimit(.minutes(5)))
+  func workers() async throws {
+    let loaded = try Experiment.load(
+      pointMassFile(),
+      overrides: ["algorithm.iterations=3", "training.steps=200"])
+    func outcome(seed: UInt64, workers: Int) async throws -> Outcome {
+      let (state, reports) = try await runShipped(loaded, seed: seed, workers: workers)
+      return Outcome(state, reports)
+    }
+    let one = try await outcome(seed: 7, workers: 1)
+    #expect(one.policy != nil && one.costs.count == 12 && !one.rollouts.contains { $0.isEmpty })
+    for workers in [2, 5] {
+      #expect(try await outcome(seed: 7, workers: workers) == one, "\(workers) workers")
+    }
+    let other = try await outcome(seed: 8, workers: 2)
+    #expect(other.costs != one.costs)
+    #expect(other.policy != one.policy)
+    #expect(other.controllers != one.controllers)
+  }
+
+  @Test("an iteration can be taken again from the same state")
+  func repeatable() async throws {
+    let search = try makeSearch()
+    let first = try await search.advancing(search.initialState)
+    let second = try await search.advancing(first.next)
+    let again = try await search.advancing(first.next)
+    #expect(Outcome(second.next, [second.report]) == Outcome(again.next, [again.report]))
+    #expect(second.next.iteration == 2 && second.next.rollouts == 20)
+    #expect(second.report.iteration == 1 && second.report.rollouts == 20)
+  }
+
+  // MARK: - Members of the family
+
+  @Test("trajectory optimisation needs no network and lowers the cost")
+  func trajectoryOptimization() async throws {
+    let search = try makeSearch { settings in
+      settings.algorithm = .trajectoryOptimization
+      settings.iterations = 5
+    }
+    let (state, reports) = try await run(search)
+    #expect(state.policy == nil && state.optimizer == nil)
+    #expect(reports.allSatisfy { $0.policy == nil && $0.distillationLoss == nil })
+    #expect(state.conditions.allSatisfy { $0.policyPrior == PolicyPrior() })
+    let (first, last) = (reports[0], reports[4])
+    for i in 0..<2 { #expect(last.conditions[i].meanCost < 0.6 * first.conditions[i].meanCost) }
+    #expect(last.actualImprovement != nil && first.actualImprovement == nil)
+  }
+
+  @Test(
+    "on-policy and off-policy mirror descent lower the policy's cost",
+    arguments: Sampling.allCases)
+  func mirrorDescent(_ sampling: Sampling) async throws {
+    let search = try makeSearch { settings in
+      settings.sampling = sampling
+      settings.iterations = 5
+      settings.training.steps = 1500
+    }
+    let (state, reports) = try await run(search)
+    #expect(state.policy != nil && state.iteration == 5)
+    let first = try #require(reports[0].policy).meanCost
+    let last = try #require(reports[4].policy).meanCost
+    #expect(last < 0.9 * first, "\(first) to \(last)")
+    #expect(last < 0.6 * reports[0].meanCost, "\(reports[0].meanCost) to \(last)")
+    for report in reports {
+      for condition in report.conditions {
+        #expect(condition.divergence <= 1.1 * condition.divergenceBound + 1e-9)
+      }
+    }
+  }
+
+  @Test("off-policy rollouts are the local controllers', on-policy ones the network's")
+  func sampling() async throws {
+    let noisy = try makeSearch()
+    let state = try await noisy.advancing(noisy.initialState).next
+    let network = try #require(state.policy)
+    for sampling in Sampling.allCases {
+      let search = try makeSearch { settings in
+        settings.sampling = sampling
+        settings.noise.scale = 0
+      }
+      let trajectory = try await search.rollOut(state) { $0 }[1].trajectories[2]
+      let local = state.conditions[1].controller
+      for t in 0..<15 {
+        let mean =
+          switch sampling {
+          case .offPolicy:
+            zip(local.gains[t] * trajectory.states.column(t), local.offsets.column(t)).map(+)
+          case .onPolicy:
+            network.mean(
+              for: Matrix(rows: 8, columns: 1, columnMajor: trajectory.observations.column(t))
+            ).column(0)
+          }
+        #expect(
+          relativeError(trajectory.controls.column(t), mean) < 1e-4, "\(sampling) at step \(t)")
+      }
+    }
+  }
+
+  @Test("iteration 0 is always the initial controllers'")
+  func firstRollouts() async throws {
+    func first(_ sampling: Sampling) async throws -> [[Trajectory]] {
+      let search = try makeSearch { $0.sampling = sampling }
+      return try await search.rollOut(search.initialState) { $0 }.map(\.trajectories)
+    }
+    #expect(try await first(.onPolicy) == first(.offPolicy))
+  }
+
+  // MARK: - Failures
+
+  @Test("a condition whose plant always fails keeps its controller, and the run goes on")
+  func oneConditionFails() async throws {
+    let search = try makeSearch(failing: ["right"])
+    let (state, reports) = try await run(search)
+    #expect(state.iteration == 3 && state.rollouts == 15)
+    #expect(state.conditions[1].controller == search.initialControllers[1])
+    #expect(state.conditions[0].controller != search.initialControllers[0])
+    for report in reports {
+      #expect(report.conditions[1].status == "kept previous controller")
+      #expect(report.conditions[1].costs.isEmpty)
+      #expect(report.conditions[0].status != "kept previous controller")
+      #expect(
+        report.notes.contains {
+          $0.contains("right") && $0.contains("the mass fell off the table")
+        })
+      #expect(report.discardedRollouts == 15)
+      #expect(report.policy?.entries[1].successes == [false])
+    }
+  }
+
+  @Test("a search in which every rollout fails ends with the reason")
+  func allConditionsFail() async throws {
+    let search = try makeSearch(failing: ["left", "right"])
+    let error = await #expect(throws: SearchError.self) {
+      try await search.advancing(search.initialState)
+    }
+    guard case .noRollouts(iteration: 0, let reason) = error else {
+      Issue.record("another error: \(String(describing: error))")
+      return
+    }
+    #expect(reason.contains("the mass fell off the table"))
+  }
+
+  @Test("a cost that becomes NaN keeps that condition's controller, and says so")
+  func costBecomesNaN() async throws {
+    let healthy = try makeSearch()
+    let first = try await healthy.advancing(healthy.initialState)
+    #expect(first.report.notes.filter { $0.contains("kept") } == [])
+    let search = try makeSearch(costless: ["left"])
+    let second = try await search.advancing(first.next)
+    #expect(second.report.conditions[0].status == "kept previous controller")
+    #expect(
+      second.report.notes.contains { $0.contains("left") && $0.contains("not finite at step 3") })
+    #expect(second.next.conditions[0].controller == first.next.conditions[0].controller)
+    #expect(second.next.conditions[0].dual == first.next.conditions[0].dual)
+    #expect(second.next.conditions[0].stepMultiplier == 0.5)
+    #expect(second.next.conditions[1].controller != first.next.conditions[1].controller)
+    // And on it goes when the cost is a number again.
+    let third = try await healthy.advancing(second.next)
+    #expect(third.report.conditions[0].status != "kept previous controller")
+    #expect(third.next.conditions[0].stepMultiplier.isFinite)
+    #expect(third.report.meanCost.isFinite)
+  }
+
+  @Test("training that diverges keeps the network, and the run goes on")
+  func trainingDiverges() async throws {
+    let healthy = try makeSearch()
+    let wild = try makeSearch { $0.training.learningRate = 1e30 }
+    let first = try await healthy.advancing(healthy.initialState)
+    let second = try await wild.advancing(first.next)
+    #expect(second.next.policy == first.next.policy)
+    #expect(second.report.notes.contains { $0.contains("kept the previous network") })
+    #expect(second.report.distillationLoss == nil && second.report.policy != nil)
+    #expect(second.next.conditions[0].controller != first.next.conditions[0].controller)
+    // With no network yet, the local controllers go on alone until one can be trained.
+    let alone = try await wild.advancing(wild.initialState)
+    #expect(alone.next.policy == nil && alone.report.policy == nil)
+    let recovered = try await healthy.advancing(alone.next)
+    #expect(recovered.next.policy != nil)
+  }
+
+  // MARK: - Cancellation
+
+  @Test("a task that is cancelled already does nothing")
+  func cancelledBefore() async throws {
+    let search = try makeSearch()
+    let work = Task {
+      withUnsafeCurrentTask { $0?.cancel() }
+      return try await search.advancing(search.initialState).next.iteration
+    }
+    await #expect(throws: CancellationError.self) { try await work.value }
+  }
+
+  @Test(
+    "a cancelled search stops in the midst of its iterations and of training",
+    .timeLimit(.minutes(1)), arguments: [400, 50_000_000])
+  func cancelledInFlight(steps: Int) async throws {
+    let search = try makeSearch { settings in
+      settings.iterations = 1_000_000
+      settings.training.steps = steps
+      settings.workers = 2
+    }
+    let work = Task { try await run(search).state.iteration }
+    try await Task.sleep(for: .milliseconds(300))
+    let clock = ContinuousClock()
+    let start = clock.now
+    work.cancel()
+    await #expect(throws: CancellationError.self) { try await work.value }
+    #expect(clock.now - start < .seconds(10))
+  }
+
+  // MARK: - Learning
+
+  @Test(
+    "the shipped point mass reaches its goal in all conditions", .timeLimit(.minutes(5)),
+    arguments: [0, 1, 2] as [UInt64])
+  func learnsPointMass(seed: UInt64) async throws {
+    let loaded = try Experiment.load(pointMassFile())
+    let (_, reports) = try await runShipped(loaded, seed: seed, workers: 2)
+    let last = try #require(reports.last?.policy)
+    #expect(last.successRate == 1, "\(last.entries.map { ($0.condition, $0.successes) })")
+    let first = try #require(reports.first)
+    #expect(last.meanCost < 0.6 * first.meanCost)
+  }
+}
+
+@Suite("Step rule") struct StepRuleTests {
+  let rule = StepRule(smallest: 0.01, largest: 10)
+
+  func multiplier(
+    _ previous: Double = 1, predicted: Double, actual: Double, trusted: Bool = true,
+    rule: StepRule? = nil
+  ) -> Double {
+    (rule ?? self.rule).multiplier(
+      after: previous,
+      expectation: StepExpectation(
+        cost: 100, predictedImprovement: predicted, isTrustworthy: trusted),
+      cost: 100 - actual)
+  }
+
+  /// predicted / (2 (predicted − actual)).
+  @Test(
+    "worked by hand",
+    arguments: [
+      (2, 1, 1), (2, 1.5, 2), (2, 0, 0.5), (3, 1, 0.75), (1, -1, 0.25), (8, 7, 4),
+    ] as [(Double, Double, Double)])
+  func byHand(predicted: Double, actual: Double, factor: Double) {
+    #expect(multiplier(predicted: predicted, actual: actual) == factor)
+    #expect(multiplier(0.5, predicted: predicted, actual: actual) == 0.5 * factor)
+  }
+
+  @Test("the factor stays within 0.1 and 5, the multiplier within its bounds")
+  func clamps() {
+    // Better than promised: the denominator is 10⁻⁴, not negative.
+    #expect(multiplier(predicted: 2, actual: 3) == 5)
+    #expect(multiplier(predicted: 2, actual: 2) == 5)
+    #expect(multiplier(predicted: 1, actual: -99) == 0.1)
+    #expect(multiplier(predicted: -1, actual: 0) == 0.1)
+    #expect(multiplier(4, predicted: 2, actual: 2) == 10)
+    #expect(multiplier(0.05, predicted: 1, actual: -99) == 0.01)
+    let narrow = StepRule(smallest: 0.3, largest: 1)
+    #expect(multiplier(predicted: 2, actual: 2, rule: narrow) == 1)
+    #expect(multiplier(predicted: 1, actual: -99, rule: narrow) == 0.3)
+  }
+
+  @Test("a prediction that is not trusted and a step that made things worse never enlarge")
+  func neverEnlarges() {
+    #expect(multiplier(predicted: 2, actual: 1.5, trusted: false) == 1)
+    #expect(multiplier(predicted: 2, actual: 0, trusted: false) == 0.5)
+    for predicted in stride(from: -10.0, through: 10, by: 0.25) {
+      let grid = Array(stride(from: -10.0, through: 10, by: 0.25))
+      let untrusted = grid.filter {
+        multiplier(predicted: predicted, actual: $0, trusted: false) > 1
+      }
+      #expect(untrusted.isEmpty, "promised \(predicted)")
+      let worse = grid.filter { $0 < 0 && multiplier(predicted: predicted, actual: $0) > 1 }
+      #expect(worse.isEmpty, "promised \(predicted)")
+    }
+    // Both promised and found worse by nearly as much.
+    #expect(multiplier(predicted: -1, actual: -1.5) <= 1)
+  }
+
+  @Test("what is not a number halves the step, down to the smallest")
+  func notANumber() {
+    for bad in [Double.nan, .infinity, -.infinity] {
+      #expect(multiplier(predicted: bad, actual: 1) == 0.5)
+      #expect(multiplier(predicted: 1, actual: bad) == 0.5)
+      #expect(multiplier(0.015, predicted: bad, actual: bad) == 0.01)
+    }
+  }
+}
