@@ -290,6 +290,7 @@ import Testing
         $0.averaging = .none
         $0.batchSize = 64
         $0.steps = steps
+        $0.keepOptimizerState = true
       }.distill(policy, onto: set, optimizer: state, stream: stream, workers: 1)
     }
     let whole = try await train(start, 60, nil)

@@ -60,6 +60,7 @@ import Testing
     let prior = try MixturePrior.fitted(to: flat(points), stream: &stream)
     var options = LinearGaussianRegression.Options()
     options.strength = 1.7
+    options.regularization = 1e-6
     let fit = try LinearGaussianRegression(options: options).fit(
       points, inputCount: 5, prior: prior)
     for t in 0..<8 {
