@@ -1,4 +1,5 @@
 import Foundation
+public import GPSCore
 
 extension PolicyDistiller {
   /// How the network is fitted to the local controllers.
@@ -75,32 +76,33 @@ extension PolicyDistiller {
 
     /// These options, if every one makes sense.
     ///
-    /// - Throws: `GlobalPolicyError.invalidOption`.
-    public func validated() throws(GlobalPolicyError) -> Options {
-      func positive(_ key: String, _ value: Double) throws(GlobalPolicyError) {
-        try check(value > 0 && value.isFinite, key, value, "a positive number")
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
+      func positive(_ key: String, _ value: Double) throws(InvalidOption) {
+        try InvalidOption.require(value > 0 && value.isFinite, key, value, "a positive number")
       }
-      func fraction(_ key: String, _ value: Double) throws(GlobalPolicyError) {
-        try check(value >= 0 && value < 1, key, value, "at least 0 and below 1")
+      func fraction(_ key: String, _ value: Double) throws(InvalidOption) {
+        try InvalidOption.require(value >= 0 && value < 1, key, value, "at least 0 and below 1")
       }
-      try check(steps >= 1, "steps", steps, "at least 1")
-      try check((1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
+      try InvalidOption.require(steps >= 1, "steps", steps, "at least 1")
+      try InvalidOption.require(
+        (1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
       try positive("learningRate", learningRate)
-      try check(
+      try InvalidOption.require(
         finalLearningRateFraction >= 0 && finalLearningRateFraction <= 1,
         "finalLearningRateFraction", finalLearningRateFraction, "between 0 and 1")
-      try check(warmUpSteps >= 0, "warmUpSteps", warmUpSteps, "at least 0")
+      try InvalidOption.require(warmUpSteps >= 0, "warmUpSteps", warmUpSteps, "at least 0")
       try fraction("momentum", momentum)
       try fraction("secondMomentum", secondMomentum)
       try positive("epsilon", epsilon)
-      try check(
+      try InvalidOption.require(
         weightDecay >= 0 && weightDecay.isFinite, "weightDecay", weightDecay, "at least 0")
       if let gradientClipping { try positive("gradientClipping", gradientClipping) }
       try fraction("averagingDecay", averagingDecay)
-      try check(
+      try InvalidOption.require(
         averagingFraction > 0 && averagingFraction <= 1, "averagingFraction", averagingFraction,
         "above 0 and at most 1")
-      try check(
+      try InvalidOption.require(
         precisionClippingFactor >= 1 && precisionClippingFactor.isFinite,
         "precisionClippingFactor", precisionClippingFactor, "at least 1")
       return self
