@@ -52,8 +52,9 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   /// One iteration: roll out, fit dynamics, optimise locally, distil.
   ///
   /// - Returns: the state after it and a report for people and files.
-  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant`, or
-  ///   `CancellationError`; the state that was passed in is untouched and can be advanced again.
+  /// - Throws: `SearchError` when every rollout of every condition failed, `GlobalPolicyError` when the
+  ///   network cannot be trained, an error of the task's `makePlant`, or `CancellationError`; the
+  ///   state that was passed in is untouched and can be advanced again.
   public func advancing(_ state: State) async throws -> (next: State, report: Report) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -105,7 +106,9 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   /// The iterations from `state` up to `settings.iterations`, as a sequence to loop over.
   public func iterations(from state: State) -> Iterations { Iterations(search: self, state: state) }
 
-  /// An asynchronous sequence of iterations.
+  /// An asynchronous sequence of iterations; it ends with the first error, which it throws.
+  ///
+  /// Each loop over it begins anew from the state it was made with.
   public struct Iterations: AsyncSequence, AsyncIteratorProtocol, Sendable {
     let search: PolicySearch
     var state: State
@@ -113,7 +116,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     /// The sequence is its own iterator.
     public func makeAsyncIterator() -> Iterations { self }
 
-    /// The next iteration; nil after the last.
+    /// The next iteration: the state after it, and its report; nil after the last.
     public mutating func next() async throws -> (state: State, report: Report)? {
       if state.iteration >= search.settings.iterations { return nil }
       let (next, report) = try await search.advancing(state)
@@ -152,13 +155,15 @@ extension PolicySearch {
     let condition = task.conditions[i]
     var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
     if batch.trajectories.isEmpty {
-      step.keepController("no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
+      let reason = batch.discarded.last.map { "\($0.reason)" } ?? "none asked for"
+      step.keepController("no rollout succeeded (\(reason))")
       return step
     }
     step.judge(batch, under: task, in: condition)
     do {
-      try step.improve(settings: settings, task: task, policy: state.policy, stream: stream.child(
-        .mixture, state.iteration, i))
+      try step.improve(
+        settings: settings, task: task, policy: state.policy,
+        stream: stream.child(.mixture, state.iteration, i))
     } catch {
       step.keepController("\(error)")
     }
@@ -173,10 +178,12 @@ extension PolicySearch {
         RolloutBatch(
           condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
       }, controllers: used.map(\.next.controller))
-    let policy = state.policy ?? NeuralPolicy.initial(
-      observation: task.dimensions.observation, control: task.dimensions.control,
-      options: settings.network,
-      stream: stream.child(.networkInitialization))
+    let policy =
+      state.policy
+      ?? NeuralPolicy.initial(
+        observation: task.dimensions.observation, control: task.dimensions.control,
+        options: settings.network,
+        stream: stream.child(.networkInitialization))
     return try await PolicyDistiller(options: settings.training).distill(
       policy, onto: set, optimizer: state.optimizer,
       stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
@@ -204,6 +211,7 @@ extension PolicySearch {
 ///   - stream: the root of the randomness.
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+/// - Throws: an error of the task's `makePlant`, or `CancellationError`.
 public func evaluation<System: ControlTask>(
   of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
   rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
@@ -231,7 +239,8 @@ public func evaluation<System: ControlTask>(
 
 /// Why a search cannot go on.
 public enum SearchError: Error, Sendable, CustomStringConvertible {
-  /// Not one rollout of any condition succeeded.
+  /// Every rollout of every condition failed in the simulator; the reason is that of the first
+  /// condition's last attempt.
   case noRollouts(iteration: Int, reason: String)
 
   /// One sentence for people.
@@ -240,12 +249,5 @@ public enum SearchError: Error, Sendable, CustomStringConvertible {
     case .noRollouts(let iteration, let reason):
       "no rollout of iteration \(iteration) succeeded; the last failed because \(reason)"
     }
-  }
-}
-
-extension Duration {
-  /// The duration in seconds.
-  var inSeconds: Double {
-    Double(components.seconds) + 1e-18 * Double(components.attoseconds)
   }
 }
