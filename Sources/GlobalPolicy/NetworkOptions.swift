@@ -52,12 +52,16 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
   /// Options from a keyed container; a key left out takes its default.
   public init(from decoder: any Decoder) throws {
     let values = try decoder.container(keyedBy: CodingKeys.self)
-    func read<Value: Decodable>(_ key: CodingKeys, _ target: inout Value) throws {
-      if let value = try values.decodeIfPresent(Value.self, forKey: key) { target = value }
-    }
-    try read(.hiddenLayers, &hiddenLayers)
-    try read(.activation, &activation)
-    try read(.initialization, &initialization)
-    try read(.deviationFloor, &deviationFloor)
+    try values.read(.hiddenLayers, &hiddenLayers)
+    try values.read(.activation, &activation)
+    try values.read(.initialization, &initialization)
+    try values.read(.deviationFloor, &deviationFloor)
+  }
+}
+
+extension KeyedDecodingContainer {
+  /// Sets `target` to the value of a key; a key left out leaves it as it is.
+  func read<Value: Decodable>(_ key: Key, _ target: inout Value) throws {
+    if let value = try decodeIfPresent(Value.self, forKey: key) { target = value }
   }
 }

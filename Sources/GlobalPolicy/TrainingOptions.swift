@@ -111,27 +111,24 @@ extension PolicyDistiller {
     /// Options from a keyed container; a key left out takes its default.
     public init(from decoder: any Decoder) throws {
       let values = try decoder.container(keyedBy: CodingKeys.self)
-      func read<Value: Decodable>(_ key: CodingKeys, _ target: inout Value) throws {
-        if let value = try values.decodeIfPresent(Value.self, forKey: key) { target = value }
-      }
-      try read(.optimizer, &optimizer)
-      try read(.steps, &steps)
-      try read(.batchSize, &batchSize)
-      try read(.learningRate, &learningRate)
-      try read(.decay, &decay)
-      try read(.finalLearningRateFraction, &finalLearningRateFraction)
-      try read(.warmUpSteps, &warmUpSteps)
-      try read(.momentum, &momentum)
-      try read(.secondMomentum, &secondMomentum)
-      try read(.epsilon, &epsilon)
-      try read(.weightDecay, &weightDecay)
+      try values.read(.optimizer, &optimizer)
+      try values.read(.steps, &steps)
+      try values.read(.batchSize, &batchSize)
+      try values.read(.learningRate, &learningRate)
+      try values.read(.decay, &decay)
+      try values.read(.finalLearningRateFraction, &finalLearningRateFraction)
+      try values.read(.warmUpSteps, &warmUpSteps)
+      try values.read(.momentum, &momentum)
+      try values.read(.secondMomentum, &secondMomentum)
+      try values.read(.epsilon, &epsilon)
+      try values.read(.weightDecay, &weightDecay)
       gradientClipping = try values.decodeIfPresent(Double.self, forKey: .gradientClipping)
-      try read(.averaging, &averaging)
-      try read(.averagingDecay, &averagingDecay)
-      try read(.averagingFraction, &averagingFraction)
-      try read(.precisionClipping, &precisionClipping)
-      try read(.precisionClippingFactor, &precisionClippingFactor)
-      try read(.keepOptimizerState, &keepOptimizerState)
+      try values.read(.averaging, &averaging)
+      try values.read(.averagingDecay, &averagingDecay)
+      try values.read(.averagingFraction, &averagingFraction)
+      try values.read(.precisionClipping, &precisionClipping)
+      try values.read(.precisionClippingFactor, &precisionClippingFactor)
+      try values.read(.keepOptimizerState, &keepOptimizerState)
     }
 
     /// η at a step of one S-step, before halvings.

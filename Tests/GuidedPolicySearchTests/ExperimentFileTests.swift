@@ -70,7 +70,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, samples, sampling, iterations, minStepMultiplier, maxStepMultiplier)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",
