@@ -70,7 +70,9 @@ let package = Package(
     .testTarget(
       name: "gpsTests", dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
   ]
-    + libraries.map { .target(name: $0.name, dependencies: $0.dependencies) }
+    + libraries.map {
+      .target(name: $0.name, dependencies: $0.dependencies, exclude: ["README.md"])
+    }
     + libraries.map {
       .testTarget(
         name: $0.name + "Tests",

@@ -2,8 +2,6 @@ public import LinearAlgebra
 
 /// What can go wrong between local controllers and a trained policy.
 public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// A setting has a value that makes no sense.
-  case invalidOption(key: String, value: String, allowed: String)
   /// There is no sample to train on.
   case emptySet
   /// A number to train on is NaN or infinite; condition and step where they are known.
@@ -18,8 +16,6 @@ public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertib
   /// One sentence for people.
   public var description: String {
     switch self {
-    case .invalidOption(let key, let value, let allowed):
-      "\(key): \(value) is not allowed; it must be \(allowed)"
     case .emptySet:
       "there are no samples to train the policy on"
     case .notFinite(let field, let condition, let sample, let step):

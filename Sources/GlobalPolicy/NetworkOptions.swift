@@ -1,3 +1,5 @@
+public import GPSCore
+
 /// Size and kind of the policy's network.
 public struct NetworkOptions: Codable, Sendable, Equatable {
   /// A unit's function of its weighted input z.
@@ -35,13 +37,13 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
 
   /// These options, if every one makes sense.
   ///
-  /// - Throws: `GlobalPolicyError.invalidOption`.
-  public func validated() throws(GlobalPolicyError) -> NetworkOptions {
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  public func validated() throws(InvalidOption) -> NetworkOptions {
     for (index, units) in hiddenLayers.enumerated() {
-      try check(
-        (1...65536).contains(units), "hiddenLayers[\(index)]", units, "between 1 and 65536")
+      try InvalidOption.require(
+        (1...65536).contains(units), "hiddenLayers.\(index)", units, "between 1 and 65536")
     }
-    try check(
+    try InvalidOption.require(
       deviationFloor > 0 && deviationFloor.isFinite, "deviationFloor", deviationFloor,
       "a positive number")
     return self
@@ -50,19 +52,16 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
   /// Options from a keyed container; a key left out takes its default.
   public init(from decoder: any Decoder) throws {
     let values = try decoder.container(keyedBy: CodingKeys.self)
-    func read<Value: Decodable>(_ key: CodingKeys, _ target: inout Value) throws {
-      if let value = try values.decodeIfPresent(Value.self, forKey: key) { target = value }
-    }
-    try read(.hiddenLayers, &hiddenLayers)
-    try read(.activation, &activation)
-    try read(.initialization, &initialization)
-    try read(.deviationFloor, &deviationFloor)
+    try values.read(.hiddenLayers, &hiddenLayers)
+    try values.read(.activation, &activation)
+    try values.read(.initialization, &initialization)
+    try values.read(.deviationFloor, &deviationFloor)
   }
 }
 
-/// Throws `invalidOption` unless the condition holds.
-func check(
-  _ holds: Bool, _ key: String, _ value: some Any, _ allowed: String
-) throws(GlobalPolicyError) {
-  if !holds { throw .invalidOption(key: key, value: "\(value)", allowed: allowed) }
+extension KeyedDecodingContainer {
+  /// Sets `target` to the value of a key; a key left out leaves it as it is.
+  func read<Value: Decodable>(_ key: Key, _ target: inout Value) throws {
+    if let value = try decodeIfPresent(Value.self, forKey: key) { target = value }
+  }
 }

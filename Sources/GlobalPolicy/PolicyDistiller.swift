@@ -22,8 +22,8 @@ public struct PolicyDistiller: Sendable {
 
   /// A distiller.
   ///
-  /// - Throws: `GlobalPolicyError.invalidOption`.
-  public init(options: Options = Options()) throws(GlobalPolicyError) {
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  public init(options: Options = Options()) throws(InvalidOption) {
     self.options = try options.validated()
   }
 

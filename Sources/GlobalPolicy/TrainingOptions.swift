@@ -1,4 +1,5 @@
 import Foundation
+public import GPSCore
 
 extension PolicyDistiller {
   /// How the network is fitted to the local controllers.
@@ -75,32 +76,33 @@ extension PolicyDistiller {
 
     /// These options, if every one makes sense.
     ///
-    /// - Throws: `GlobalPolicyError.invalidOption`.
-    public func validated() throws(GlobalPolicyError) -> Options {
-      func positive(_ key: String, _ value: Double) throws(GlobalPolicyError) {
-        try check(value > 0 && value.isFinite, key, value, "a positive number")
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
+      func positive(_ key: String, _ value: Double) throws(InvalidOption) {
+        try InvalidOption.require(value > 0 && value.isFinite, key, value, "a positive number")
       }
-      func fraction(_ key: String, _ value: Double) throws(GlobalPolicyError) {
-        try check(value >= 0 && value < 1, key, value, "at least 0 and below 1")
+      func fraction(_ key: String, _ value: Double) throws(InvalidOption) {
+        try InvalidOption.require(value >= 0 && value < 1, key, value, "at least 0 and below 1")
       }
-      try check(steps >= 1, "steps", steps, "at least 1")
-      try check((1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
+      try InvalidOption.require(steps >= 1, "steps", steps, "at least 1")
+      try InvalidOption.require(
+        (1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
       try positive("learningRate", learningRate)
-      try check(
+      try InvalidOption.require(
         finalLearningRateFraction >= 0 && finalLearningRateFraction <= 1,
         "finalLearningRateFraction", finalLearningRateFraction, "between 0 and 1")
-      try check(warmUpSteps >= 0, "warmUpSteps", warmUpSteps, "at least 0")
+      try InvalidOption.require(warmUpSteps >= 0, "warmUpSteps", warmUpSteps, "at least 0")
       try fraction("momentum", momentum)
       try fraction("secondMomentum", secondMomentum)
       try positive("epsilon", epsilon)
-      try check(
+      try InvalidOption.require(
         weightDecay >= 0 && weightDecay.isFinite, "weightDecay", weightDecay, "at least 0")
       if let gradientClipping { try positive("gradientClipping", gradientClipping) }
       try fraction("averagingDecay", averagingDecay)
-      try check(
+      try InvalidOption.require(
         averagingFraction > 0 && averagingFraction <= 1, "averagingFraction", averagingFraction,
         "above 0 and at most 1")
-      try check(
+      try InvalidOption.require(
         precisionClippingFactor >= 1 && precisionClippingFactor.isFinite,
         "precisionClippingFactor", precisionClippingFactor, "at least 1")
       return self
@@ -109,27 +111,24 @@ extension PolicyDistiller {
     /// Options from a keyed container; a key left out takes its default.
     public init(from decoder: any Decoder) throws {
       let values = try decoder.container(keyedBy: CodingKeys.self)
-      func read<Value: Decodable>(_ key: CodingKeys, _ target: inout Value) throws {
-        if let value = try values.decodeIfPresent(Value.self, forKey: key) { target = value }
-      }
-      try read(.optimizer, &optimizer)
-      try read(.steps, &steps)
-      try read(.batchSize, &batchSize)
-      try read(.learningRate, &learningRate)
-      try read(.decay, &decay)
-      try read(.finalLearningRateFraction, &finalLearningRateFraction)
-      try read(.warmUpSteps, &warmUpSteps)
-      try read(.momentum, &momentum)
-      try read(.secondMomentum, &secondMomentum)
-      try read(.epsilon, &epsilon)
-      try read(.weightDecay, &weightDecay)
+      try values.read(.optimizer, &optimizer)
+      try values.read(.steps, &steps)
+      try values.read(.batchSize, &batchSize)
+      try values.read(.learningRate, &learningRate)
+      try values.read(.decay, &decay)
+      try values.read(.finalLearningRateFraction, &finalLearningRateFraction)
+      try values.read(.warmUpSteps, &warmUpSteps)
+      try values.read(.momentum, &momentum)
+      try values.read(.secondMomentum, &secondMomentum)
+      try values.read(.epsilon, &epsilon)
+      try values.read(.weightDecay, &weightDecay)
       gradientClipping = try values.decodeIfPresent(Double.self, forKey: .gradientClipping)
-      try read(.averaging, &averaging)
-      try read(.averagingDecay, &averagingDecay)
-      try read(.averagingFraction, &averagingFraction)
-      try read(.precisionClipping, &precisionClipping)
-      try read(.precisionClippingFactor, &precisionClippingFactor)
-      try read(.keepOptimizerState, &keepOptimizerState)
+      try values.read(.averaging, &averaging)
+      try values.read(.averagingDecay, &averagingDecay)
+      try values.read(.averagingFraction, &averagingFraction)
+      try values.read(.precisionClipping, &precisionClipping)
+      try values.read(.precisionClippingFactor, &precisionClippingFactor)
+      try values.read(.keepOptimizerState, &keepOptimizerState)
     }
 
     /// η at a step of one S-step, before halvings.

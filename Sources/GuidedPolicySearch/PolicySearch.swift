@@ -114,7 +114,9 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   /// The iterations from `state` up to `settings.iterations`, as a sequence to loop over.
   public func iterations(from state: State) -> Iterations { Iterations(search: self, state: state) }
 
-  /// An asynchronous sequence of iterations.
+  /// An asynchronous sequence of iterations; it ends with the first error, which it throws.
+  ///
+  /// Each loop over it begins anew from the state it was made with.
   public struct Iterations: AsyncSequence, AsyncIteratorProtocol, Sendable {
     let search: PolicySearch
     var state: State
@@ -122,7 +124,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     /// The sequence is its own iterator.
     public func makeAsyncIterator() -> Iterations { self }
 
-    /// The next iteration; nil after the last.
+    /// The next iteration: the state after it, and its report; nil after the last.
     public mutating func next() async throws -> (state: State, report: Report)? {
       if state.iteration >= search.settings.iterations { return nil }
       let (next, report) = try await search.advancing(state)
@@ -161,16 +163,15 @@ extension PolicySearch {
     let condition = task.conditions[i]
     var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
     if batch.trajectories.isEmpty {
-      step.keepController(
-        "no rollout succeeded (\(batch.discarded.last?.reason ?? "none asked for"))")
+      let reason = batch.discarded.last?.reason ?? "none asked for"
+      step.keepController("no rollout succeeded (\(reason))")
       return step
     }
     step.judge(batch, under: task, in: condition)
     do {
       try step.improve(
         settings: settings, task: task, policy: state.policy,
-        stream: stream.child(
-          .mixture, state.iteration, i))
+        stream: stream.child(.mixture, state.iteration, i))
     } catch {
       step.keepController("\(error)")
     }
@@ -218,7 +219,7 @@ extension PolicySearch {
 ///   - stream: the root of the randomness.
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
-/// - Throws: what the task's `makePlant` throws, or `CancellationError`.
+/// - Throws: an error of the task's `makePlant`, or `CancellationError`.
 public func evaluation<System: ControlTask>(
   of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
   rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
@@ -249,14 +250,15 @@ extension GlobalPolicyError {
   fileprivate var isNumerical: Bool {
     switch self {
     case .notFinite, .diverged, .covariance: true
-    case .invalidOption, .emptySet, .corruptNetwork: false
+    case .emptySet, .corruptNetwork: false
     }
   }
 }
 
 /// Why a search cannot go on.
 public enum SearchError: Error, Sendable, CustomStringConvertible {
-  /// Not one rollout of any condition succeeded.
+  /// Every rollout of every condition failed in the simulator; the reason is that of the first
+  /// condition's last attempt.
   case noRollouts(iteration: Int, reason: String)
 
   /// One sentence for people.
@@ -265,12 +267,5 @@ public enum SearchError: Error, Sendable, CustomStringConvertible {
     case .noRollouts(let iteration, let reason):
       "no rollout of iteration \(iteration) succeeded; the last failed because \(reason)"
     }
-  }
-}
-
-extension Duration {
-  /// The duration in seconds.
-  var inSeconds: Double {
-    Double(components.seconds) + 1e-18 * Double(components.attoseconds)
   }
 }

@@ -12,7 +12,8 @@ public struct Report: Sendable {
   public var policy: Evaluation?
   /// Noise-free rollouts of the global policy in the test conditions; nil if there are none.
   public var test: Evaluation?
-  /// Precision-weighted loss of the network after training; nil without a policy.
+  /// Precision-weighted loss of the network after training, averaged over its training set, in units
+  /// of normalised precisions; nil without a policy.
   public var distillationLoss: Double?
   /// Wall-clock seconds of each stage.
   public var seconds: StageSeconds
@@ -23,9 +24,10 @@ public struct Report: Sendable {
 
   /// Mean of the conditions' mean costs.
   public var meanCost: Double { mean(of: \.meanCost) }
-  /// Mean over conditions of the improvement that the models predicted for the previous step.
+  /// Mean over conditions of the improvement that the models predicted for the previous step; nil if
+  /// no condition has one.
   public var predictedImprovement: Double? { optionalMean(of: \.predictedImprovement) }
-  /// Mean over conditions of the improvement that the previous step brought.
+  /// Mean over conditions of the improvement that the previous step brought; nil likewise.
   public var actualImprovement: Double? { optionalMean(of: \.actualImprovement) }
   /// Mean over conditions of the new step's KL divergence [nats per trajectory].
   public var divergence: Double { mean(of: \.divergence) }
@@ -33,7 +35,7 @@ public struct Report: Sendable {
   public var divergenceBound: Double { mean(of: \.divergenceBound) }
   /// Mean over conditions of the step multiplier.
   public var stepMultiplier: Double { mean(of: \.stepMultiplier) }
-  /// Rollouts that failed and were discarded.
+  /// Training rollouts of this iteration that failed and were discarded.
   public var discardedRollouts: Int { batches.reduce(0) { $0 + $1.discarded.count } }
 
   private func mean(of value: (ConditionReport) -> Double) -> Double {
@@ -54,13 +56,15 @@ public struct ConditionReport: Sendable {
   public var costs: [Double]
   /// Success of each training rollout.
   public var successes: [Bool]
-  /// Predicted improvement of the previous step; nil in the first iteration.
+  /// Improvement that the model predicted for the previous step; nil if there was none (in the first
+  /// iteration, or after a failure) or if no rollout is left to judge it by.
   public var predictedImprovement: Double?
-  /// Actual improvement of the previous step; nil in the first iteration.
+  /// Improvement that the previous step brought; nil together with the predicted one.
   public var actualImprovement: Double?
-  /// KL divergence of the new controller from its reference [nats per trajectory].
+  /// KL divergence of the new controller from its reference [nats per trajectory]; 0 if the previous
+  /// controller was kept.
   public var divergence: Double
-  /// The bound on it.
+  /// The bound on it; 0 if the local optimisation was not reached.
   public var divergenceBound: Double
   /// The factor on the KL step ε in this iteration.
   public var stepMultiplier: Double
@@ -68,7 +72,7 @@ public struct ConditionReport: Sendable {
   public var dual: Double
   /// Backward passes of the search for η.
   public var passes: Int
-  /// How the local optimisation ended: "converged", "kept previous controller" …
+  /// How the local optimisation ended: a `KLConstrainedLQR.Status`, or "kept previous controller".
   public var status: String
 
   /// Mean cost of the training rollouts.

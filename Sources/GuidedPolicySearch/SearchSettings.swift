@@ -60,8 +60,23 @@ public struct SearchSettings: Sendable, Equatable {
 
   /// These settings, checked (those of the stages too).
   ///
-  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  /// - Throws: `InvalidOption` naming the key (that of a stage after its own, as in
+  ///   "dynamics.mixture.tolerance"), the value and what is allowed.
   public func validated() throws(InvalidOption) -> SearchSettings {
+    try validateOwnOptions()
+    do { _ = try noise.validated() } catch { throw error.within("noise") }
+    do { _ = try dynamics.validated() } catch { throw error.within("dynamics") }
+    do { _ = try policyLinearization.validated() } catch {
+      throw error.within("policyLinearization")
+    }
+    do { _ = try localOptimization.validated() } catch { throw error.within("localOptimization") }
+    do { _ = try network.validated() } catch { throw error.within("network") }
+    do { _ = try training.validated() } catch { throw error.within("training") }
+    return self
+  }
+
+  /// Checks all but the options of the stages.
+  func validateOwnOptions() throws(InvalidOption) {
     typealias Option = InvalidOption
     try Option.require(iterations >= 1, "iterations", iterations, "at least 1")
     try Option.require(samples >= 1, "samples", samples, "at least 1")
@@ -74,6 +89,5 @@ public struct SearchSettings: Sendable, Equatable {
       "at least 1")
     try Option.require(modelSamples >= 0, "modelSamples", modelSamples, "at least 0")
     try Option.require(workers >= 1, "workers", workers, "at least 1")
-    return self
   }
 }

@@ -249,13 +249,13 @@ struct SurrogateProblem: ~Copyable {
   private let dynamics: LinearGaussianDynamics
   private let reference: LinearGaussianController
   /// Hessians and gradients of −log q (T of each), and of the surrogate (T + 1).
-  private let referenceHessians: Scratch
-  private let referenceGradients: Scratch
-  private let hessians: Scratch
-  private let gradients: Scratch
+  private let referenceHessians: Scratch<Double>
+  private let referenceGradients: Scratch<Double>
+  private let hessians: Scratch<Double>
+  private let gradients: Scratch<Double>
   /// C = Q_uu⁻¹ and its lower factor (T matrices m × m each).
-  private let covariances: Scratch
-  private let factors: Scratch
+  private let covariances: Scratch<Double>
+  private let factors: Scratch<Double>
   private let riccati: RiccatiWorkspace
   private let forward: MarginalsWorkspace
   private let kl: KLWorkspace

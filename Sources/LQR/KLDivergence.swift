@@ -34,10 +34,10 @@ public func klDivergences(
 struct KLWorkspace: ~Copyable {
   let n: Int
   let m: Int
-  let dK: Scratch
-  let dKS: Scratch
-  let d: Scratch
-  let whitened: Scratch
+  let dK: Scratch<Double>
+  let dKS: Scratch<Double>
+  let d: Scratch<Double>
+  let whitened: Scratch<Double>
 
   init(n: Int, m: Int) {
     self.n = n

@@ -34,16 +34,16 @@ struct MarginalsWorkspace: ~Copyable {
   let m: Int
   let T: Int
   /// μ_x: T + 1 columns of n.
-  let means: Scratch
+  let means: Scratch<Double>
   /// Σ_x: T + 1 matrices n × n.
-  let covariances: Scratch
+  let covariances: Scratch<Double>
   /// μ_u: T columns of m.
-  let controls: Scratch
+  let controls: Scratch<Double>
   /// A + B K (n × n), its product with Σ_x (n × n), B L (n × m), y (n + m).
-  let closedLoop: Scratch
-  let product: Scratch
-  let BL: Scratch
-  let y: Scratch
+  let closedLoop: Scratch<Double>
+  let product: Scratch<Double>
+  let BL: Scratch<Double>
+  let y: Scratch<Double>
 
   init(n: Int, m: Int, T: Int) {
     self.n = n
@@ -61,6 +61,7 @@ struct MarginalsWorkspace: ~Copyable {
   /// The recursion from 0 to T.
   ///
   /// - Parameters:
+  ///   - dynamics: the model, with the initial state's distribution.
   ///   - K: gains, T matrices m × n.
   ///   - k: offsets, T columns of m.
   ///   - noise: lower factors of the control covariances, T matrices m × m with zeros above.

@@ -36,22 +36,22 @@ struct RiccatiWorkspace: ~Copyable {
   let m: Int
   let T: Int
   /// K: T matrices m × n.
-  let gains: Scratch
+  let gains: Scratch<Double>
   /// k: T columns of m.
-  let offsets: Scratch
+  let offsets: Scratch<Double>
   /// Lower Cholesky factors of Q_uu: T matrices m × m (the upper triangles are not meaningful).
-  let curvatureFactors: Scratch
+  let curvatureFactors: Scratch<Double>
   /// V: T + 1 matrices n × n.
-  let valueHessians: Scratch
+  let valueHessians: Scratch<Double>
   /// v: T + 1 columns of n.
-  let valueGradients: Scratch
+  let valueGradients: Scratch<Double>
   /// V F (n × d).
-  let VF: Scratch
+  let VF: Scratch<Double>
   /// Q_yy (d × d) and Q_y (d).
-  let Qyy: Scratch
-  let Qy: Scratch
+  let Qyy: Scratch<Double>
+  let Qy: Scratch<Double>
   /// V f + v (n).
-  let Vfv: Scratch
+  let Vfv: Scratch<Double>
 
   init(n: Int, m: Int, T: Int) {
     self.n = n

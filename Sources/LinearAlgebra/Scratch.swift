@@ -1,21 +1,31 @@
-/// Uninitialised scratch for hot loops: `count` doubles, aligned to a cache line, freed with its owner.
+/// Scratch for hot loops: `count` numbers, aligned to a cache line, freed with its owner.
 ///
-/// Not copyable, hence owned by one computation; reaching into it costs nothing.
-public struct Scratch: ~Copyable {
-  /// The first double.
-  public let pointer: UnsafeMutablePointer<Double>
-  /// Number of doubles.
+/// Not copyable and not `Sendable`, hence owned by one computation; reaching into it costs nothing.
+@frozen
+public struct Scratch<Element: BitwiseCopyable>: ~Copyable {
+  /// The first number; there is room for one even if `count` is 0.
+  public let pointer: UnsafeMutablePointer<Element>
+  /// Number of elements.
   public let count: Int
 
-  /// Scratch for `count` doubles, all zero.
-  public init(_ count: Int) {
+  /// Scratch for `count` numbers, all equal to `value`.
+  @inlinable
+  public init(_ count: Int, repeating value: Element) {
+    let capacity = max(1, count)
     let bytes = UnsafeMutableRawPointer.allocate(
-      byteCount: max(1, count) * MemoryLayout<Double>.stride, alignment: 64)
-    pointer = bytes.initializeMemory(as: Double.self, repeating: 0, count: max(1, count))
+      byteCount: capacity * MemoryLayout<Element>.stride, alignment: 64)
+    pointer = bytes.initializeMemory(as: Element.self, repeating: value, count: capacity)
     self.count = count
   }
 
+  @inlinable
   deinit { UnsafeMutableRawPointer(pointer).deallocate() }
+}
+
+extension Scratch where Element == Double {
+  /// Scratch for `count` doubles, all zero.
+  @inlinable
+  public init(_ count: Int) { self.init(count, repeating: 0) }
 }
 
 extension MatrixSequence {

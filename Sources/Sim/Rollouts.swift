@@ -24,12 +24,11 @@ public struct ExplorationNoise: Codable, Sendable, Equatable {
 
   /// These options, if they are in range.
   ///
-  /// - Throws: `InvalidOption`.
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
   public func validated() throws(InvalidOption) -> ExplorationNoise {
+    try InvalidOption.require(scale >= 0 && scale.isFinite, "scale", scale, "at least 0")
     try InvalidOption.require(
-      scale >= 0 && scale.isFinite, "noise.scale", scale, "0 or more")
-    try InvalidOption.require(
-      smoothing >= 0 && smoothing.isFinite, "noise.smoothing", smoothing, "0 or more")
+      smoothing >= 0 && smoothing.isFinite, "smoothing", smoothing, "at least 0")
     return self
   }
 }
@@ -356,12 +355,5 @@ private final class PendingCondition: Sendable {
         condition: condition, trajectories: list.compactMap(\.trajectory),
         discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
     }
-  }
-}
-
-extension Duration {
-  /// This duration as a number.
-  var inSeconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
 }

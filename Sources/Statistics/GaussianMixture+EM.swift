@@ -109,9 +109,9 @@ private struct ExpectationMaximization: ~Copyable {
     shares = Scratch(N * K)
     logDensities = Scratch(N)
     accumulator = MomentAccumulator(dimension: d)
-    for k in 0..<K { weights.base[k] = start.weights[k] }
-    for i in 0..<d * K { means.base[i] = start.means.storage[i] }
-    for i in 0..<d * d * K { covariances.base[i] = start.covariances.storage[i] }
+    for k in 0..<K { weights.pointer[k] = start.weights[k] }
+    for i in 0..<d * K { means.pointer[i] = start.means.storage[i] }
+    for i in 0..<d * d * K { covariances.pointer[i] = start.covariances.storage[i] }
   }
 
   func fit(_ options: GaussianMixture.Options) throws(StatisticsError) -> GaussianMixture.Fit {
@@ -123,13 +123,13 @@ private struct ExpectationMaximization: ~Copyable {
     for pass in 0...options.maxIterations {
       for k in 0..<K {
         let failure = evaluator.set(
-          k, weight: weights.base[k], mean: means.base + k * d,
-          covariance: covariances.base + k * d * d, floor: options.covarianceFloor)
+          k, weight: weights.pointer[k], mean: means.pointer + k * d,
+          covariance: covariances.pointer + k * d * d, floor: options.covarianceFloor)
         if let failure { throw .component(k, failure) }
       }
-      evaluator.evaluate(z, count: N, shares: shares.base, logDensities: logDensities.base)
+      evaluator.evaluate(z, count: N, shares: shares.pointer, logDensities: logDensities.pointer)
       var objective = 0.0
-      for n in 0..<N { objective += logDensities.base[n] }
+      for n in 0..<N { objective += logDensities.pointer[n] }
       if let last = objectives.last, rested {
         let scale = max(abs(objective), Double(N))
         isConverged = abs(objective - last) <= options.tolerance * scale
@@ -151,61 +151,61 @@ private struct ExpectationMaximization: ~Copyable {
   /// The M-step; returns the clusters that hold less than half a point.
   private func maximize(floor: Double) -> [Int] {
     var empty: [Int] = []
-    for k in 0..<K where weights.base[k] > 0 {
+    for k in 0..<K where weights.pointer[k] > 0 {
       let mass = accumulator.moments(
-        of: z, count: N, weights: shares.base + k * N, mean: means.base + k * d,
-        covariance: covariances.base + k * d * d)
-      weights.base[k] = mass / Double(N)
+        of: z, count: N, weights: shares.pointer + k * N, mean: means.pointer + k * d,
+        covariance: covariances.pointer + k * d * d)
+      weights.pointer[k] = mass / Double(N)
       if mass < 0.5 {
         empty.append(k)
         continue
       }
-      for i in 0..<d { covariances.base[k * d * d + i + d * i] += floor }
+      for i in 0..<d { covariances.pointer[k * d * d + i + d * i] += floor }
     }
     return empty
   }
 
   /// Puts empty clusters where the data is explained worst, with the mean covariance of the others.
   private func reseed(_ empty: [Int], atMost limit: Int) {
-    for k in empty { weights.base[k] = 0 }
+    for k in empty { weights.pointer[k] = 0 }
     let pooled = Scratch<Double>(d * d)
-    for k in 0..<K where weights.base[k] > 0 {
+    for k in 0..<K where weights.pointer[k] > 0 {
       for i in 0..<d * d {
-        pooled.base[i] += weights.base[k] * covariances.base[k * d * d + i]
+        pooled.pointer[i] += weights.pointer[k] * covariances.pointer[k * d * d + i]
       }
     }
     for k in empty.prefix(max(0, limit)) {
       var worst = 0
-      for n in 1..<N where logDensities.base[n] < logDensities.base[worst] { worst = n }
-      logDensities.base[worst] = .infinity
-      for i in 0..<d { means.base[k * d + i] = z[worst * d + i] }
-      for i in 0..<d * d { covariances.base[k * d * d + i] = pooled.base[i] }
-      weights.base[k] = 1 / Double(N)
+      for n in 1..<N where logDensities.pointer[n] < logDensities.pointer[worst] { worst = n }
+      logDensities.pointer[worst] = .infinity
+      for i in 0..<d { means.pointer[k * d + i] = z[worst * d + i] }
+      for i in 0..<d * d { covariances.pointer[k * d * d + i] = pooled.pointer[i] }
+      weights.pointer[k] = 1 / Double(N)
     }
     var total = 0.0
-    for k in 0..<K { total += weights.base[k] }
-    for k in 0..<K { weights.base[k] /= total }
+    for k in 0..<K { total += weights.pointer[k] }
+    for k in 0..<K { weights.pointer[k] /= total }
   }
 
   /// The present parameters, dropped clusters left out.
   private func mixture() -> GaussianMixture {
-    let kept = (0..<K).filter { weights.base[$0] > 0 }
+    let kept = (0..<K).filter { weights.pointer[$0] > 0 }
     var means = Matrix(rows: d, columns: kept.count)
     var covariances = MatrixSequence(rows: d, columns: d, count: kept.count)
     var total = 0.0
-    for k in kept { total += weights.base[k] }
+    for k in kept { total += weights.pointer[k] }
     for (target, k) in kept.enumerated() {
-      for i in 0..<d { means[i, target] = self.means.base[k * d + i] }
+      for i in 0..<d { means[i, target] = self.means.pointer[k * d + i] }
       for j in 0..<d {
         for i in 0..<d {
           // Only lower triangles are kept up to date.
           let lower = k * d * d + max(i, j) + d * min(i, j)
-          covariances.storage[target * d * d + i + d * j] = self.covariances.base[lower]
+          covariances.storage[target * d * d + i + d * j] = self.covariances.pointer[lower]
         }
       }
     }
     return GaussianMixture(
-      weights: kept.map { weights.base[$0] / total }, means: means, covariances: covariances)
+      weights: kept.map { weights.pointer[$0] / total }, means: means, covariances: covariances)
   }
 }
 
@@ -242,17 +242,17 @@ private struct MomentAccumulator: ~Copyable {
     for n in 0..<N where weights[n] > 0 {
       let root = (weights[n] / mass).squareRoot()
       let point = z + n * d
-      let column = columns.base + filled * d
+      let column = columns.pointer + filled * d
       for i in 0..<d { column[i] = root * (point[i] - mean[i]) }
       filled += 1
       if filled == Self.block {
-        Kernels.syrkLower(n: d, k: filled, alpha: 1, columns.base, d, keep, covariance, d)
+        Kernels.syrkLower(n: d, k: filled, alpha: 1, columns.pointer, d, keep, covariance, d)
         keep = 1
         filled = 0
       }
     }
     if filled > 0 || keep == 0 {
-      Kernels.syrkLower(n: d, k: filled, alpha: 1, columns.base, d, keep, covariance, d)
+      Kernels.syrkLower(n: d, k: filled, alpha: 1, columns.pointer, d, keep, covariance, d)
     }
     return mass
   }
@@ -271,7 +271,7 @@ extension GaussianMixture {
     let nearest = Scratch<Double>(N, repeating: .infinity)
     let first = stream.index(below: N)
     var centers = [first].map { Array(UnsafeBufferPointer(start: z + $0 * d, count: d)) }
-    extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.base, stream: &stream)
+    extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer, stream: &stream)
 
     let count = centers.count
     var means = Matrix(rows: d, columns: count)
@@ -285,15 +285,15 @@ extension GaussianMixture {
           var smallest = Double.infinity
           for k in 0..<count {
             let distance = squaredDistance(z + n * d, mu + k * d, d)
-            if distance < smallest { (smallest, home.base[n]) = (distance, k) }
+            if distance < smallest { (smallest, home.pointer[n]) = (distance, k) }
           }
         }
         for k in 0..<count { sizes[k] = 0 }
-        for n in 0..<N { sizes[home.base[n]] += 1 }
+        for n in 0..<N { sizes[home.pointer[n]] += 1 }
         if pass == lloydPasses { return }
         for k in 0..<count where sizes[k] > 0 { for i in 0..<d { mu[k * d + i] = 0 } }
         for n in 0..<N {
-          let k = home.base[n]
+          let k = home.pointer[n]
           for i in 0..<d { mu[k * d + i] += z[n * d + i] / Double(sizes[k]) }
         }
       }
@@ -307,9 +307,9 @@ extension GaussianMixture {
       covariances.storage.withUnsafeMutableBufferPointer { sigma in
         guard let mu = mu.baseAddress, let sigma = sigma.baseAddress else { return }
         for k in 0..<count where sizes[k] > 0 {
-          for n in 0..<N { membership.base[n] = home.base[n] == k ? 1 : 0 }
+          for n in 0..<N { membership.pointer[n] = home.pointer[n] == k ? 1 : 0 }
           _ = accumulator.moments(
-            of: z, count: N, weights: membership.base, mean: mu + k * d,
+            of: z, count: N, weights: membership.pointer, mean: mu + k * d,
             covariance: sigma + k * d * d)
           for i in 0..<d * d {
             pooled[i] += Double(sizes[k]) / Double(N) * sigma[k * d * d + i]
@@ -346,10 +346,10 @@ extension GaussianMixture {
     var centers = (0..<clusters).map { self.means.column($0) }
     for center in centers {
       for n in 0..<N {
-        nearest.base[n] = min(nearest.base[n], squaredDistance(z + n * d, center, d))
+        nearest.pointer[n] = min(nearest.pointer[n], squaredDistance(z + n * d, center, d))
       }
     }
-    Self.extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.base, stream: &stream)
+    Self.extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer, stream: &stream)
     let pooled = moments(weights: weights).covariance
     var means = Matrix(rows: d, columns: centers.count)
     var covariances = MatrixSequence(rows: d, columns: d, count: centers.count)

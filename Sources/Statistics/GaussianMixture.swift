@@ -99,11 +99,11 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
     let densities = Scratch<Double>(N)
     points.storage.withUnsafeBufferPointer { z in
       guard let z = z.baseAddress else { return }
-      evaluator.evaluate(z, count: N, shares: shares.base, logDensities: densities.base)
+      evaluator.evaluate(z, count: N, shares: shares.pointer, logDensities: densities.pointer)
     }
     var result = Matrix(rows: clusters, columns: N)
-    for k in 0..<clusters { for n in 0..<N { result[k, n] = shares.base[k * N + n] } }
-    return ((0..<N).map { densities.base[$0] }, result)
+    for k in 0..<clusters { for n in 0..<N { result[k, n] = shares.pointer[k * N + n] } }
+    return ((0..<N).map { densities.pointer[$0] }, result)
   }
 
   /// Mean and covariance of the mixture with other weights: μ = Σ_k w_k μ_k,
@@ -127,7 +127,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
               else { return }
               Self.accumulateMoments(
                 d: d, K: weights.count, means: mu, covariances: sigma,
-                weights: w, factor: 1, mean: mean, columns: columns.base, onto: out)
+                weights: w, factor: 1, mean: mean, columns: columns.pointer, onto: out)
               Kernels.mirrorLower(n: d, out, d)
             }
           }

@@ -102,7 +102,7 @@ public struct LinearGaussianRegression: Sendable {
       let densities = Scratch<Double>(N * T)
       whitened.storage.withUnsafeBufferPointer { z in
         guard let z = z.baseAddress else { return }
-        evaluator.evaluate(z, count: N * T, shares: shares.base, logDensities: densities.base)
+        evaluator.evaluate(z, count: N * T, shares: shares.pointer, logDensities: densities.pointer)
       }
     }
     let workspace = Workspace(inputs: p, outputs: d - p, points: N, clusters: K)
@@ -111,7 +111,7 @@ public struct LinearGaussianRegression: Sendable {
       var strength = 0.0
       if let prior, options.strength > 0 {
         strength = options.strength
-        workspace.takePrior(prior.mixture, shares: shares.base + t * N, stride: N * T, strength)
+        workspace.takePrior(prior.mixture, shares: shares.pointer + t * N, stride: N * T, strength)
       }
       whitened.storage.withUnsafeBufferPointer { z in
         guard let z = z.baseAddress else { return }
@@ -180,7 +180,7 @@ private struct Workspace: ~Copyable {
     residual = Scratch(q * q)
   }
 
-  func clear() { for i in 0..<d * d { joint.base[i] = 0 } }
+  func clear() { for i in 0..<d * d { joint.pointer[i] = 0 } }
 
   /// μ0, and Φ = strength × the mixture's covariance onto Σ.
   ///
@@ -195,14 +195,14 @@ private struct Workspace: ~Copyable {
     for k in 0..<K {
       var sum = 0.0
       for n in 0..<N { sum += shares[k * stride + n] }
-      weights.base[k] = sum / Double(N)
+      weights.pointer[k] = sum / Double(N)
     }
     mixture.means.storage.withUnsafeBufferPointer { mu in
       mixture.covariances.storage.withUnsafeBufferPointer { sigma in
         guard let mu = mu.baseAddress, let sigma = sigma.baseAddress else { return }
         GaussianMixture.accumulateMoments(
-          d: d, K: K, means: mu, covariances: sigma, weights: weights.base, factor: strength,
-          mean: priorMean.base, columns: columns.base, onto: joint.base)
+          d: d, K: K, means: mu, covariances: sigma, weights: weights.pointer, factor: strength,
+          mean: priorMean.pointer, columns: columns.pointer, onto: joint.pointer)
       }
     }
   }
@@ -210,10 +210,10 @@ private struct Workspace: ~Copyable {
   /// The points' scatter onto Σ, and the division by N + n0.
   func takePoints(_ z: UnsafePointer<Double>, strength: Double) {
     NormalInverseWishart.accumulate(
-      d: d, N: N, z, prior: priorMean.base, strength: strength, sampleMean: mean.base,
-      columns: columns.base, onto: joint.base)
+      d: d, N: N, z, prior: priorMean.pointer, strength: strength, sampleMean: mean.pointer,
+      columns: columns.pointer, onto: joint.pointer)
     let share = 1 / (Double(N) + strength)
-    for i in 0..<d * d { joint.base[i] *= share }
+    for i in 0..<d * d { joint.pointer[i] *= share }
   }
 
   /// Regularises Σ and factorises it in place.
@@ -223,22 +223,22 @@ private struct Workspace: ~Copyable {
     // An input that does not vary at this step: its coefficients are 0, whatever this is.
     let tiny = 1e-12
     for i in 0..<p {
-      joint.base[i + d * i] += options.regularization * joint.base[i + d * i] + tiny
+      joint.pointer[i + d * i] += options.regularization * joint.pointer[i + d * i] + tiny
     }
-    for i in p..<d { joint.base[i + d * i] += options.covarianceFloor }
+    for i in p..<d { joint.pointer[i + d * i] += options.covarianceFloor }
     var trace = 0.0
-    for i in 0..<d { trace += joint.base[i + d * i] }
-    copy.base.update(from: joint.base, count: d * d)
+    for i in 0..<d { trace += joint.pointer[i + d * i] }
+    copy.pointer.update(from: joint.pointer, count: d * d)
     var jitter = 0.0
     var attempt = 0
     while true {
-      let minor = Kernels.choleskyLower(n: d, joint.base, d)
+      let minor = Kernels.choleskyLower(n: d, joint.pointer, d)
       if minor == 0 { return jitter }
       if attempt == 10 { throw .notPositiveDefinite(leadingMinor: minor, size: d) }
       jitter = attempt == 0 ? 1e-12 : 10 * jitter
       attempt += 1
-      joint.base.update(from: copy.base, count: d * d)
-      for i in 0..<d { joint.base[i + d * i] += jitter * trace / Double(d) }
+      joint.pointer.update(from: copy.pointer, count: d * d)
+      for i in 0..<d { joint.pointer[i + d * i] += jitter * trace / Double(d) }
     }
   }
 
@@ -248,21 +248,21 @@ private struct Workspace: ~Copyable {
     offset f: UnsafeMutablePointer<Double>, covariance C: UnsafeMutablePointer<Double>
   ) {
     // Fᵀ = L_y⁻ᵀ Xᵀ.
-    for i in 0..<q { for j in 0..<p { solution.base[j + p * i] = joint.base[p + i + d * j] } }
-    Kernels.solveLower(transpose: true, n: p, r: q, joint.base, d, solution.base, p)
+    for i in 0..<q { for j in 0..<p { solution.pointer[j + p * i] = joint.pointer[p + i + d * j] } }
+    Kernels.solveLower(transpose: true, n: p, r: q, joint.pointer, d, solution.pointer, p)
     for j in 0..<q {
-      for i in 0..<j { residual.base[i + q * j] = 0 }
-      for i in j..<q { residual.base[i + q * j] = joint.base[p + i + d * (p + j)] }
+      for i in 0..<j { residual.pointer[i + q * j] = 0 }
+      for i in j..<q { residual.pointer[i + q * j] = joint.pointer[p + i + d * (p + j)] }
     }
-    Kernels.syrkLower(n: q, k: q, alpha: 1, residual.base, q, 0, C, q)
+    Kernels.syrkLower(n: q, k: q, alpha: 1, residual.pointer, q, 0, C, q)
     Kernels.mirrorLower(n: q, C, q)
     whitening.center.withUnsafeBufferPointer { center in
       whitening.scale.withUnsafeBufferPointer { scale in
-        for i in 0..<q { f[i] = center[p + i] + scale[p + i] * mean.base[p + i] }
+        for i in 0..<q { f[i] = center[p + i] + scale[p + i] * mean.pointer[p + i] }
         for j in 0..<p {
-          let y = center[j] + scale[j] * mean.base[j]
+          let y = center[j] + scale[j] * mean.pointer[j]
           for i in 0..<q {
-            let entry = solution.base[j + p * i] * scale[p + i] / scale[j]
+            let entry = solution.pointer[j + p * i] * scale[p + i] / scale[j]
             F[i + q * j] = entry
             f[i] -= entry * y
           }

@@ -90,11 +90,11 @@ struct MixtureEvaluator: ~Copyable {
     _ k: Int, weight: Double, mean: UnsafePointer<Double>, covariance: UnsafePointer<Double>,
     floor: Double
   ) -> LinearAlgebraError? {
-    let W = whiteners.base + k * d * d
-    let L = factor.base
-    for i in 0..<d { means.base[k * d + i] = mean[i] }
+    let W = whiteners.pointer + k * d * d
+    let L = factor.pointer
+    for i in 0..<d { means.pointer[k * d + i] = mean[i] }
     guard weight > 0 else {
-      constants.base[k] = -.infinity
+      constants.pointer[k] = -.infinity
       return nil
     }
     var trace = 0.0
@@ -122,7 +122,7 @@ struct MixtureEvaluator: ~Copyable {
     Kernels.solveLower(n: d, r: d, L, d, W, d)
     // tr Σ⁻¹ = ‖W‖².
     let penalty = floor > 0 ? 0.5 * floor * sumOfSquares(W, d * d) : 0
-    constants.base[k] =
+    constants.pointer[k] =
       log(weight) - 0.5 * Double(d) * log(2 * Double.pi) - halfLogDeterminant - penalty
     return nil
   }
@@ -150,8 +150,8 @@ struct MixtureEvaluator: ~Copyable {
   ) {
     let rows = min(Self.band, d)
     for k in 0..<K {
-      let constant = constants.base[k]
-      let mu = means.base + k * d
+      let constant = constants.pointer[k]
+      let mu = means.pointer + k * d
       let out = logs + k * N
       if constant == -.infinity {
         for n in 0..<N { out[n] = -.infinity }
@@ -162,13 +162,13 @@ struct MixtureEvaluator: ~Copyable {
         let count = min(Self.block, N - start)
         for q in 0..<count {
           let point = z + (start + q) * d
-          for i in 0..<rows { centered.base[q * rows + i] = point[i] - mu[i] }
+          for i in 0..<rows { centered.pointer[q * rows + i] = point[i] - mu[i] }
         }
         Kernels.gemm(
-          m: rows, n: count, k: rows, whiteners.base + k * d * d, d, centered.base, rows, 0,
-          product.base, rows)
+          m: rows, n: count, k: rows, whiteners.pointer + k * d * d, d, centered.pointer, rows, 0,
+          product.pointer, rows)
         for q in 0..<count {
-          out[start + q] = constant - 0.5 * sumOfSquares(product.base + q * rows, rows)
+          out[start + q] = constant - 0.5 * sumOfSquares(product.pointer + q * rows, rows)
         }
         start += count
       }
@@ -182,23 +182,23 @@ struct MixtureEvaluator: ~Copyable {
     // The most promising cluster of each point, in full.
     for n in 0..<N {
       best[n] = logs[n]
-      home.base[n] = 0
+      home.pointer[n] = 0
     }
     for k in 1..<max(1, K) {
       let bounds = logs + k * N
       for n in 0..<N where bounds[n] > best[n] {
         best[n] = bounds[n]
-        home.base[n] = k
+        home.pointer[n] = k
       }
     }
     for n in 0..<N { best[n] = -.infinity }
     for k in 0..<K {
-      eachBlock(N, where: { home.base[$0] == k }) { goOn(k, $0, z, N, logs, best) }
+      eachBlock(N, where: { home.pointer[$0] == k }) { goOn(k, $0, z, N, logs, best) }
     }
-    for k in 0..<K where constants.base[k] > -.infinity {
+    for k in 0..<K where constants.pointer[k] > -.infinity {
       let bounds = logs + k * N
       eachBlock(N) { n in
-        if home.base[n] == k { return false }
+        if home.pointer[n] == k { return false }
         if bounds[n] >= best[n] - Self.cutoff { return true }
         bounds[n] = -.infinity
         return false
@@ -216,7 +216,7 @@ struct MixtureEvaluator: ~Copyable {
   ) {
     var count = 0
     for n in 0..<N where condition(n) {
-      list.base[count] = n
+      list.pointer[count] = n
       count += 1
       if count == Self.block {
         body(count)
@@ -233,27 +233,27 @@ struct MixtureEvaluator: ~Copyable {
     _ logs: UnsafeMutablePointer<Double>, _ best: UnsafeMutablePointer<Double>
   ) {
     let values = logs + k * N
-    let mu = means.base + k * d
+    let mu = means.pointer + k * d
     var live = count
     var r0 = Self.band
     while r0 < d && live > 0 {
       let r1 = min(r0 + Self.band, d)
       for q in 0..<live {
-        let point = z + list.base[q] * d
-        let column = centered.base + q * r1
+        let point = z + list.pointer[q] * d
+        let column = centered.pointer + q * r1
         for i in 0..<r1 { column[i] = point[i] - mu[i] }
       }
       let rows = r1 - r0
       Kernels.gemm(
-        m: rows, n: live, k: r1, whiteners.base + k * d * d + r0, d, centered.base, r1, 0,
-        product.base, rows)
+        m: rows, n: live, k: r1, whiteners.pointer + k * d * d + r0, d, centered.pointer, r1, 0,
+        product.pointer, rows)
       var kept = 0
       for q in 0..<live {
-        let n = list.base[q]
-        let value = values[n] - 0.5 * sumOfSquares(product.base + q * rows, rows)
+        let n = list.pointer[q]
+        let value = values[n] - 0.5 * sumOfSquares(product.pointer + q * rows, rows)
         if value >= best[n] - Self.cutoff {
           values[n] = value
-          list.base[kept] = n
+          list.pointer[kept] = n
           kept += 1
         } else {
           values[n] = -.infinity
@@ -263,7 +263,7 @@ struct MixtureEvaluator: ~Copyable {
       r0 = r1
     }
     for q in 0..<live {
-      let n = list.base[q]
+      let n = list.pointer[q]
       best[n] = max(best[n], values[n])
     }
   }
@@ -276,7 +276,7 @@ struct MixtureEvaluator: ~Copyable {
     for k in 1..<max(1, K) {
       for n in 0..<N { logDensities[n] = max(logDensities[n], shares[k * N + n]) }
     }
-    for n in 0..<N { sums.base[n] = 0 }
+    for n in 0..<N { sums.pointer[n] = 0 }
     for k in 0..<K {
       let column = shares + k * N
       for n in 0..<N {
@@ -284,17 +284,17 @@ struct MixtureEvaluator: ~Copyable {
         // `gap` is NaN if the point is infinitely far from every cluster.
         let share = gap == 0 ? 1 : gap > -Self.cutoff ? exp(gap) : 0
         column[n] = share
-        sums.base[n] += share
+        sums.pointer[n] += share
       }
     }
-    for n in 0..<N where !(sums.base[n] > 0) {
-      for k in 0..<K where constants.base[k] > -.infinity {
+    for n in 0..<N where !(sums.pointer[n] > 0) {
+      for k in 0..<K where constants.pointer[k] > -.infinity {
         shares[k * N + n] = 1
-        sums.base[n] += 1
+        sums.pointer[n] += 1
       }
     }
-    for n in 0..<N { logDensities[n] += log(sums.base[n]) }
-    for n in 0..<N { sums.base[n] = 1 / sums.base[n] }
-    for k in 0..<K { for n in 0..<N { shares[k * N + n] *= sums.base[n] } }
+    for n in 0..<N { logDensities[n] += log(sums.pointer[n]) }
+    for n in 0..<N { sums.pointer[n] = 1 / sums.pointer[n] }
+    for k in 0..<K { for n in 0..<N { shares[k * N + n] *= sums.pointer[n] } }
   }
 }

@@ -62,15 +62,15 @@ public struct NormalInverseWishart: Sendable, Equatable {
             return
           }
           Self.accumulate(
-            d: d, N: N, z, prior: mu0, strength: strength, sampleMean: sampleMean.base,
-            columns: columns.base, onto: phi)
+            d: d, N: N, z, prior: mu0, strength: strength, sampleMean: sampleMean.pointer,
+            columns: columns.pointer, onto: phi)
           Kernels.mirrorLower(n: d, phi, d)
         }
       }
     }
     let total = strength + Double(N)
     result.mean = (0..<d).map {
-      (strength * mean[$0] + Double(N) * sampleMean.base[$0]) / total
+      (strength * mean[$0] + Double(N) * sampleMean.pointer[$0]) / total
     }
     result.strength = total
     result.degrees = degrees + Double(N)

@@ -111,8 +111,8 @@ import Testing
     var options = NetworkOptions()
     options.hiddenLayers = [42, 0]
     #expect(
-      throws: GlobalPolicyError.invalidOption(
-        key: "hiddenLayers[1]", value: "0", allowed: "between 1 and 65536")
+      throws: InvalidOption(
+        key: "hiddenLayers.1", value: "0", allowed: "between 1 and 65536")
     ) { try options.validated() }
 
     for (key, change) in [
@@ -131,8 +131,7 @@ import Testing
       #expect {
         try options.validated()
       } throws: { error in
-        guard case GlobalPolicyError.invalidOption(let named, _, _) = error else { return false }
-        return named == key
+        (error as? InvalidOption)?.key == key
       }
     }
   }

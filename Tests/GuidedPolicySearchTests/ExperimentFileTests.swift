@@ -254,6 +254,46 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
         == "--set horizon=: horizon: nothing is not allowed (must be a whole number)")
   }
 
+  /// A key left out of a section keeps the default of the struct that holds the section, not that of
+  /// the section's own type, in files and in the reference alike.
+  @Test func partOfASectionKeepsTheRestOfItsDefaults() throws {
+    let standard = SearchSettings().policyLinearization
+    #expect(standard.regression != LinearGaussianRegression.Options())
+    let experiment = try Experiment(
+      yaml: good,
+      overrides: [
+        "policyLinearization={regression: {covarianceFloor: 0.01}, mixture: {maxClusters: 3}}"
+      ])
+    var expected = standard
+    expected.regression.covarianceFloor = 0.01
+    expected.mixture.maxClusters = 3
+    #expect(experiment.search.policyLinearization == expected)
+
+    let reference = try #require(Experiment.reference(of: "policyLinearization"))
+    let line = try #require(
+      reference.split(separator: "\n").first { $0.contains("strength") })
+    #expect(line.contains("\(Int(standard.regression.strength))"))
+    #expect(standard.regression.strength == 5)
+  }
+
+  @Test func settingsAnswerForTheirStages() throws {
+    _ = try SearchSettings().validated()
+    for (key, change) in [
+      ("samples", { $0.samples = 0 }),
+      ("noise.scale", { $0.noise.scale = -1 }),
+      ("dynamics.mixture.maxClusters", { $0.dynamics.mixture.maxClusters = 0 }),
+      ("policyLinearization.maxTrajectories", { $0.policyLinearization.maxTrajectories = 0 }),
+      ("localOptimization.tolerance", { $0.localOptimization.tolerance = 2 }),
+      ("network.hiddenLayers.1", { $0.network.hiddenLayers = [8, 0] }),
+      ("training.steps", { $0.training.steps = 0 }),
+    ] as [(String, (inout SearchSettings) -> Void)] {
+      var settings = SearchSettings()
+      change(&settings)
+      let error = try #require(throws: InvalidOption.self) { try settings.validated() }
+      #expect(error.key == key)
+    }
+  }
+
   @Test func commonConditionIsTheDefaultOfEach() throws {
     let experiment = try Experiment(
       yaml: good, overrides: ["conditions.common={positionDeviation: 0.1, goal: [2, 2, 2]}"])

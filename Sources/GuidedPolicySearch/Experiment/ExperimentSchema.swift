@@ -942,7 +942,8 @@ extension Schema where Root == SearchSettings {
           "Trajectories per condition that are drawn from the fitted dynamics under the new controller "
             + "and added to what the network learns from."),
       ],
-      validate: { _ = try $0.validated() })
+      // The stages have sections of their own, which answer for themselves.
+      validate: { try $0.validateOwnOptions() })
   }
 }
 
@@ -959,11 +960,7 @@ extension Schema where Root == ExplorationNoise {
           "renormalizes", \.renormalizes, .truth,
           "Whether filtered noise is brought back to unit variance."),
       ],
-      validate: { noise in
-        try InvalidOption.require(noise.scale >= 0, "scale", shortest(noise.scale), "at least 0")
-        try InvalidOption.require(
-          noise.smoothing >= 0, "smoothing", shortest(noise.smoothing), "at least 0")
-      })
+      validate: { _ = try $0.validated() })
   }
 }
 
@@ -1067,7 +1064,7 @@ extension Schema where Root == NetworkOptions {
           "deviationFloor", \.deviationFloor, .number,
           "Observations are divided by their deviation, but by no less than this."),
       ],
-      validate: { options in try reportingOptions { _ = try options.validated() } })
+      validate: { _ = try $0.validated() })
   }
 }
 
@@ -1110,17 +1107,6 @@ extension Schema where Root == PolicyDistiller.Options {
           "keepOptimizerState", \.keepOptimizerState, .truth,
           "Whether the optimizer's averages live on in the next iteration."),
       ],
-      validate: { options in try reportingOptions { _ = try options.validated() } })
-  }
-}
-
-/// Brings the policy module's word for an option out of range into the common form.
-private func reportingOptions(_ body: () throws -> Void) throws {
-  do {
-    try body()
-  } catch GlobalPolicyError.invalidOption(let key, let value, let allowed) {
-    // "hiddenLayers[1]" is "hiddenLayers.1" in paths.
-    throw InvalidOption(
-      key: key.replacing("[", with: ".").replacing("]", with: ""), value: value, allowed: allowed)
+      validate: { _ = try $0.validated() })
   }
 }

@@ -74,9 +74,11 @@ struct Field<Root: Sendable>: Sendable {
         root[keyPath: keyPath] = try schema.read(tree, path, over: root[keyPath: keyPath])
       },
       write: { schema.codec.write($0[keyPath: keyPath]) },
-      reference: { _ in
+      reference: { root in
+        // The defaults here are those of the enclosing struct.
         ReferenceEntry(
-          key: key, expects: schema.codec.expects, text: text, entries: schema.codec.entries)
+          key: key, expects: schema.codec.expects, text: text,
+          entries: schema.fields.map { $0.reference(root[keyPath: keyPath]) })
       })
   }
 

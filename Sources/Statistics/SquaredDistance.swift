@@ -1,21 +1,3 @@
-/// Numbers on the heap that one computation owns: allocated once, freed when it ends.
-///
-/// Deliberately not `Sendable`: it never leaves the function that made it.
-struct Scratch<Element: BitwiseCopyable>: ~Copyable {
-  let base: UnsafeMutablePointer<Element>
-
-  init(_ count: Int, repeating value: Element) {
-    base = .allocate(capacity: max(1, count))
-    base.initialize(repeating: value, count: max(1, count))
-  }
-
-  deinit { base.deallocate() }
-}
-
-extension Scratch where Element == Double {
-  init(_ count: Int) { self.init(count, repeating: 0) }
-}
-
 /// The sum of the squares of `count` numbers, in eight interleaved partial sums.
 @inline(__always)
 func sumOfSquares(_ p: UnsafePointer<Double>, _ count: Int) -> Double {
