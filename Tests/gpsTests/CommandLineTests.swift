@@ -182,7 +182,7 @@ private func gps(
       [
         "run", "point-mass", "--iterations", "20", "--samples", "2", "--output", "full",
         "--set", "training.steps=5",
-      ], shellPrefix: "ulimit -f 200;")
+      ], shellPrefix: "ulimit -f 800;")
     #expect(outcome.status == 70)
     #expect(outcome.errors.contains("cannot write "))
     #expect(outcome.errors.hasSuffix("trajectories.csv: File too large\n"))
