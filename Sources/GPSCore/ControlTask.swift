@@ -23,6 +23,12 @@ public protocol ControlTask: Sendable {
   /// initial controller is built from.
   var actuatedCoordinates: [ActuatedCoordinate] { get }
 
+  /// The dynamics under one condition with their derivatives, if they are known; nil if they can only
+  /// be fitted to rollouts.
+  ///
+  /// - Throws: when the dynamics are known and cannot be made ready.
+  func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)?
+
   /// A new copy of the system for one worker.
   ///
   /// - Throws: when the simulator cannot be made ready.
@@ -38,6 +44,9 @@ extension ControlTask {
 
   /// None is known unless a task says so.
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }
+
+  /// Dynamics are fitted to rollouts unless a task knows better.
+  public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? { nil }
 }
 
 /// A coordinate of the system that one control drives directly, such as a motor's joint.

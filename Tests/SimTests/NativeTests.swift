@@ -236,6 +236,38 @@ private func rodEnergy(
     #expect(points(CartPole(), [2, 0, 0, 0]).p == [2, 0, 1])
   }
 
+  @Test("Known dynamics step like the plant and linearise a linear system exactly")
+  func knownDynamics() throws {
+    let condition = Condition(name: "a", initialPlantState: [0.3, -0.2, 1, -0.5])
+    let task = try NativeTask(
+      name: "mass", model: PointMass(mass: 2, damping: 0.7), controlPeriod: 0.1, horizon: 3,
+      conditions: [condition], cost: SumCost(), success: .all([]))
+    let dynamics = try #require(task.knownDynamics(in: condition))
+    func check(_ dynamics: some KnownDynamics) throws {
+      #expect(dynamics.state == 4 && dynamics.control == 2)
+      var workspace = try dynamics.makeWorkspace()
+      let (x, u) = (condition.initialPlantState, [0.8, -1.1])
+      var (next, F) = ([Double](repeating: .nan, count: 4), [Double](repeating: .nan, count: 24))
+      var y = next.mutableSpan
+      var J = F.mutableSpan
+      try dynamics.linearize(x.span, u.span, workspace: &workspace, into: &y, jacobian: &J)
+      #expect(
+        next
+          == (try simulate(
+            task.model, from: x, control: u, period: 0.1, substeps: 4, steps: 1)))
+      // v' = e^(−ch/m) v + (1 − e^(−ch/m)) f/c
+      let decay = exp(-0.7 * 0.1 / 2)
+      let expected = Matrix([
+        [1, 0, (1 - decay) * 2 / 0.7, 0, (0.1 - (1 - decay) * 2 / 0.7) / 0.7, 0],
+        [0, 1, 0, (1 - decay) * 2 / 0.7, 0, (0.1 - (1 - decay) * 2 / 0.7) / 0.7],
+        [0, 0, decay, 0, (1 - decay) / 0.7, 0],
+        [0, 0, 0, decay, 0, (1 - decay) / 0.7],
+      ])
+      #expect((Matrix(rows: 4, columns: 6, columnMajor: F) - expected).largestMagnitude < 1e-9)
+    }
+    try check(dynamics)
+  }
+
   @Test("An observation holds state entries, points and goal in this order")
   func observation() throws {
     let condition = Condition(name: "a", initialPlantState: [0, .pi / 2, 3, 4], goal: [7, 8])

@@ -116,6 +116,11 @@ public struct NativeTask<Model: NativeSystem>: ControlTask {
       model, controlPeriod: controlPeriod, substeps: substeps, observation: observation)
   }
 
+  /// The equations themselves; conditions do not change them.
+  public func knownDynamics(in condition: Condition) -> (any KnownDynamics)? {
+    NativeDynamics(model, controlPeriod: controlPeriod, substeps: substeps)
+  }
+
   /// Whether a rollout reached what the task asks for.
   public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
     success.isSuccess(trajectory, in: condition)
