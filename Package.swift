@@ -26,6 +26,10 @@ let libraries: [Row] = [
     "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
     .product(name: "Yams", package: "Yams"),
     .product(name: "Logging", package: "swift-log")),
+  Row(
+    "Benchmarks",
+    "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
+    "GuidedPolicySearch"),
 ]
 
 /// The folders below Experiments.
@@ -57,7 +61,7 @@ let package = Package(
     .executableTarget(
       name: "gps",
       dependencies: [
-        "GuidedPolicySearch", "ShippedExperiments",
+        "GuidedPolicySearch", "Benchmarks", "ShippedExperiments",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -68,7 +72,8 @@ let package = Package(
       dependencies: ["LinearAlgebra", "Statistics", "GPSCore"],
       path: "Tests/GPSTestSupport"),
     .testTarget(
-      name: "gpsTests", dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
+      name: "gpsTests",
+      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
   ]
     + libraries.map {
       .target(name: $0.name, dependencies: $0.dependencies, exclude: ["README.md"])

@@ -46,6 +46,17 @@ public enum Kernels {
       Int32(max(1, ldc)))
   }
 
+  /// C (m × n) ← A B + β C in single precision, with A m × k and B k × n.
+  public static func gemm(
+    m: Int, n: Int, k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>,
+    _ ldb: Int, _ beta: Float, _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+  ) {
+    if m == 0 || n == 0 { return }
+    cblas_sgemm(
+      CblasColMajor, CblasNoTrans, CblasNoTrans, Int32(m), Int32(n), Int32(k), 1, a,
+      Int32(max(1, lda)), b, Int32(max(1, ldb)), beta, c, Int32(max(1, ldc)))
+  }
+
   /// Lower triangle of C (n × n) ← α A Aᵀ + β C with A n × k, or α AᵀA + β C with A k × n.
   public static func syrkLower(
     transpose: Bool = false, n: Int, k: Int, alpha: Double, _ a: UnsafePointer<Double>, _ lda: Int,

@@ -15,7 +15,7 @@ struct GPS: AsyncParsableCommand {
       Exit codes: 0 done, 64 bad usage or input, 70 run failed, 130 interrupted.
       """,
     version: ProgramVersion.current,
-    subcommands: [Tasks.self, Run.self, Evaluate.self, Plot.self, Options.self])
+    subcommands: [Tasks.self, Run.self, Evaluate.self, Plot.self, Options.self, Bench.self])
 }
 
 @main

@@ -4,7 +4,7 @@ import ShippedExperiments
 import Testing
 
 /// Runs the built program as a user would.
-private struct Outcome: Sendable {
+struct Outcome: Sendable {
   var status: Int32
   var output: String
   var errors: String
@@ -17,7 +17,7 @@ private let folder = FileManager.default.temporaryDirectory.appendingPathCompone
   "gps-cli-\(ProcessInfo.processInfo.processIdentifier)", isDirectory: true)
 
 // A marker is waited for in the output before the program is interrupted.
-private func gps(
+func gps(
   _ arguments: [String], environment: [String: String] = [:], shellPrefix: String = "",
   interruptAfter marker: String? = nil
 ) throws -> Outcome {
@@ -57,7 +57,7 @@ private func gps(
   @Test func helpAndVersion() throws {
     let help = try gps(["--help"])
     #expect(help.status == 0)
-    for word in ["tasks", "run", "evaluate", "plot", "options"] {
+    for word in ["tasks", "run", "evaluate", "plot", "options", "bench"] {
       #expect(help.output.contains("  \(word) "))
     }
     let version = try gps(["--version"])

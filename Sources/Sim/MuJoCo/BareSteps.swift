@@ -1,0 +1,62 @@
+import CMuJoCo
+package import GPSCore
+package import LinearAlgebra
+
+/// MuJoCo's own stepping loop and nothing else: what rollouts are measured against.
+///
+/// For controls that a plant has been through before without an error: nothing is guarded here.
+package final class BareSteps {
+  private let substeps: Int
+  private let model: UnsafeMutablePointer<mjModel>
+  private let data: UnsafeMutablePointer<mjData>
+  private let initial: [Double]
+
+  /// The loop for the rollouts of one condition, its bodies displaced.
+  package init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
+    try interface.validate(condition)
+    substeps = interface.substeps
+    initial = condition.initialPlantState
+    var displaced: [(body: Int, offset: [Double])] = []
+    for (name, offset) in condition.bodyOffsets {
+      displaced.append((try interface.displaceableBody(name), offset))
+    }
+    guard let model = mj_copyModel(nil, interface.model.pointer), let data = mj_makeData(model)
+    else { throw .simulator(source: interface.model.source, reason: "out of memory") }
+    for (body, offset) in displaced {
+      for axis in 0..<3 { model.pointee.body_pos[3 * body + axis] += offset[axis] }
+    }
+    if !displaced.isEmpty { mj_setConst(model, data) }
+    (self.model, self.data) = (model, data)
+  }
+
+  deinit {
+    mj_deleteData(data)
+    mj_deleteModel(model)
+  }
+
+  /// Resets, and steps through the controls (m × T) without noise in the initial state.
+  package func run(_ controls: Matrix) {
+    let (nq, nv, nu) = (Int(model.pointee.nq), Int(model.pointee.nv), Int(model.pointee.nu))
+    mj_resetData(model, data)
+    initial.withUnsafeBufferPointer { initial in
+      guard let start = initial.baseAddress else { return }
+      data.pointee.qpos.update(from: start, count: nq)
+      data.pointee.qvel.update(from: start + nq, count: nv)
+    }
+    controls.storage.withUnsafeBufferPointer { controls in
+      guard let u = controls.baseAddress else { return }
+      for t in 0..<controls.count / nu {
+        data.pointee.ctrl.update(from: u + t * nu, count: nu)
+        for _ in 0..<substeps { mj_step(model, data) }
+      }
+    }
+  }
+
+  /// The largest difference between the present joint positions and the first numbers of a state that
+  /// begins with them; nil if the state is too short to.
+  package func largestGap(to state: [Double]) -> Double? {
+    let nq = Int(model.pointee.nq)
+    if state.count < nq { return nil }
+    return (0..<nq).reduce(0) { max($0, abs(data.pointee.qpos[$1] - state[$1])) }
+  }
+}
