@@ -14,12 +14,12 @@ struct Row {
 
 // Data flows down this table: a target knows only those above it (see README, "Map").
 let libraries: [Row] = [
-  Row("LinearAlgebra", "COpenBLAS", "CLAPACKE", "CBLASKernels"),
+  Row("LinearAlgebra", "COpenBLAS", "CLAPACKE", "CBLASKernels", "CMatrixKernels"),
   Row("Statistics", "LinearAlgebra"),
   Row("GPSCore", "LinearAlgebra", "Statistics"),
   Row("Sim", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
-  Row("LQR", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row("LQR", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
   Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
     "GuidedPolicySearch",
@@ -57,6 +57,7 @@ let package = Package(
     .systemLibrary(name: "CMuJoCo", pkgConfig: "mujoco"),
     .target(name: "CBLASKernels", dependencies: ["COpenBLAS"]),
     .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
+    .target(name: "CMatrixKernels"),
     .target(name: "CNeuralKernels"),
     .executableTarget(
       name: "gps",
