@@ -191,13 +191,26 @@ mjguard_result mjguard_reset(
   return result;
 }
 
+// The second half of a step, after positions and velocities: `mj_step2`, which steps by Euler's method
+// where the model asks for Runge-Kutta's, and for the latter what `mj_step` does from there on.
+static void second_half(const mjModel *model, mjData *data) {
+  if (model->opt.integrator != mjINT_RK4) {
+    mj_step2(model, data);
+    return;
+  }
+  mj_forwardSkip(model, data, mjSTAGE_VEL, 0);
+  mj_checkAcc(model, data);
+  if (model->opt.enableflags & mjENBL_FWDINV) mj_compareFwdInv(model, data);
+  mj_RungeKutta(model, data, 4);
+}
+
 mjguard_result mjguard_step(
     mjguard_log *log, const mjModel *model, mjData *data, mjguard_stepping stepping, int substeps,
     int accelerations) {
   GUARDED(log, {
     if (stepping == mjguard_split) {
       for (int i = 0; i < substeps; i++) {
-        mj_step2(model, data);
+        second_half(model, data);
         mj_step1(model, data);
       }
     } else {

@@ -100,13 +100,17 @@ DEFINE(void, dense_backward_input,
         scratch))
 
 DEFINE(void, dense_backward_weights,
-       (int64_t samples, int64_t first, int64_t last, int64_t outputs_padded, const float *x,
-        int64_t x_stride, const float *dz, float *dw, float *scratch),
-       (samples, first, last, outputs_padded, x, x_stride, dz, dw, scratch))
+       (int64_t samples, int64_t first, int64_t last, int64_t outputs_padded, int32_t accumulate,
+        const float *x, int64_t x_stride, const float *dz, float *dw, float *scratch),
+       (samples, first, last, outputs_padded, accumulate, x, x_stride, dz, dw, scratch))
 
 DEFINE(void, dense_backward_bias,
-       (int64_t samples, int64_t outputs_padded, const float *dz, float *db),
-       (samples, outputs_padded, dz, db))
+       (int64_t samples, int64_t outputs_padded, int32_t accumulate, const float *dz, float *db),
+       (samples, outputs_padded, accumulate, dz, db))
+
+DEFINE(void, sum_parts,
+       (int64_t count, int64_t parts, int64_t stride, float *values),
+       (count, parts, stride, values))
 
 DEFINE(void, loss,
        (int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,

@@ -91,11 +91,12 @@ TILES_TO_6(2)
 static const tile_function NAME(tiles)[2][12] = {{NAMES_TO_12(1)}, {NAMES_TO_6(2)}};
 #endif
 
-// C (m × n) = [bias] + A B over k terms, n a multiple of LANES. A is read as in `tile`, with either
-// a_row or a_step equal to 1. B's panels are copied to `scratch` when they are read often enough.
+// C (m × n) = [bias, or C, or 0] + A B over k terms, n a multiple of LANES. A is read as in `tile`,
+// with either a_row or a_step equal to 1. B's panels are copied to `scratch` when they are read often
+// enough.
 static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_step,
-                    const float *b, int64_t b_step, const float *bias, float *c, int64_t c_row,
-                    float *scratch) {
+                    const float *b, int64_t b_step, const float *bias, int accumulate, float *c,
+                    int64_t c_row, float *scratch) {
   if (m <= 0) return;
   const int64_t all = n / LANES, panels = (all + TILE_VECTORS - 1) / TILE_VECTORS;
   const int pack = scratch && panels > 1 && m >= PACKING_ROWS;
@@ -118,8 +119,8 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
         const int64_t rows = (m - row + tiles - t - 1) / (tiles - t);
         NAME(tiles)[vectors - 1][rows - 1](
             depth, a + row * a_row + k0 * a_step, a_row, a_step, panel, step,
-            bias && k0 == 0 ? bias + at * LANES : NULL, k0 > 0, c + row * c_row + at * LANES,
-            c_row);
+            bias && k0 == 0 ? bias + at * LANES : NULL, accumulate || k0 > 0,
+            c + row * c_row + at * LANES, c_row);
         row += rows;
       }
       if (k == 0) break;
@@ -247,8 +248,8 @@ void NAME(gather)(int64_t count, int64_t width, const int32_t *index, const floa
 void NAME(dense_forward)(int32_t activation, int64_t samples, int64_t inputs,
                          int64_t outputs_padded, const float *x, int64_t x_stride, const float *w,
                          const float *b, float *y, float *slope, float *scratch) {
-  product(samples, outputs_padded, inputs, x, x_stride, 1, w, outputs_padded, b, y, outputs_padded,
-          scratch);
+  product(samples, outputs_padded, inputs, x, x_stride, 1, w, outputs_padded, b, 0, y,
+          outputs_padded, scratch);
   activate(activation, samples * outputs_padded, y, slope);
 }
 
@@ -256,22 +257,22 @@ void NAME(dense_backward_input)(int32_t activation, int64_t samples, int64_t out
                                 int64_t outputs_padded, int64_t inputs_padded, const float *dz,
                                 const float *v, const float *y, const float *slope,
                                 float *dz_below, float *scratch) {
-  product(samples, inputs_padded, outputs, dz, outputs_padded, 1, v, inputs_padded, NULL, dz_below,
-          inputs_padded, scratch);
+  product(samples, inputs_padded, outputs, dz, outputs_padded, 1, v, inputs_padded, NULL, 0,
+          dz_below, inputs_padded, scratch);
   multiply_by_slope(activation, samples * inputs_padded, y, slope, dz_below);
 }
 
 void NAME(dense_backward_weights)(int64_t samples, int64_t first, int64_t last,
-                                  int64_t outputs_padded, const float *x, int64_t x_stride,
-                                  const float *dz, float *dw, float *scratch) {
+                                  int64_t outputs_padded, int32_t accumulate, const float *x,
+                                  int64_t x_stride, const float *dz, float *dw, float *scratch) {
   product(last - first, outputs_padded, samples, x + first, 1, x_stride, dz, outputs_padded, NULL,
-          dw + first * outputs_padded, outputs_padded, scratch);
+          accumulate, dw + first * outputs_padded, outputs_padded, scratch);
 }
 
-void NAME(dense_backward_bias)(int64_t samples, int64_t outputs_padded, const float *dz,
-                               float *db) {
+void NAME(dense_backward_bias)(int64_t samples, int64_t outputs_padded, int32_t accumulate,
+                               const float *dz, float *db) {
   for (int64_t o = 0; o < outputs_padded; o += LANES) {
-    vf sum = splat(0);
+    vf sum = accumulate ? load(db + o) : splat(0);
     for (int64_t r = 0; r < samples; ++r) sum += load(dz + r * outputs_padded + o);
     store(db + o, sum);
   }
@@ -280,12 +281,14 @@ void NAME(dense_backward_bias)(int64_t samples, int64_t outputs_padded, const fl
 void NAME(loss)(int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,
                 const int32_t *index, const int32_t *group, const float *y, const float *target,
                 const float *precision, float *dz, float *loss) {
-  const int64_t size = outputs * outputs_padded;
+  const int64_t size = outputs * outputs;
+  vi lane;
+  UNROLL for (int i = 0; i < LANES; ++i) lane[i] = i;
   for (int64_t s = 0; s < samples; ++s) {
     if (s + AHEAD < samples) {
       const int64_t next = index[s + AHEAD];
       __builtin_prefetch(target + next * outputs_padded);
-      for (int64_t i = 0; i < size; i += 16)
+      for (int64_t i = 0; i < size + 15; i += 16)
         __builtin_prefetch(precision + (int64_t)group[next] * size + i);
     }
     const int64_t n = index[s];
@@ -295,11 +298,14 @@ void NAME(loss)(int64_t samples, int64_t outputs, int64_t outputs_padded, float 
     float sum = 0;
     for (int64_t o = 0; o < outputs_padded; o += LANES) {
       vf row = splat(0);
-      for (int64_t j = 0; j < outputs; ++j)
-        row += (u[j] - goal[j]) * load(p + j * outputs_padded + o);
+      if (o < outputs) {
+        for (int64_t j = 0; j < outputs; ++j) row += (u[j] - goal[j]) * load(p + j * outputs + o);
+        // The last lanes read on into the next row, or the next matrix.
+        row = (vf)((vi)row & (lane < (int32_t)(outputs - o)));
+        const vf terms = (load(u + o) - load(goal + o)) * row;
+        for (int64_t j = 0; j < LANES && o + j < outputs; ++j) sum += terms[j];
+      }
       store(g + o, row * scale);
-      const vf terms = (load(u + o) - load(goal + o)) * row;
-      for (int64_t j = 0; j < LANES && o + j < outputs; ++j) sum += terms[j];
     }
     loss[s] = 0.5f * sum;
   }
@@ -338,6 +344,14 @@ void NAME(sgd)(int64_t count, nk_update u, const float *restrict gradient,
       const vf mean = load(average + i);
       store(average + i, mean + u.averageStep * (new - mean));
     }
+  }
+}
+
+void NAME(sum_parts)(int64_t count, int64_t parts, int64_t stride, float *values) {
+  for (int64_t i = 0; i < count; i += LANES) {
+    vf sum = load(values + i);
+    for (int64_t p = 1; p < parts; ++p) sum += load(values + p * stride + i);
+    store(values + i, sum);
   }
 }
 

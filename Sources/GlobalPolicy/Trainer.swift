@@ -4,19 +4,21 @@
 //
 // with whitened observations x, scaled targets y and normalised precisions P, by minibatches.
 //
-// Synchronous parallel SGD in two phases per minibatch, each ended by a barrier. In the first the
-// workers share the minibatch's samples (forward, loss, backward to every layer's dZ); in the second
-// they share the parameters by rows (dW = Xᵀ dZ over the whole minibatch, then the update). Every
-// number is computed by one worker, in an order fixed by the minibatch alone, so the result is the
-// serial one bit for bit for any number of workers, and no gradients travel between them.
+// Synchronous parallel SGD in two phases per minibatch, each ended by a barrier. The minibatch is cut
+// into parts of 128 samples or more. In the first phase the workers share the parts (forward, loss,
+// backward and the part's own gradient); in the second they share the parameters by rows (sum of the
+// parts' gradients, in the order of the parts, then the update). Parts and order are fixed by the
+// minibatch alone, so the result is the serial one bit for bit for any number of workers. What
+// travels between workers is gradients, not activations: from 128 samples on those are larger.
 //
 //   symbol   meaning                                        shape
 //   S, B     samples in all, in a minibatch
+//   b        samples of a part that pass through all layers together (at most 128)
 //   x        whitened observations                          S × o'
 //   y        scaled targets                                 S × m'
 //   P        normalised precisions                          G × m × m'
-//   a_l      inputs of layer l, of the minibatch            B × I'_l
-//   dZ_l     loss by z_l, of the minibatch                  B × O'_l
+//   a_l      inputs of layer l, of such samples             b × I'_l
+//   dZ_l     loss by z_l, of such samples                   b × O'_l
 //   V_l      transpose of W_l as stored (l > 0)             O_l × I'_l
 //
 // (' marks padding to a multiple of 16.)
@@ -32,8 +34,8 @@ import Synchronization
 ///
 /// Safe to share although the compiler cannot see it: every property is constant; the memory behind
 /// the pointers is owned by `arena`, which lives as long; a phase writes only what its worker owns
-/// (its rows of the minibatch, its rows of the parameters, its flag; the order of samples belongs to
-/// worker 0), and reads what others wrote only after the barrier between the phases.
+/// (its parts of the minibatch and their gradients, its rows of the parameters, its flag; the order of
+/// samples belongs to worker 0), and reads what others wrote only after the barrier between the phases.
 final class Trainer: @unchecked Sendable {
   typealias Buffer = UnsafeMutablePointer<Float>
 
@@ -43,6 +45,8 @@ final class Trainer: @unchecked Sendable {
   let workers: Int
   let samples: Int
   let batch: Int
+  /// How many parts the minibatch has; no more workers are used.
+  let parts: Int
   let outputs: Int
   /// Each worker's rows of each layer's weights: `shares[worker][layer]`.
   let shares: [[Range<Int>]]
@@ -51,7 +55,8 @@ final class Trainer: @unchecked Sendable {
   private let arena: Arena
   private let parameterCount: Int
   let parameters: Buffer
-  let gradient: Buffer
+  /// One gradient per part; the first becomes their sum.
+  let gradients: Buffer
   let first: Buffer
   let second: Buffer
   let average: Buffer?
@@ -63,15 +68,12 @@ final class Trainer: @unchecked Sendable {
   private let precisions: Buffer
   private let groups: UnsafeMutablePointer<Int32>
   private let order: UnsafeMutablePointer<Int32>
-  private let activations: [Buffer]
-  private let slopes: [Buffer]
-  private let errors: [Buffer]
   private let transposes: [Buffer]
   private let losses: Buffer
+  private let passes: [Pass]
   private let partialSquares: Buffer
   private let partialOffsets: [Int]
   private let partialCount: Int
-  private let scratch: [Buffer]
   private let flags: Buffer
   /// The stream of the minibatches' order; worker 0 alone uses it.
   private let shuffler: Shuffler
@@ -79,8 +81,12 @@ final class Trainer: @unchecked Sendable {
 
   /// Rows that are updated by one worker together, and whose squares are summed together.
   private static let block = 4
-  /// Samples that pass through all layers before the next ones.
-  private static let chunk = 128
+  /// The fewest samples of a part if there are several, and the most that pass through all layers
+  /// together: a part's gradient is worth its way through memory, and activations stay in the cache.
+  private static let partSize = 128
+  private static let maxParts = 16
+  /// Rows of weights whose gradient is computed and applied at once.
+  private static let fusedRows = 64
   private static let snapshotInterval = 100
   /// Retreats from a loss that exploded before the training is given up.
   static let attempts = 8
@@ -88,6 +94,17 @@ final class Trainer: @unchecked Sendable {
   private final class Shuffler {
     var stream: RandomStream
     init(_ stream: RandomStream) { self.stream = stream }
+  }
+
+  /// What one worker's samples leave on their way through the layers.
+  private struct Pass {
+    /// Inputs of each layer, and the outputs of the last.
+    var activations: [Buffer] = []
+    /// σ' of each layer where it cannot be had from the output.
+    var slopes: [Buffer] = []
+    /// dZ of each layer.
+    var errors: [Buffer] = []
+    let scratch: Buffer
   }
 
   /// Where a run stands. Every worker keeps its own, equal to the others'.
@@ -119,7 +136,8 @@ final class Trainer: @unchecked Sendable {
     shuffler = Shuffler(stream)
     // Below about a tenth of a millisecond per minibatch the barriers cost more than they bring.
     let work = batch * network.parameters.count
-    workers = work < 1 << 20 ? 1 : max(1, min(requested, batch / 16))
+    parts = max(1, min(Self.maxParts, batch / Self.partSize))
+    workers = work < 1 << 20 ? 1 : max(1, min(requested, parts))
     shares = Self.shares(of: layers, workers: workers)
 
     let count = network.parameters.count
@@ -133,12 +151,14 @@ final class Trainer: @unchecked Sendable {
     }
     partialCount = blocks
     let transposed = layers.reduce(0) { $0 + padded($1.outputs) * $1.inputsPadded }
+    let chunk = min(batch, Self.partSize)
     arena = Arena(
-      floats: 9 * count + samples * (o + m + 2) + normalized.count * outputs * m + 3 * batch * rows
-        + transposed + batch + blocks + workers * Int(NK_SCRATCH) + workers,
-      parts: 32 + 4 * layers.count + workers)
+      floats: (8 + parts) * count + samples * (o + m + 2)
+        + normalized.count * outputs * outputs + Int(NK_PADDING) + transposed + batch + blocks
+        + workers * (3 * chunk * rows + Int(NK_SCRATCH) + 1),
+      parts: 32 + layers.count + workers * (4 * layers.count + 2))
     parameters = arena.take(count)
-    gradient = arena.take(count)
+    gradients = arena.take(parts * count)
     first = arena.take(count)
     second = arena.take(count)
     average = options.averaging == .none ? nil : arena.take(count)
@@ -148,29 +168,30 @@ final class Trainer: @unchecked Sendable {
     snapshot = copies
     inputs = arena.take(samples * o)
     targets = arena.take(samples * m)
-    precisions = arena.take(normalized.count * outputs * m)
+    precisions = arena.take(normalized.count * outputs * outputs + Int(NK_PADDING))
     groups = UnsafeMutableRawPointer(arena.take(samples)).bindMemory(
       to: Int32.self, capacity: samples)
     order = UnsafeMutableRawPointer(arena.take(samples)).bindMemory(
       to: Int32.self, capacity: samples)
-    var activations: [Buffer] = []
-    var slopes: [Buffer] = []
-    var errors: [Buffer] = []
     var transposes: [Buffer] = []
-    activations.append(arena.take(batch * o))
     for layer in layers {
-      activations.append(arena.take(batch * layer.outputsPadded))
-      slopes.append(arena.take(batch * layer.outputsPadded))
-      errors.append(arena.take(batch * layer.outputsPadded))
       transposes.append(arena.take(padded(layer.outputs) * layer.inputsPadded))
     }
-    self.activations = activations
-    self.slopes = slopes
-    self.errors = errors
     self.transposes = transposes
+    var passes: [Pass] = []
+    for _ in 0..<workers {
+      var pass = Pass(scratch: arena.take(Int(NK_SCRATCH)))
+      pass.activations.append(arena.take(chunk * o))
+      for layer in layers {
+        pass.activations.append(arena.take(chunk * layer.outputsPadded))
+        pass.slopes.append(arena.take(chunk * layer.outputsPadded))
+        pass.errors.append(arena.take(chunk * layer.outputsPadded))
+      }
+      passes.append(pass)
+    }
+    self.passes = passes
     losses = arena.take(batch)
     partialSquares = arena.take(blocks)
-    scratch = (0..<workers).map { [arena] _ in arena.take(Int(NK_SCRATCH)) }
     flags = arena.take(workers)
 
     network.parameters.withUnsafeBufferPointer { source in
@@ -199,14 +220,7 @@ final class Trainer: @unchecked Sendable {
       groups[s] = Int32(set.precisionIndices[s])
       order[s] = Int32(s)
     }
-    for g in 0..<normalized.count {
-      for j in 0..<outputs {
-        for i in 0..<outputs {
-          precisions[(g * outputs + j) * m + i] = Float(
-            normalized.storage[g * normalized.stride + i + outputs * j])
-        }
-      }
-    }
+    for i in normalized.storage.indices { precisions[i] = Float(normalized.storage[i]) }
   }
 
   /// Ranges of rows, in blocks, so that every worker has about the same number of weights.
@@ -243,10 +257,9 @@ final class Trainer: @unchecked Sendable {
     shuffle()
     while progress.step < options.steps {
       flushingSubnormals {
-        forwardBackward(
-          0..<batch, worker: 0, cursor: progress.cursor, lossLimit: lossLimit)
+        propagate(worker: 0, cursor: progress.cursor, lossLimit: lossLimit)
         if lossIsSound() {
-          differentiate(worker: 0)
+          if options.gradientClipping != nil { sumGradients(worker: 0) }
           update(progress, worker: 0)
           advance(&progress)
         } else {
@@ -263,17 +276,18 @@ final class Trainer: @unchecked Sendable {
   /// Trains as one of `workers` tasks; all of them return the same.
   func run(worker: Int, barrier: SpinBarrier, lossLimit: Float) async throws -> Progress {
     var progress = Progress()
-    let rows = batch * worker / workers..<batch * (worker + 1) / workers
     if worker == 0 { shuffle() }
     await barrier.wait()
     while progress.step < options.steps {
       flushingSubnormals {
-        forwardBackward(rows, worker: worker, cursor: progress.cursor, lossLimit: lossLimit)
+        propagate(worker: worker, cursor: progress.cursor, lossLimit: lossLimit)
       }
       await barrier.wait()
       if lossIsSound() {
-        flushingSubnormals { differentiate(worker: worker) }
-        if options.gradientClipping != nil { await barrier.wait() }
+        if options.gradientClipping != nil {
+          flushingSubnormals { sumGradients(worker: worker) }
+          await barrier.wait()
+        }
         flushingSubnormals { update(progress, worker: worker) }
         advance(&progress)
       } else {
@@ -321,43 +335,74 @@ final class Trainer: @unchecked Sendable {
 
   // MARK: Phases
 
-  /// Loss and dZ of the minibatch's `rows`.
-  private func forwardBackward(
-    _ rows: Range<Int>, worker: Int, cursor: Int, lossLimit: Float
-  ) {
-    let scratch = scratch[worker]
-    let L = layers.count
-    let m = padded(outputs)
+  /// Whether a part's gradient is not needed as a whole, so that each block of weights is updated as
+  /// soon as its gradient is known.
+  private var fusesUpdate: Bool {
+    parts == 1 && batch <= Self.partSize && options.gradientClipping == nil
+  }
+
+  /// Losses and gradients of this worker's parts of the minibatch.
+  private func propagate(worker: Int, cursor: Int, lossLimit: Float) {
     var sound: Float = 1
-    for start in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.chunk) {
-      let count = Int64(min(Self.chunk, rows.upperBound - start))
-      let o = layers[0].inputsPadded
-      nk_gather(
-        variant, count, Int64(o), order + cursor + start, inputs, activations[0] + start * o)
-      for l in 0..<L {
-        let layer = layers[l]
-        nk_dense_forward(
-          variant, layer.activation, count, Int64(layer.inputs), Int64(layer.outputsPadded),
-          activations[l] + start * layer.inputsPadded, Int64(layer.inputsPadded),
-          parameters + layer.weights, parameters + layer.biases,
-          activations[l + 1] + start * layer.outputsPadded,
-          slopes[l] + start * layer.outputsPadded, scratch)
+    for part in parts * worker / workers..<parts * (worker + 1) / workers {
+      let first = batch * part / parts
+      let size = batch * (part + 1) / parts - first
+      let chunks = (size + Self.partSize - 1) / Self.partSize
+      for chunk in 0..<chunks {
+        let start = first + size * chunk / chunks
+        let count = first + size * (chunk + 1) / chunks - start
+        propagate(start, count, cursor: cursor, pass: passes[worker])
+        for s in start..<start + count where !(losses[s] < lossLimit) { sound = 0 }
+        if fusesUpdate { break }
+        for (l, layer) in layers.enumerated() {
+          differentiate(
+            l, 0..<layer.inputs, count, pass: passes[worker], part: part, accumulate: chunk > 0)
+        }
       }
-      nk_loss(
-        variant, count, Int64(outputs), Int64(m), 1 / Float(batch), order + cursor + start, groups,
-        activations[L] + start * m, targets, precisions, errors[L - 1] + start * m, losses + start)
-      for l in stride(from: L - 1, to: 0, by: -1) {
-        let layer = layers[l]
-        let below = layers[l - 1]
-        nk_dense_backward_input(
-          variant, below.activation, count, Int64(layer.outputs), Int64(layer.outputsPadded),
-          Int64(layer.inputsPadded), errors[l] + start * layer.outputsPadded, transposes[l],
-          activations[l] + start * layer.inputsPadded, slopes[l - 1] + start * layer.inputsPadded,
-          errors[l - 1] + start * layer.inputsPadded, scratch)
-      }
-      for s in start..<start + Int(count) where !(losses[s] < lossLimit) { sound = 0 }
     }
     flags[worker] = sound
+  }
+
+  /// Losses and every layer's dZ of samples `start` … `start + size` of the minibatch.
+  private func propagate(_ start: Int, _ size: Int, cursor: Int, pass: Pass) {
+    let (count, L, m) = (Int64(size), layers.count, padded(outputs))
+    nk_gather(
+      variant, count, Int64(layers[0].inputsPadded), order + cursor + start, inputs,
+      pass.activations[0])
+    for l in 0..<L {
+      let layer = layers[l]
+      nk_dense_forward(
+        variant, layer.activation, count, Int64(layer.inputs), Int64(layer.outputsPadded),
+        pass.activations[l], Int64(layer.inputsPadded), parameters + layer.weights,
+        parameters + layer.biases, pass.activations[l + 1], pass.slopes[l], pass.scratch)
+    }
+    nk_loss(
+      variant, count, Int64(outputs), Int64(m), 1 / Float(batch), order + cursor + start, groups,
+      pass.activations[L], targets, precisions, pass.errors[L - 1], losses + start)
+    for l in stride(from: L - 1, to: 0, by: -1) {
+      let layer = layers[l]
+      nk_dense_backward_input(
+        variant, layers[l - 1].activation, count, Int64(layer.outputs),
+        Int64(layer.outputsPadded), Int64(layer.inputsPadded), pass.errors[l], transposes[l],
+        pass.activations[l], pass.slopes[l - 1], pass.errors[l - 1], pass.scratch)
+    }
+  }
+
+  /// The gradient of one part by `rows` of a layer's weights, and by its biases with the last row.
+  private func differentiate(
+    _ l: Int, _ rows: Range<Int>, _ count: Int, pass: Pass, part: Int, accumulate: Bool
+  ) {
+    let layer = layers[l]
+    let target = gradients + part * parameterCount
+    nk_dense_backward_weights(
+      variant, Int64(count), Int64(rows.lowerBound), Int64(rows.upperBound),
+      Int64(layer.outputsPadded), accumulate ? 1 : 0, pass.activations[l],
+      Int64(layer.inputsPadded), pass.errors[l], target + layer.weights, pass.scratch)
+    if rows.upperBound == layer.inputs {
+      nk_dense_backward_bias(
+        variant, Int64(count), Int64(layer.outputsPadded), accumulate ? 1 : 0, pass.errors[l],
+        target + layer.biases)
+    }
   }
 
   private func lossIsSound() -> Bool {
@@ -365,33 +410,36 @@ final class Trainer: @unchecked Sendable {
     return true
   }
 
-  /// Gradients of this worker's rows of every layer.
-  private func differentiate(worker: Int) {
+  /// Where this worker's rows of a layer are among the parameters: the biases follow the last row.
+  private func span(_ l: Int, worker: Int) -> Range<Int> {
+    let (layer, rows) = (layers[l], shares[worker][l])
+    let offset = layer.weights + rows.lowerBound * layer.outputsPadded
+    let ownsBiases = !rows.isEmpty && rows.upperBound == layer.inputs
+    return offset..<offset + (rows.count + (ownsBiases ? 1 : 0)) * layer.outputsPadded
+  }
+
+  /// The minibatch's gradient by this worker's rows of every layer, and the squares of its entries.
+  private func sumGradients(worker: Int) {
     for (l, layer) in layers.enumerated() {
-      let rows = shares[worker][l]
-      if rows.isEmpty { continue }
-      let target = gradient + layer.weights
-      nk_dense_backward_weights(
-        variant, Int64(batch), Int64(rows.lowerBound), Int64(rows.upperBound),
-        Int64(layer.outputsPadded), activations[l], Int64(layer.inputsPadded), errors[l], target,
-        scratch[worker])
-      let ownsBiases = rows.upperBound == layer.inputs
-      if ownsBiases {
-        nk_dense_backward_bias(
-          variant, Int64(batch), Int64(layer.outputsPadded), errors[l], gradient + layer.biases)
-      }
-      if options.gradientClipping != nil {
-        for row in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.block) {
-          let count = min(Self.block, rows.upperBound - row) * layer.outputsPadded
-          partialSquares[partialOffsets[l] + row / Self.block] = nk_sum_of_squares(
-            variant, Int64(count), target + row * layer.outputsPadded)
-        }
-        if ownsBiases {
-          partialSquares[partialOffsets[l] + (layer.inputs + Self.block - 1) / Self.block] =
-            nk_sum_of_squares(variant, Int64(layer.outputsPadded), gradient + layer.biases)
-        }
+      let span = span(l, worker: worker)
+      if span.isEmpty { continue }
+      sumParts(span)
+      // Blocks end where a share may end, so that they are the same for any number of workers.
+      let size = Self.block * layer.outputsPadded
+      let firstBlock = partialOffsets[l] + shares[worker][l].lowerBound / Self.block
+      for (block, start) in stride(from: span.lowerBound, to: span.upperBound, by: size)
+        .enumerated()
+      {
+        partialSquares[firstBlock + block] = nk_sum_of_squares(
+          variant, Int64(min(size, span.upperBound - start)), gradients + start)
       }
     }
+  }
+
+  private func sumParts(_ span: Range<Int>) {
+    if parts == 1 { return }
+    nk_sum_parts(
+      variant, Int64(span.count), Int64(parts), Int64(parameterCount), gradients + span.lowerBound)
   }
 
   /// Snapshot, if one is due, and update of this worker's rows of every layer.
@@ -412,22 +460,31 @@ final class Trainer: @unchecked Sendable {
     for (l, layer) in layers.enumerated() {
       let rows = shares[worker][l]
       if rows.isEmpty { continue }
-      let offset = layer.weights + rows.lowerBound * layer.outputsPadded
-      let count = rows.count * layer.outputsPadded
-      let ownsBiases = rows.upperBound == layer.inputs
-      if snapshotIsDue {
-        let all = count + (ownsBiases ? layer.outputsPadded : 0)
-        for (copy, buffer) in zip(snapshot, live) {
-          (copy + offset).update(from: buffer + offset, count: all)
-        }
-      }
+      let span = span(l, worker: worker)
+      if snapshotIsDue { copySnapshot(span, restoring: false) }
+      if options.gradientClipping == nil { sumParts(span) }
       step.decay = decay
-      apply(step, offset, count)
-      if ownsBiases {
+      let block = fusesUpdate ? Self.fusedRows : rows.count
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: block) {
+        let these = start..<min(start + block, rows.upperBound)
+        if fusesUpdate {
+          differentiate(l, these, batch, pass: passes[worker], part: 0, accumulate: false)
+        }
+        apply(
+          step, layer.weights + start * layer.outputsPadded, these.count * layer.outputsPadded)
+        if l > 0 { transpose(l, these) }
+      }
+      if rows.upperBound == layer.inputs {
         step.decay = 0
         apply(step, layer.biases, layer.outputsPadded)
       }
-      if l > 0 { transpose(l, rows) }
+    }
+  }
+
+  private func copySnapshot(_ span: Range<Int>, restoring: Bool) {
+    for (copy, buffer) in zip(snapshot, live) {
+      let (from, to) = restoring ? (copy, buffer) : (buffer, copy)
+      (to + span.lowerBound).update(from: from + span.lowerBound, count: span.count)
     }
   }
 
@@ -436,11 +493,11 @@ final class Trainer: @unchecked Sendable {
     switch options.optimizer {
     case .adam:
       nk_adam(
-        variant, Int64(count), step, gradient + offset, parameters + offset, first + offset,
+        variant, Int64(count), step, gradients + offset, parameters + offset, first + offset,
         second + offset, mean)
     case .sgd:
       nk_sgd(
-        variant, Int64(count), step, gradient + offset, parameters + offset, first + offset, mean)
+        variant, Int64(count), step, gradients + offset, parameters + offset, first + offset, mean)
     }
   }
 
@@ -470,16 +527,10 @@ final class Trainer: @unchecked Sendable {
   }
 
   private func restore(worker: Int) {
-    for (l, layer) in layers.enumerated() {
+    for l in layers.indices {
       let rows = shares[worker][l]
       if rows.isEmpty { continue }
-      let offset = layer.weights + rows.lowerBound * layer.outputsPadded
-      let count =
-        rows.count * layer.outputsPadded
-        + (rows.upperBound == layer.inputs ? layer.outputsPadded : 0)
-      for (copy, buffer) in zip(snapshot, live) {
-        (buffer + offset).update(from: copy + offset, count: count)
-      }
+      copySnapshot(span(l, worker: worker), restoring: true)
       if l > 0 { transpose(l, rows) }
     }
   }
@@ -518,11 +569,17 @@ final class Trainer: @unchecked Sendable {
   /// The gradient of the mean loss over samples 0..<batch at the initial parameters.
   func gradientOfFirstBatch() -> (loss: Double, gradient: [Float]) {
     precondition(workers == 1, "the gradient alone is computed by one worker")
-    forwardBackward(0..<batch, worker: 0, cursor: 0, lossLimit: .infinity)
-    differentiate(worker: 0)
+    propagate(worker: 0, cursor: 0, lossLimit: .infinity)
+    if fusesUpdate {
+      for (l, layer) in layers.enumerated() {
+        differentiate(
+          l, 0..<layer.inputs, batch, pass: passes[0], part: 0, accumulate: false)
+      }
+    }
+    sumGradients(worker: 0)
     var sum = 0.0
     for s in 0..<batch { sum += Double(losses[s]) }
-    return (sum / Double(batch), copy(of: gradient))
+    return (sum / Double(batch), copy(of: gradients))
   }
 }
 

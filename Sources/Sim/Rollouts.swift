@@ -149,6 +149,14 @@ public func rollout<System: Plant, P: Policy>(
 }
 
 private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
+  // Exponents of ones alone mark infinities and NaNs. One test for all numbers, which are fine as a
+  // rule: a loop without branches uses vectors.
+  let exponent = Double.infinity.bitPattern
+  var bad: UInt64 = 0
+  for i in 0..<numbers.count {
+    bad |= (numbers[i].bitPattern & exponent) &+ (1 << 52)
+  }
+  if bad >> 63 == 0 { return }
   for i in 0..<numbers.count where !numbers[i].isFinite {
     throw PlantFailure("\(field) number \(i) is \(numbers[i])")
   }
@@ -310,6 +318,10 @@ struct NoiseFilter: Sendable {
   func fill(
     _ noise: inout [Double], rows: Int, scratch: inout [Double], from stream: inout RandomStream
   ) {
+    if weights.count == 1 {
+      for i in noise.indices { noise[i] = scale * stream.normal() }
+      return
+    }
     for i in noise.indices { noise[i] = stream.normal() }
     let (horizon, radius) = (factors.count, weights.count / 2)
     for row in 0..<rows {

@@ -101,14 +101,18 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
 
   /// One block of Philox 4×64 with ten rounds.
   public static func philox(_ counter: SIMD4<UInt64>, key: SIMD2<UInt64>) -> SIMD4<UInt64> {
-    var c = counter
-    var k = key
+    // In scalars: SIMD of the baseline has no product of 64-bit words.
+    var (a, b, c, d) = (counter.x, counter.y, counter.z, counter.w)
+    var (k, l) = (key.x, key.y)
     for round in 0..<10 {
-      if round > 0 { k &+= SIMD2(0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B) }
-      let p0 = c.x.multipliedFullWidth(by: 0xD2E7_470E_E14C_6C93)
-      let p1 = c.z.multipliedFullWidth(by: 0xCA5A_8263_9512_1157)
-      c = SIMD4(p1.high ^ c.y ^ k.x, p1.low, p0.high ^ c.w ^ k.y, p0.low)
+      if round > 0 {
+        k &+= 0x9E37_79B9_7F4A_7C15
+        l &+= 0xBB67_AE85_84CA_A73B
+      }
+      let p = a.multipliedFullWidth(by: 0xD2E7_470E_E14C_6C93)
+      let q = c.multipliedFullWidth(by: 0xCA5A_8263_9512_1157)
+      (a, b, c, d) = (q.high ^ b ^ k, q.low, p.high ^ d ^ l, p.low)
     }
-    return c
+    return SIMD4(a, b, c, d)
   }
 }

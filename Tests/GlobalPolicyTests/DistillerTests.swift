@@ -201,14 +201,14 @@ import Testing
 
   @Test(arguments: [1, 3])
   func aLossThatExplodesIsRolledBack(workers: Int) async throws {
-    let set = try makeSet(observation: 300, control: 200, count: 64) { Array($0[0..<200]) }
+    let set = try makeSet(observation: 300, control: 200, count: 400) { Array($0[0..<200]) }
     let start = NeuralPolicy.initial(
       observation: 300, control: 200, options: network([]), stream: stream)
     let outcome = try await distiller(cores: 4) {
       $0.optimizer = .sgd
       $0.momentum = 0
       $0.learningRate = 200
-      $0.batchSize = 64
+      $0.batchSize = 390
       $0.steps = 150
       $0.averaging = .none
     }.distill(start, onto: set, stream: stream, workers: workers)
@@ -219,7 +219,7 @@ import Testing
       _ = try await distiller(cores: 4) {
         $0.optimizer = .sgd
         $0.learningRate = 1e35
-        $0.batchSize = 64
+        $0.batchSize = 390
         $0.steps = 50
       }.distill(start, onto: set, stream: stream, workers: workers)
     } throws: { error in
@@ -230,13 +230,13 @@ import Testing
 
   /// Retreats must be as independent of the workers as everything else.
   @Test func rollBackGivesTheSameBytes() async throws {
-    let set = try makeSet(observation: 300, control: 200, count: 64) { Array($0[0..<200]) }
+    let set = try makeSet(observation: 300, control: 200, count: 400) { Array($0[0..<200]) }
     let start = NeuralPolicy.initial(
       observation: 300, control: 200, options: network([]), stream: stream)
     let distiller = try distiller(cores: 4) {
       $0.optimizer = .sgd
       $0.learningRate = 200
-      $0.batchSize = 48
+      $0.batchSize = 384
       $0.steps = 60
     }
     let one = try await distiller.distill(start, onto: set, stream: stream, workers: 1)

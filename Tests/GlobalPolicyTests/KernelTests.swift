@@ -52,7 +52,10 @@ import Testing
     variant: KernelVariant, activation: NetworkOptions.Activation
   ) throws {
     var stream = RandomStream(seed: 3)
-    for (sizes, samples) in [([5, 7, 19, 33, 3], 13), ([4, 2], 1), ([3, 17, 18], 31)] {
+    // The last two: one part in two chunks, and two parts of two chunks each.
+    for (sizes, samples) in [
+      ([5, 7, 19, 33, 3], 13), ([4, 2], 1), ([3, 17, 18], 31), ([2, 4, 1], 140), ([3, 2], 300),
+    ] {
       let m = sizes[sizes.count - 1]
       let set = try makeSet(observation: sizes[0], control: m, count: samples, groups: 4) {
         o in (0..<m).map { sin(o[0] + Double($0)) }
@@ -192,6 +195,101 @@ import Testing
       }
     }
     for i in exact.indices { #expect(abs(Double(theta[i]) - exact[i]) < 1e-5) }
+  }
+
+  /// dW and db, from nothing and added to what is there, for rows and columns of every remainder.
+  @Test(arguments: variants)
+  func weightGradientsAgreeWithPlainLoops(variant: KernelVariant) {
+    var stream = RandomStream(seed: 5)
+    var scratch = [Float](repeating: 0, count: Int(NK_SCRATCH))
+    for (samples, first, last, inputs, outputs) in [
+      (1, 0, 1, 1, 1), (25, 4, 26, 26, 64), (7, 0, 17, 17, 100), (128, 0, 64, 64, 7),
+      (600, 8, 45, 45, 80), (75, 64, 128, 256, 256),
+    ] {
+      let (I, O) = (padded(inputs), padded(outputs))
+      let x = stream.normals(samples * I).map { Float($0) }
+      let dz = stream.normals(samples * O).map { Float($0) }
+      let start = stream.normals((inputs + 1) * O).map { Float($0) }
+      for accumulate in [false, true] {
+        var gradient = start
+        gradient.withUnsafeMutableBufferPointer { gradient in
+          guard let dw = gradient.baseAddress else { return }
+          nk_dense_backward_weights(
+            variant.rawValue, Int64(samples), Int64(first), Int64(last), Int64(O),
+            accumulate ? 1 : 0, x, Int64(I), dz, dw, &scratch)
+          nk_dense_backward_bias(
+            variant.rawValue, Int64(samples), Int64(O), accumulate ? 1 : 0, dz, dw + inputs * O)
+        }
+        for i in 0...inputs {
+          for o in 0..<O {
+            let entry = i * O + o
+            if i < inputs && !(first..<last ~= i) {
+              #expect(gradient[entry] == start[entry], "a row of another call")
+              continue
+            }
+            var sum = accumulate ? Double(start[entry]) : 0
+            for s in 0..<samples {
+              sum += (i < inputs ? Double(x[s * I + i]) : 1) * Double(dz[s * O + o])
+            }
+            #expect(
+              abs(Double(gradient[entry]) - sum) < 1e-6 * Double(samples + 10),
+              "\(samples) samples, \(inputs) × \(outputs), entry (\(i), \(o))")
+          }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: variants)
+  func partsAreSummedInTheirOrder(variant: KernelVariant) {
+    var stream = RandomStream(seed: 6)
+    let (count, parts, stride) = (48, 5, 64)
+    var values = stream.normals(parts * stride).map { Float($0) }
+    let before = values
+    nk_sum_parts(variant.rawValue, Int64(count), Int64(parts), Int64(stride), &values)
+    for i in values.indices {
+      var sum = before[i]
+      if i < count { for p in 1..<parts { sum += before[p * stride + i] } }
+      #expect(values[i] == sum, "entry \(i)")
+    }
+  }
+
+  /// Losses and dZ for widths on both sides of a vector's, with precisions that follow each other
+  /// without padding.
+  @Test(arguments: variants)
+  func lossAgreesWithPlainLoops(variant: KernelVariant) {
+    var stream = RandomStream(seed: 7)
+    for m in [1, 3, 4, 7, 8, 9, 16, 17, 33] {
+      let (M, samples, groups) = (padded(m), 12, 3)
+      let y = stream.normals(samples * M).map { Float($0) }
+      let target = stream.normals(samples * M).map { Float($0) }
+      // What follows the last precision must not matter.
+      var precision = [Float](repeating: .nan, count: groups * m * m + Int(NK_PADDING))
+      for g in 0..<groups {
+        let P = randomPrecision(m, &stream)
+        for i in 0..<m * m { precision[g * m * m + i] = Float(P.storage[i]) }
+      }
+      let index = (0..<samples).map { Int32((5 * $0) % samples) }
+      let group = (0..<samples).map { Int32($0 % groups) }
+      var dz = [Float](repeating: 9, count: samples * M)
+      var loss = [Float](repeating: 9, count: samples)
+      nk_loss(
+        variant.rawValue, Int64(samples), Int64(m), Int64(M), 0.25, index, group, y, target,
+        precision, &dz, &loss)
+      for s in 0..<samples {
+        let n = Int(index[s])
+        let e = (0..<m).map { Double(y[s * M + $0]) - Double(target[n * M + $0]) }
+        var value = 0.0
+        for o in 0..<m {
+          var row = 0.0
+          for j in 0..<m { row += Double(precision[(Int(group[n]) * m + o) * m + j]) * e[j] }
+          value += 0.5 * e[o] * row
+          #expect(abs(Double(dz[s * M + o]) - 0.25 * row) < 1e-5 * Double(m * m), "\(m), \(s)")
+        }
+        #expect(abs(Double(loss[s]) - value) < 1e-5 * value + 1e-5 * Double(m), "\(m), \(s)")
+        #expect((m..<M).allSatisfy { dz[s * M + $0] == 0 }, "padding of \(m)")
+      }
+    }
   }
 
   @Test func transposeCoversEveryEdge() {

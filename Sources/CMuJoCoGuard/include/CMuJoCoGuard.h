@@ -46,10 +46,10 @@ mjguard_result mjguard_make_data(mjguard_log *log, const mjModel *model, mjData 
 
 /// How positions, velocities and sensors are brought to the state after the last substep.
 typedef enum mjguard_stepping {
-  /// The substep is split (`mj_step2`, then `mj_step1`), so that positions and velocities of the new
-  /// state are those the next substep begins with: nothing is computed twice.
+  /// The substep is split after positions and velocities: its second half comes first, then the next
+  /// one's first half (`mj_step1`), so that nothing is computed twice.
   mjguard_split = 0,
-  /// Whole substeps, then positions and velocities once more: for integrators that do not split.
+  /// Whole substeps, then positions and velocities once more: for models that do not split.
   mjguard_whole = 1
 } mjguard_stepping;
 

@@ -15,7 +15,7 @@
 //
 // All matrices are row-major here, rows one padded width apart. Every entry of a product is one chain
 // of multiply-adds over the summed index in ascending order, whatever the blocking: results do not
-// depend on how rows are shared out among workers.
+// depend on how rows are grouped into calls.
 
 #include <stdint.h>
 
@@ -74,21 +74,25 @@ void nk_dense_backward_input(int32_t variant, int32_t activation, int64_t sample
                              const float *v, const float *y, const float *slope, float *dz_below,
                              float *scratch);
 
-/// Rows [first, last) of dW = Xᵀ dZ.
+/// Rows [first, last) of dW = Xᵀ dZ, added to what is there if `accumulate` is not 0.
 void nk_dense_backward_weights(int32_t variant, int64_t samples, int64_t first, int64_t last,
-                               int64_t outputs_padded, const float *x, int64_t x_stride,
-                               const float *dz, float *dw, float *scratch);
+                               int64_t outputs_padded, int32_t accumulate, const float *x,
+                               int64_t x_stride, const float *dz, float *dw, float *scratch);
 
-/// db = column sums of dZ.
+/// db = column sums of dZ, added to what is there if `accumulate` is not 0.
 void nk_dense_backward_bias(int32_t variant, int64_t samples, int64_t outputs_padded,
-                            const float *dz, float *db);
+                            int32_t accumulate, const float *dz, float *db);
+
+/// Adds to `count` floats those 1 … `parts` − 1 strides further on, in that order.
+void nk_sum_parts(int32_t variant, int64_t count, int64_t parts, int64_t stride, float *values);
 
 /// Columns [first, last) of V = Wᵀ; `first` is a multiple of 4.
 void nk_transpose(int64_t first, int64_t last, int64_t outputs, int64_t outputs_padded,
                   int64_t inputs_padded, const float *w, float *v);
 
 /// Per sample s with e = y − target[index[s]] and P = precision[group[index[s]]]:
-/// dZ = scale P e, loss = ½ eᵀ P e. Targets are N × O', precisions G × (O × O').
+/// dZ = scale P e, loss = ½ eᵀ P e. Targets are N × O', precisions G × (O × O) without padding and
+/// symmetric, with NK_PADDING more floats behind the last.
 void nk_loss(int32_t variant, int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,
              const int32_t *index, const int32_t *group, const float *y, const float *target,
              const float *precision, float *dz, float *loss);

@@ -39,7 +39,7 @@ public final class MuJoCoPlant: Plant {
     model = shared
     (nq, nv, nu) = (Int(raw.nq), Int(raw.nv), Int(raw.nu))
     let canSplit =
-      [mjINT_EULER, mjINT_IMPLICIT, mjINT_IMPLICITFAST].contains {
+      [mjINT_EULER, mjINT_RK4, mjINT_IMPLICIT, mjINT_IMPLICITFAST].contains {
         raw.opt.integrator == Int32($0.rawValue)
       } && raw.nhistory == 0 && raw.nplugin == 0
       && raw.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
