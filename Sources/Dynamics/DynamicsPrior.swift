@@ -13,6 +13,18 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
   /// A prior that knows nothing.
   public init() {}
 
+  /// A prior from its parts.
+  ///
+  /// - Parameters:
+  ///   - history: the points of each trajectory kept, oldest first: d × T each.
+  ///   - mixture: in d dimensions, or nil.
+  public init(history: [Matrix], mixture: MixturePrior?) {
+    let sizes = Set(history.map(\.rows) + (mixture.map { [$0.dimension] } ?? []))
+    precondition(sizes.count <= 1, "points and mixture of different dimensions \(sizes.sorted())")
+    self.history = history
+    self.mixture = mixture
+  }
+
   /// Takes in trajectories and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
     history.append(contentsOf: trajectories.map(Self.points))

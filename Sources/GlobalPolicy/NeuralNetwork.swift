@@ -160,6 +160,38 @@ public struct NeuralNetwork: Sendable, Equatable {
     }
   }
 
+  /// One number per parameter, in the kernels' layout, less its padding: per layer one row of weights
+  /// per input, then the biases.
+  func withoutPadding(_ values: [Float]) -> [Float] {
+    var compact: [Float] = []
+    compact.reserveCapacity(parameterCount)
+    for layer in layers {
+      for row in 0...layer.inputs {
+        let start = layer.weights + row * layer.outputsPadded
+        compact += values[start..<start + layer.outputs]
+      }
+    }
+    return compact
+  }
+
+  /// The inverse of `withoutPadding`.
+  func padding(_ compact: [Float]) -> [Float] {
+    precondition(
+      compact.count == parameterCount,
+      "\(compact.count) numbers for a network of \(parameterCount) parameters")
+    var values = [Float](repeating: 0, count: parameters.count)
+    var next = 0
+    for layer in layers {
+      for row in 0...layer.inputs {
+        for o in 0..<layer.outputs {
+          values[layer.weights + row * layer.outputsPadded + o] = compact[next]
+          next += 1
+        }
+      }
+    }
+    return values
+  }
+
   /// Floats that `forward` needs for one sample.
   var rowsWidth: Int { layers.reduce(layers[0].inputsPadded) { $0 + $1.outputsPadded } }
 }
@@ -182,15 +214,7 @@ extension NeuralNetwork: Codable {
       throw GlobalPolicyError.corruptNetwork(
         "\(compact.count) parameters where layers of \(sizes) units have \(parameterCount)")
     }
-    var next = 0
-    for layer in layers {
-      for row in 0...layer.inputs {
-        for o in 0..<layer.outputs {
-          parameters[layer.weights + row * layer.outputsPadded + o] = compact[next]
-          next += 1
-        }
-      }
-    }
+    parameters = padding(compact)
   }
 
   /// Writes sizes, activation and the parameters without padding: per layer one row of weights per
@@ -199,14 +223,6 @@ extension NeuralNetwork: Codable {
     var values = encoder.container(keyedBy: CodingKeys.self)
     try values.encode(layerSizes, forKey: .layerSizes)
     try values.encode(activation, forKey: .activation)
-    var compact: [Float] = []
-    compact.reserveCapacity(parameterCount)
-    for layer in layers {
-      for row in 0...layer.inputs {
-        let start = layer.weights + row * layer.outputsPadded
-        compact += parameters[start..<start + layer.outputs]
-      }
-    }
-    try values.encode(compact, forKey: .parameters)
+    try values.encode(withoutPadding(parameters), forKey: .parameters)
   }
 }

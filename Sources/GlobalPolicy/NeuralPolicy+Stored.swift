@@ -13,11 +13,14 @@ extension NeuralPolicy {
   ///   - covariance: Σ_π, m × m.
   ///   - covarianceFactor: its lower Cholesky factor.
   ///   - precision: its inverse.
+  ///   - isWhitened: whether the whitening of observations is fixed.
+  ///   - isScaled: whether the scaling of controls is fixed.
   /// - Throws: `GlobalPolicyError.corruptNetwork` if the parts do not fit or a number is not finite.
   public init(
     options: NetworkOptions, layers: [(weights: Matrix, biases: [Double])],
     observationMean: [Double], observationDeviation: [Double], controlMean: [Double],
-    controlDeviation: [Double], covariance: Matrix, covarianceFactor: Matrix, precision: Matrix
+    controlDeviation: [Double], covariance: Matrix, covarianceFactor: Matrix, precision: Matrix,
+    isWhitened: Bool = true, isScaled: Bool = true
   ) throws(GlobalPolicyError) {
     func require(_ holds: Bool, _ reason: String) throws(GlobalPolicyError) {
       if !holds { throw .corruptNetwork(reason) }
@@ -55,7 +58,46 @@ extension NeuralPolicy {
       network: network, options: options,
       observationWhitening: Standardization(mean: observationMean, deviation: observationDeviation),
       controlScaling: Standardization(mean: controlMean, deviation: controlDeviation),
-      isWhitened: true, isScaled: true, covariance: covariance,
+      isWhitened: isWhitened, isScaled: isScaled, covariance: covariance,
       covarianceFactor: covarianceFactor, precision: precision)
+  }
+}
+
+extension PolicyDistiller.OptimizerState {
+  /// The average gradient, one number per parameter: per layer one row of weights per input, then the
+  /// biases.
+  public var averageGradient: [Float] { layout.withoutPadding(first) }
+  /// The average squared gradient, in the same order.
+  public var averageSquaredGradient: [Float] { layout.withoutPadding(second) }
+
+  private var layout: NeuralNetwork { NeuralNetwork(layerSizes: layerSizes, activation: .relu) }
+
+  /// A state put together again from what was stored of it.
+  ///
+  /// - Parameters:
+  ///   - optimizer: the rule it belongs to.
+  ///   - layerSizes: of the network it belongs to, inputs and outputs included.
+  ///   - steps: taken so far.
+  ///   - averageGradient: as the property of that name.
+  ///   - averageSquaredGradient: likewise.
+  /// - Throws: `GlobalPolicyError.corruptNetwork` if the parts do not fit.
+  public init(
+    optimizer: PolicyDistiller.Options.Optimizer, layerSizes: [Int], steps: Int,
+    averageGradient: [Float], averageSquaredGradient: [Float]
+  ) throws(GlobalPolicyError) {
+    guard layerSizes.count >= 2, layerSizes.allSatisfy({ (1...1 << 20).contains($0) }) else {
+      throw .corruptNetwork("its optimizer's state is for layers of \(layerSizes) units")
+    }
+    // Counted before anything of that size is made.
+    let count = zip(layerSizes, layerSizes.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 }
+    guard averageGradient.count == count, averageSquaredGradient.count == count, steps >= 0 else {
+      throw .corruptNetwork(
+        "its optimizer's state has \(averageGradient.count) and \(averageSquaredGradient.count) "
+          + "numbers after \(steps) steps for \(count) parameters")
+    }
+    let layout = NeuralNetwork(layerSizes: layerSizes, activation: .relu)
+    self.init(
+      optimizer: optimizer, layerSizes: layerSizes, steps: steps,
+      first: layout.padding(averageGradient), second: layout.padding(averageSquaredGradient))
   }
 }

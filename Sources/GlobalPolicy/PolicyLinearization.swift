@@ -15,6 +15,23 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
   /// A prior that knows nothing.
   public init() {}
 
+  /// A prior from its parts.
+  ///
+  /// - Parameters:
+  ///   - states: x_0 … x_{T-1} of each rollout kept, oldest first: n × T each.
+  ///   - observations: at the same steps: o × T each.
+  ///   - mixture: in n + m dimensions, or nil.
+  public init(states: [Matrix], observations: [Matrix], mixture: MixturePrior?) {
+    precondition(
+      states.map(\.columns) == observations.map(\.columns)
+        && Set(states.map(\.rows)).count <= 1 && Set(observations.map(\.rows)).count <= 1,
+      "states of shapes \(states.map { [$0.rows, $0.columns] }) for observations of "
+        + "\(observations.map { [$0.rows, $0.columns] })")
+    self.states = states
+    self.observations = observations
+    self.mixture = mixture
+  }
+
   /// Takes in trajectories and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
     for trajectory in trajectories {

@@ -4,7 +4,7 @@ public import GlobalPolicy
 
 /// All that travels from one iteration to the next. It is also what a checkpoint holds: no stage keeps
 /// anything between calls.
-public struct State: Sendable {
+public struct State: Sendable, Equatable {
   /// Iterations done.
   public var iteration: Int
   /// Training rollouts taken, discarded ones aside.
@@ -27,7 +27,7 @@ public struct State: Sendable {
 }
 
 /// What one condition carries from iteration to iteration.
-public struct ConditionState: Sendable {
+public struct ConditionState: Sendable, Equatable {
   /// The local controller in force.
   public var controller: LinearGaussianController
   /// What earlier rollouts say of the dynamics.

@@ -13,6 +13,17 @@ public struct Whitening: Sendable, Equatable, Codable {
   /// d.
   public var dimension: Int { center.count }
 
+  /// Coordinates from their parts, d numbers each; every scale is more than 0.
+  public init(center: [Double], scale: [Double], isConstant: [Bool]) {
+    precondition(
+      scale.count == center.count && isConstant.count == center.count,
+      "\(center.count) centres, \(scale.count) scales and \(isConstant.count) flags")
+    precondition(scale.allSatisfy { $0 > 0 }, "a scale that is not more than 0 among \(scale)")
+    self.center = center
+    self.scale = scale
+    self.isConstant = isConstant
+  }
+
   /// Centre and scale of a data set.
   ///
   /// A dimension never moves if its deviation is below 1e-12 of its magnitude; its scale is then the

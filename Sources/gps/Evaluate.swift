@@ -9,7 +9,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "A run directory, or a policy file (policy.safetensors).", valueName: "run"),
+      "A run directory, a policy file (policy.safetensors) or a checkpoint.", valueName: "run"),
     completion: .file())
   var path: String
 
@@ -24,6 +24,12 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
   var workers: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Write what the policy saw and did, a row per control, to a CSV file.", valueName: "file"),
+    completion: .file(extensions: ["csv"]))
+  var actions: String?
 
   func validate() throws {
     if !(1...1_000_000).contains(rollouts) {
@@ -50,6 +56,10 @@ struct Evaluate: AsyncParsableCommand {
     }
     do {
       let (training, test) = try outcome.get()
+      if let actions {
+        try loaded.writeActions(
+          of: [training] + (test.map { [$0] } ?? []), to: URL(fileURLWithPath: actions))
+      }
       printLine("\(loaded.experiment.task): \(rollouts) rollouts per condition, seed \(seed)")
       printTable(training)
       if let test {
@@ -83,7 +93,7 @@ struct Evaluate: AsyncParsableCommand {
         let file = try PolicyFile(contentsOf: url)
         let loaded = try Experiment.load(
           yaml: file.experiment, name: url.lastPathComponent,
-          folder: url.deletingLastPathComponent())
+          folder: folder(of: url))
         return (file, loaded)
       }
       let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
@@ -99,6 +109,13 @@ struct Evaluate: AsyncParsableCommand {
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
+  }
+
+  /// Where a policy's experiment finds its model: beside it; beside their folder for checkpoints.
+  private func folder(of file: URL) -> URL {
+    let folder = file.deletingLastPathComponent()
+    return folder.lastPathComponent == RunDirectory.FileName.checkpoints
+      ? folder.deletingLastPathComponent() : folder
   }
 
   private func printTable(_ evaluation: Evaluation) {

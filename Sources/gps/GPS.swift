@@ -12,10 +12,13 @@ struct GPS: AsyncParsableCommand {
       gps run peg-insertion     learns one of the experiments that `gps tasks` lists
       gps run my.yaml           learns your own; `gps options` explains every setting
 
-      Exit codes: 0 done, 64 bad usage or input, 70 run failed, 130 interrupted.
+      Exit codes: 0 done, 64 bad usage or input, 70 run failed, 130 or 143 interrupted (gps resume
+      goes on).
       """,
     version: ProgramVersion.current,
-    subcommands: [Tasks.self, Run.self, Evaluate.self, Plot.self, Options.self, Bench.self])
+    subcommands: [
+      Tasks.self, Run.self, Resume.self, Evaluate.self, Plot.self, Options.self, Bench.self,
+    ])
 }
 
 @main
@@ -57,7 +60,9 @@ struct CommandFailure: Error {
     self.status =
       switch error {
       case is ExperimentError, is ShippedExperimentsError: .badInput
-      case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead: .badInput
+      case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead, RunDirectoryError.inUse:
+        .badInput
+      case is CheckpointError: .badInput
       case RunDirectoryError.cannotWrite: .runFailed
       default: status
       }

@@ -1,11 +1,25 @@
 import Dispatch
 import Foundation
+import Synchronization
 
-/// Runs work that Ctrl-C or a termination request cancels; a second one ends the process at once.
+/// Whether somebody asked for an end after the step at hand.
+final class StopRequest: Sendable {
+  private let flag = Atomic(false)
+
+  var isMade: Bool { flag.load(ordering: .relaxed) }
+
+  func make() { flag.store(true, ordering: .relaxed) }
+}
+
+/// Runs work that Ctrl-C or a termination request ends early; a second one ends the process at once.
 ///
-/// - Returns: the work's result and the signal that cancelled it, if one did.
+/// - Parameters:
+///   - request: made by the first signal, for work that ends itself at a good moment; nil to cancel the
+///     work.
+///   - work: what runs.
+/// - Returns: the work's result and the signal that ended it, if one did.
 func interruptible<Result: Sendable>(
-  _ work: @escaping @Sendable () async -> Result
+  stopping request: StopRequest? = nil, _ work: @escaping @Sendable () async -> Result
 ) async -> (result: Result, signal: Int32?) {
   let task = Task { await work() }
   let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
@@ -22,8 +36,10 @@ func interruptible<Result: Sendable>(
     for await number in stream {
       if first != nil { _exit(128 + number) }
       first = number
-      task.cancel()
-      printToStandardError("\ngps: stopping; once more to stop at once")
+      if let request { request.make() } else { task.cancel() }
+      printToStandardError(
+        "\ngps: stopping\(request == nil ? "" : " after this iteration"); once more to stop at once"
+      )
     }
     return first
   }

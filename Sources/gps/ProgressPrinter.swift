@@ -8,9 +8,17 @@ struct ProgressPrinter {
   private let iterations: Int
   private let hasPolicy: Bool
   private let start = ContinuousClock.now
-  private var done = 0
+  private let doneBefore: Int
+  private var done: Int
 
-  init(iterations: Int, hasPolicy: Bool, isQuiet: Bool) {
+  /// - Parameters:
+  ///   - iterations: of the whole run.
+  ///   - done: those of an earlier process.
+  ///   - hasPolicy: whether there is a network to tell of.
+  ///   - isQuiet: whether nothing is printed.
+  init(iterations: Int, done: Int, hasPolicy: Bool, isQuiet: Bool) {
+    doneBefore = done
+    self.done = done
     isTerminal = isatty(STDOUT_FILENO) == 1
     self.isQuiet = isQuiet
     self.iterations = iterations
@@ -23,7 +31,7 @@ struct ProgressPrinter {
     put(headline + "\n")
     if isTerminal {
       put(columns.map { pad($0.title, $0.width) }.joined(separator: " ") + "\n")
-      put("  iteration 1 of \(iterations) ...")
+      if done < iterations { put("  iteration \(done + 1) of \(iterations) ...") }
     }
   }
 
@@ -32,7 +40,7 @@ struct ProgressPrinter {
     done += 1
     if isQuiet { return }
     let elapsed = start.duration(to: .now) / .seconds(1)
-    let left = elapsed / Double(done) * Double(iterations - done)
+    let left = elapsed / Double(done - doneBefore) * Double(iterations - done)
     if !isTerminal {
       put(sentence(report, left: left) + "\n")
       return

@@ -23,9 +23,7 @@ struct Run: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Seed of all randomness (seed).", valueName: "n"))
   var seed: UInt64?
 
-  @Option(
-    help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
-  var workers: Int?
+  @OptionGroup(title: "Running") var options: RunOptions
 
   @Option(
     help: ArgumentHelp(
@@ -46,16 +44,16 @@ struct Run: AsyncParsableCommand {
       valueName: "key.path=value"))
   var overrides: [String] = []
 
-  @Flag(help: "Print the result alone.")
-  var quiet = false
+  @Flag(
+    help: "Go on with the run in --output, if there is one; its experiment must be the same.")
+  var resume = false
 
   @Flag(help: "Replace the run in an output directory that is not empty.")
   var force = false
 
   func validate() throws {
-    if let workers, !(1...4096).contains(workers) {
-      throw ValidationError("--workers: \(workers) is not allowed (must be between 1 and 4096)")
-    }
+    if resume && output == nil { throw ValidationError("--resume needs --output") }
+    if resume && force { throw ValidationError("--resume and --force exclude each other") }
   }
 
   func run() async throws {
@@ -67,46 +65,19 @@ struct Run: AsyncParsableCommand {
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
-    let settings = loaded.experiment.search
     let url =
       output.map { URL(fileURLWithPath: $0, isDirectory: true) }
       ?? RunDirectory.standardURL(
         task: loaded.experiment.task, seed: loaded.experiment.seed,
         in: URL(fileURLWithPath: "runs", isDirectory: true))
-    // A reader that went away (`gps run … | head`) must not end a run.
-    signal(SIGPIPE, SIG_IGN)
-    // A file that may not grow further is an error like a full disk.
-    signal(SIGXFSZ, SIG_IGN)
-    let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
-    let folder = displayPath(url)
-    let (isQuiet, replaces) = (quiet, force)
-    let (outcome, signalNumber) = await interruptible { () -> Result<Summary, any Error> in
-      do {
-        let directory = try loaded.makeRunDirectory(at: url, replacing: replaces)
-        var printer = ProgressPrinter(
-          iterations: settings.iterations, hasPolicy: settings.algorithm == .mirrorDescent,
-          isQuiet: isQuiet)
-        let task = loaded.task
-        printer.begin(
-          "\(task.name): \(settings.algorithm.rawValue), \(settings.iterations) iterations of "
-            + "\(settings.samples) rollouts in \(task.conditions.count) conditions, "
-            + "seed \(loaded.experiment.seed), \(workers) workers, in \(folder)")
-        defer { printer.end() }
-        return .success(
-          try await loaded.run(in: directory, workers: workers) { printer.print($0) })
-      } catch {
-        return .failure(error)
+    let (force, resume) = (force, resume)
+    try await options.run(loaded, in: url) {
+      if resume && RunDirectory.holdsCheckpoints(url) {
+        let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url)
+        return (directory, checkpoint)
       }
-    }
-    let summary: Summary
-    do {
-      summary = try outcome.get()
-    } catch {
-      throw CommandFailure(error, otherwise: .runFailed)
-    }
-    printResult(summary, folder: folder)
-    if summary.outcome == .interrupted {
-      throw ExitCode(128 + (signalNumber ?? SIGINT))
+      let replaces = force || resume && RunDirectory.isUnstarted(url)
+      return (try loaded.makeRunDirectory(at: url, replacing: replaces), nil)
     }
   }
 
@@ -121,25 +92,6 @@ struct Run: AsyncParsableCommand {
       shorthand("--seed", "seed", seed),
       shorthand("--algorithm", "algorithm.name", algorithm),
     ].compactMap { $0 } + overrides.map { Experiment.Override($0) }
-  }
-
-  private func printResult(_ summary: Summary, folder: String) {
-    var line = summary.outcome == .interrupted ? "interrupted; " : ""
-    if let policy = summary.policy {
-      let succeeded = policy.perCondition.count { $0.successRate == 1 }
-      line +=
-        "policy: success rate \(percent(policy.successRate)) (\(succeeded) of "
-        + "\(policy.perCondition.count) conditions), mean cost \(number(policy.meanCost))"
-      if let test = summary.test { line += "; test conditions: \(percent(test.successRate))" }
-    } else if summary.iterations > 0 {
-      line +=
-        "local controllers: success rate \(percent(summary.successRate)), "
-        + "mean cost \(number(summary.meanCost))"
-    } else {
-      line += "no iteration was finished"
-    }
-    printLine(line)
-    printLine("run directory: \(folder)")
   }
 }
 

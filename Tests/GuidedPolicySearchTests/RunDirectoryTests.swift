@@ -102,10 +102,18 @@ private func signals() throws -> RunDirectory.Signals {
     let outside = folder.url.appendingPathComponent("outside.txt")
     try "precious".write(to: outside, atomically: true, encoding: .utf8)
     let run = folder.url.appendingPathComponent("run", isDirectory: true)
-    let first = try RunDirectory(
-      at: run, experiment: "", signals: signals(), replacing: false)
-    try first.append(report(iteration: 0))
-    try first.write(policy: Safetensors())
+    do {
+      let first = try RunDirectory(
+        at: run, experiment: "", signals: signals(), replacing: false)
+      try first.append(report(iteration: 0))
+      try first.write(policy: Safetensors())
+      try first.write(checkpoint: [1], iteration: 1, keeping: 1)
+      // Not even --force takes the directory from a run that is under way.
+      #expect(throws: RunDirectoryError.inUse(path: run.path)) {
+        try RunDirectory(at: run, experiment: "", signals: signals(), replacing: true)
+      }
+      #expect(try first.url.checkResourceIsReachable())
+    }
     #expect(throws: RunDirectoryError.notEmpty(path: run.path)) {
       try RunDirectory(at: run, experiment: "", signals: signals(), replacing: false)
     }
@@ -123,6 +131,7 @@ private func signals() throws -> RunDirectory.Signals {
       try String(contentsOf: run.appendingPathComponent("progress.csv"), encoding: .utf8)
         == RunDirectory.progressColumns.joined(separator: ",") + "\n")
     #expect(try String(contentsOf: log, encoding: .utf8).hasSuffix("info: hello\n"))
+    #expect(CheckpointFolder(in: run).names.isEmpty)
   }
 
   @Test func aFileInTheWayIsAnError() throws {

@@ -10,16 +10,16 @@ struct Outcome: Sendable {
   var errors: String
 }
 
-private let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
   .deletingLastPathComponent().appendingPathComponent("gps")
 
-private let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
   "gps-cli-\(ProcessInfo.processInfo.processIdentifier)", isDirectory: true)
 
 // A marker is waited for in the output before the program is interrupted.
 func gps(
   _ arguments: [String], environment: [String: String] = [:], shellPrefix: String = "",
-  interruptAfter marker: String? = nil
+  interruptAfter marker: String? = nil, by signal: Int32 = SIGINT
 ) throws -> Outcome {
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   let process = Process()
@@ -46,7 +46,7 @@ func gps(
     for _ in 0..<2000 where try !text(outputURL).contains(marker) && process.isRunning {
       usleep(10_000)
     }
-    kill(process.processIdentifier, SIGINT)
+    kill(process.processIdentifier, signal)
   }
   process.waitUntilExit()
   return Outcome(
@@ -57,7 +57,7 @@ func gps(
   @Test func helpAndVersion() throws {
     let help = try gps(["--help"])
     #expect(help.status == 0)
-    for word in ["tasks", "run", "evaluate", "plot", "options", "bench"] {
+    for word in ["tasks", "run", "resume", "evaluate", "plot", "options", "bench"] {
       #expect(help.output.contains("  \(word) "))
     }
     let version = try gps(["--version"])
@@ -132,7 +132,8 @@ func gps(
     let directory = folder.appendingPathComponent("short")
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted() == [
-        "conditions.csv", "experiment.yaml", "log.txt", "policy.safetensors", "progress.csv",
+        ".lock", "checkpoints", "conditions.csv", "experiment.yaml", "log.txt",
+        "policy.safetensors", "progress.csv",
         "rollouts.csv", "summary.json", "trajectories.csv",
       ])
     let summary = try JSONDecoder().decode(

@@ -144,20 +144,32 @@ public struct LoadedExperiment: Sendable {
   ///
   /// A model that is one file is copied; one that refers to others is named by its absolute path.
   public var archive: (yaml: String, attachments: [String: Data]) {
-    guard let model, case .mujoco(var settings) = experiment.system else {
-      return (experiment.yaml, [:])
-    }
+    (archivedExperiment.yaml, singleFileModel.map { [Self.archivedModel: $0] } ?? [:])
+  }
+
+  private static let archivedModel = "model.xml"
+
+  /// The experiment as a run directory keeps it.
+  var archivedExperiment: Experiment {
+    guard let model, case .mujoco(var settings) = experiment.system else { return experiment }
     var copy = experiment
-    var attachments: [String: Data] = [:]
-    if let data = try? Data(contentsOf: model), let text = String(data: data, encoding: .utf8),
-      !text.contains("<include"), !text.contains("file=")
-    {
-      settings.model = "model.xml"
-      attachments["model.xml"] = data
-    } else {
-      settings.model = model.path
-    }
+    settings.model = singleFileModel == nil ? model.path : Self.archivedModel
     copy.system = .mujoco(settings)
-    return (copy.yaml, attachments)
+    return copy
+  }
+
+  /// The model, if it refers to no other file.
+  private var singleFileModel: Data? {
+    guard let model, let data = try? Data(contentsOf: model),
+      let text = String(data: data, encoding: .utf8), !text.contains("<include"),
+      !text.contains("file=")
+    else { return nil }
+    return data
+  }
+
+  /// The checksum of the model's file, in hexadecimal; empty for native systems.
+  var modelChecksum: String {
+    guard let model, let data = try? Data(contentsOf: model) else { return "" }
+    return String(CRC64.checksum(of: Array(data)[...]), radix: 16)
   }
 }

@@ -20,6 +20,20 @@ final class CheckedFile {
     self.descriptor = descriptor
   }
 
+  /// An existing file, cut off after so many bytes, at whose end to go on (a link is not followed).
+  init(appendingTo path: String, keeping length: Int) throws(RunDirectoryError) {
+    let descriptor = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    if ftruncate(descriptor, off_t(length)) != 0 || lseek(descriptor, off_t(length), SEEK_SET) < 0 {
+      let number = errno
+      close(descriptor)
+      throw .cannotWrite(path: path, reason: reason(of: number))
+    }
+    self.path = path
+    self.descriptor = descriptor
+    self.length = length
+  }
+
   deinit { close(descriptor) }
 
   /// Appends bytes; when this returns they have been handed to the system.
@@ -49,9 +63,12 @@ final class CheckedFile {
     }
   }
 
+  /// What follows the name of a file that is not yet whole.
+  static let draftSuffix = ".tmp"
+
   /// Puts a whole file in place at once: a reader sees the old one or the new one, never a part.
   static func replace(_ path: String, with bytes: [UInt8]) throws(RunDirectoryError) {
-    let temporary = path + ".tmp"
+    let temporary = path + draftSuffix
     do {
       let file = try CheckedFile(creating: temporary)
       try file.append(bytes)

@@ -1,7 +1,5 @@
 public import Foundation
-import GPSCore
 public import GlobalPolicy
-import LinearAlgebra
 
 /// A trained policy in a file of its own: `policy.safetensors`.
 ///
@@ -35,41 +33,17 @@ public struct PolicyFile: Sendable {
 
   /// The file.
   public var safetensors: Safetensors {
-    var file = Safetensors(metadata: [
-      "format": Self.format, "version": Self.version, "program": ProgramVersion.current,
-      "task": task, "experiment": experiment,
-      "layer_sizes": policy.network.layerSizes.map(String.init).joined(separator: ","),
-      "activation": policy.options.activation.rawValue,
-      "initialization": policy.options.initialization.rawValue,
-      "deviation_floor": shortest(policy.options.deviationFloor),
-    ])
-    for layer in 0..<(policy.network.layerSizes.count - 1) {
-      let weights = policy.network.weights(ofLayer: layer)
-      file.tensors["layers.\(layer).weights"] = Safetensors.Tensor(
-        rowMajor(weights).map(Float.init), shape: [weights.rows, weights.columns])
-      let biases = policy.network.biases(ofLayer: layer)
-      file.tensors["layers.\(layer).biases"] = Safetensors.Tensor(
-        biases.map { Float($0) }, shape: [biases.count])
-    }
-    for (name, values) in [
-      ("observation.mean", policy.observationWhitening.mean),
-      ("observation.deviation", policy.observationWhitening.deviation),
-      ("control.mean", policy.controlScaling.mean),
-      ("control.deviation", policy.controlScaling.deviation),
-    ] {
-      file.tensors[name] = Safetensors.Tensor(values, shape: [values.count])
-    }
-    for (name, matrix) in [
-      ("covariance", policy.covariance), ("covariance_factor", policy.covarianceFactor),
-      ("precision", policy.precision),
-    ] {
-      file.tensors[name] = Safetensors.Tensor(
-        rowMajor(matrix), shape: [matrix.rows, matrix.columns])
-    }
-    return file
+    var writer = ValueWriter()
+    writer.put("format", text: Self.format)
+    writer.put("version", text: Self.version)
+    writer.put("program", text: ProgramVersion.current)
+    writer.put("task", text: task)
+    writer.put("experiment", text: experiment)
+    policy.store(in: &writer)
+    return writer.file
   }
 
-  /// Reads a policy file.
+  /// Reads a policy file, or the policy in a checkpoint.
   ///
   /// - Throws: `PolicyFileError`.
   public init(contentsOf url: URL) throws(PolicyFileError) {
@@ -80,7 +54,18 @@ public struct PolicyFile: Sendable {
       throw .unreadable(path: url.path, reason: plainReason(error))
     }
     do {
-      try self.init(Safetensors(bytes: Array(data)))
+      let file = try Safetensors(bytes: Array(data))
+      if file.metadata["format"] == Checkpoint.format {
+        let checkpoint = try Checkpoint(bytes: Array(data))
+        guard let policy = checkpoint.state.policy else {
+          throw StoredValueError("this checkpoint holds no policy")
+        }
+        self.init(policy: policy, task: checkpoint.task, experiment: checkpoint.experiment)
+      } else {
+        try self.init(file)
+      }
+    } catch let error as StoredValueError {
+      throw .invalid(path: url.path, reason: error.reason)
     } catch {
       throw .invalid(path: url.path, reason: "\(error)")
     }
@@ -90,70 +75,21 @@ public struct PolicyFile: Sendable {
   ///
   /// - Throws: `GlobalPolicyError.corruptNetwork` when something is missing or does not fit.
   public init(_ file: Safetensors) throws(GlobalPolicyError) {
-    func text(_ key: String) throws(GlobalPolicyError) -> String {
-      guard let text = file.metadata[key] else {
-        throw .corruptNetwork("its header lacks \"\(key)\"")
+    do throws(StoredValueError) {
+      let reader = ValueReader(file)
+      if try reader.text("format") != Self.format {
+        throw StoredValueError("it is not a policy file")
       }
-      return text
-    }
-    func tensor(_ name: String, _ shape: [Int]) throws(GlobalPolicyError) -> Safetensors.Tensor {
-      guard let tensor = file.tensors[name] else {
-        throw .corruptNetwork("the array \"\(name)\" is missing")
+      let version = try reader.text("version")
+      if version != Self.version {
+        throw StoredValueError("it is of version \(abbreviated(version)), not \(Self.version)")
       }
-      if tensor.shape != shape {
-        throw .corruptNetwork("\"\(name)\" has shape \(tensor.shape), not \(shape)")
-      }
-      return tensor
+      self.init(
+        policy: try NeuralPolicy(stored: reader), task: try reader.text("task"),
+        experiment: try reader.text("experiment"))
+    } catch {
+      throw .corruptNetwork(error.reason)
     }
-    func numbers(_ name: String, _ shape: [Int]) throws(GlobalPolicyError) -> [Double] {
-      let tensor = try tensor(name, shape)
-      guard let numbers = tensor.doubles ?? tensor.floats?.map(Double.init) else {
-        throw .corruptNetwork("\"\(name)\" does not hold floating-point numbers")
-      }
-      return numbers
-    }
-    func matrix(_ name: String, _ rows: Int, _ columns: Int) throws(GlobalPolicyError) -> Matrix {
-      let numbers = try numbers(name, [rows, columns])
-      var matrix = Matrix(rows: rows, columns: columns)
-      for i in 0..<rows { for j in 0..<columns { matrix[i, j] = numbers[i * columns + j] } }
-      return matrix
-    }
-    if try text("format") != Self.format { throw .corruptNetwork("it is not a policy file") }
-    if try text("version") != Self.version {
-      throw .corruptNetwork("it is of version \(abbreviated(try text("version"))), not 1")
-    }
-    let sizes = try text("layer_sizes").split(separator: ",").map { Int($0) ?? 0 }
-    guard sizes.count >= 2, sizes.count <= 100, sizes.allSatisfy({ (1...65536).contains($0) })
-    else { throw .corruptNetwork("its layer sizes are not usable") }
-    var options = NetworkOptions()
-    options.hiddenLayers = Array(sizes[1..<sizes.count - 1])
-    guard let activation = NetworkOptions.Activation(rawValue: try text("activation")),
-      let initialization = NetworkOptions.Initialization(rawValue: try text("initialization")),
-      let floor = Double(try text("deviation_floor")), floor.isFinite, floor > 0
-    else { throw .corruptNetwork("its activation or initialization is unknown") }
-    options.activation = activation
-    options.initialization = initialization
-    options.deviationFloor = floor
-    var layers: [(weights: Matrix, biases: [Double])] = []
-    for layer in 0..<sizes.count - 1 {
-      layers.append(
-        (
-          try matrix("layers.\(layer).weights", sizes[layer + 1], sizes[layer]),
-          try numbers("layers.\(layer).biases", [sizes[layer + 1]])
-        ))
-    }
-    let (o, m) = (sizes[0], sizes[sizes.count - 1])
-    policy = try NeuralPolicy(
-      options: options, layers: layers,
-      observationMean: try numbers("observation.mean", [o]),
-      observationDeviation: try numbers("observation.deviation", [o]),
-      controlMean: try numbers("control.mean", [m]),
-      controlDeviation: try numbers("control.deviation", [m]),
-      covariance: try matrix("covariance", m, m),
-      covarianceFactor: try matrix("covariance_factor", m, m),
-      precision: try matrix("precision", m, m))
-    task = try text("task")
-    experiment = try text("experiment")
   }
 }
 
@@ -171,8 +107,4 @@ public enum PolicyFileError: Error, Sendable, Equatable, CustomStringConvertible
     case .invalid(let path, let reason): "\(path): \(reason)"
     }
   }
-}
-
-private func rowMajor(_ matrix: Matrix) -> [Double] {
-  (0..<matrix.rows).flatMap { i in (0..<matrix.columns).map { matrix[i, $0] } }
 }

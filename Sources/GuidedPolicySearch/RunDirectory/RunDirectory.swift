@@ -26,6 +26,11 @@ public final class RunDirectory {
     /// Messages.
     public static let log = "log.txt"
 
+    /// The folder of the checkpoints.
+    public static let checkpoints = "checkpoints"
+    /// An empty file that the process that writes to the directory keeps locked.
+    public static let lock = ".lock"
+
     static let all = [
       experiment, progress, conditions, rollouts, trajectories, policy, summary, log,
     ]
@@ -55,6 +60,8 @@ public final class RunDirectory {
   public let url: URL
   /// Where messages go.
   public let log: RunLog
+  private let lock: RunLock
+  private let checkpoints: CheckpointFolder
   private let signals: Signals
   private let progress: CheckedFile
   private let conditions: CheckedFile
@@ -75,44 +82,105 @@ public final class RunDirectory {
     at url: URL, experiment: String, attachments: [String: Data] = [:], signals: Signals,
     replacing: Bool, echoesWarnings: Bool = true
   ) throws(RunDirectoryError) {
-    try Self.prepare(url, replacing: replacing)
+    lock = try Self.prepare(url, replacing: replacing)
     func path(_ name: String) -> String { url.appendingPathComponent(name).path }
     self.url = url
     self.signals = signals
+    checkpoints = CheckpointFolder(in: url)
+    try checkpoints.make()
     log = try RunLog(path: path(FileName.log), echoes: echoesWarnings)
     for (name, data) in attachments.sorted(by: { $0.key < $1.key }) {
-      try CheckedFile(creating: path(name)).append(Array(data))
+      try CheckedFile.replace(path(name), with: Array(data))
     }
-    try CheckedFile(creating: path(FileName.experiment)).append(Array(experiment.utf8))
+    try CheckedFile.replace(path(FileName.experiment), with: Array(experiment.utf8))
     progress = try CheckedFile(creating: path(FileName.progress))
     conditions = try CheckedFile(creating: path(FileName.conditions))
     rollouts = try CheckedFile(creating: path(FileName.rollouts))
     trajectories = try CheckedFile(creating: path(FileName.trajectories))
-    try progress.append(CSVRows(header: Self.progressColumns).bytes)
-    try conditions.append(CSVRows(header: Self.conditionColumns).bytes)
-    try rollouts.append(CSVRows(header: Self.rolloutColumns).bytes)
-    try trajectories.append(
-      CSVRows(
-        header: Self.trajectoryColumns + signals.stateNames.map { "state." + $0 }
-          + signals.controlNames.map { "control." + $0 }
-      ).bytes)
+    for (file, columns) in zip([progress, conditions, rollouts, trajectories], signals.columns) {
+      try file.append(CSVRows(header: columns).bytes)
+    }
+    warnWithoutLock()
   }
 
-  private static func prepare(_ url: URL, replacing: Bool) throws(RunDirectoryError) {
+  /// Goes on with the run in a directory: rows of later iterations, or of half an iteration, go.
+  ///
+  /// - Parameters:
+  ///   - url: where the run is.
+  ///   - lock: the right to write there.
+  ///   - iterations: how many of the run's iterations stand.
+  ///   - signals: names of states, controls and conditions.
+  ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Throws: `RunDirectoryError`.
+  init(
+    reopening url: URL, lock: RunLock, keeping iterations: Int, signals: Signals,
+    echoesWarnings: Bool
+  ) throws(RunDirectoryError) {
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    self.url = url
+    self.lock = lock
+    self.signals = signals
+    checkpoints = CheckpointFolder(in: url)
+    log = try RunLog(appendingTo: path(FileName.log), echoes: echoesWarnings)
+    let logger = log.logger()
+    func reopen(_ name: String, _ columns: [String]) throws(RunDirectoryError) -> CheckedFile {
+      let header = CSVRows(header: columns).bytes
+      if !FileManager.default.fileExists(atPath: path(name)) {
+        logger.warning("\(name) is gone, and is begun anew")
+        let file = try CheckedFile(creating: path(name))
+        try file.append(header)
+        return file
+      }
+      let kept = try KeptRows(of: path(name), header: header, before: iterations)
+      if (kept.lastIteration ?? -1) + 1 < iterations {
+        logger.warning("\(name) lacks rows of the iterations before \(iterations)")
+      }
+      return try CheckedFile(appendingTo: path(name), keeping: kept.length)
+    }
+    let columns = signals.columns
+    progress = try reopen(FileName.progress, columns[0])
+    conditions = try reopen(FileName.conditions, columns[1])
+    rollouts = try reopen(FileName.rollouts, columns[2])
+    trajectories = try reopen(FileName.trajectories, columns[3])
+    checkpoints.removeDrafts()
+    for name in [FileName.experiment, FileName.policy, FileName.summary] {
+      unlink(path(name) + CheckedFile.draftSuffix)
+    }
+    warnWithoutLock()
+  }
+
+  private func warnWithoutLock() {
+    if !lock.isEffective {
+      log.logger().notice(
+        "this file system keeps no locks: see to it that no other run writes here")
+    }
+  }
+
+  private static func prepare(
+    _ url: URL, replacing: Bool
+  ) throws(RunDirectoryError) -> RunLock {
     let manager = FileManager.default
     do {
       try manager.createDirectory(at: url, withIntermediateDirectories: true)
     } catch {
       throw .cannotWrite(path: url.path, reason: plainReason(error))
     }
-    let contents: [String]
-    do {
-      contents = try manager.contentsOfDirectory(atPath: url.path)
-    } catch {
-      throw .cannotRead(path: url.path, reason: plainReason(error))
+    func requireEmpty() throws(RunDirectoryError) {
+      let contents: [String]
+      do {
+        contents = try manager.contentsOfDirectory(atPath: url.path)
+      } catch {
+        throw .cannotRead(path: url.path, reason: plainReason(error))
+      }
+      if contents.contains(where: { $0 != FileName.lock }) { throw .notEmpty(path: url.path) }
     }
-    if contents.isEmpty { return }
-    if !replacing { throw .notEmpty(path: url.path) }
+    if !replacing { try requireEmpty() }
+    let lock = try RunLock(in: url)
+    if !replacing {
+      // Another run may have come and gone before the lock was ours.
+      try requireEmpty()
+      return lock
+    }
     // Results of the earlier run must not be taken for those of this one.
     for name in FileName.all {
       let path = url.appendingPathComponent(name).path
@@ -120,6 +188,8 @@ public final class RunDirectory {
         throw .cannotWrite(path: path, reason: reason(of: errno))
       }
     }
+    CheckpointFolder(in: url).removeAll()
+    return lock
   }
 
   /// `runs/<task>-<date>-<seed>`, with a number behind it if that exists already.
@@ -143,6 +213,36 @@ public final class RunDirectory {
     }
     return url
   }
+
+  /// Writes the experiment in place of the one before.
+  func write(experiment: String) throws(RunDirectoryError) {
+    try CheckedFile.replace(
+      url.appendingPathComponent(FileName.experiment).path, with: Array(experiment.utf8))
+  }
+
+  /// Waits until all rows are on the disk.
+  func synchronize() throws(RunDirectoryError) {
+    for file in [trajectories, rollouts, conditions, progress] { try file.synchronize() }
+  }
+
+  /// Writes a checkpoint, and removes those that are older than the newest few.
+  ///
+  /// - Throws: `RunDirectoryError`; the checkpoints before are then intact.
+  func write(checkpoint bytes: [UInt8], iteration: Int, keeping count: Int)
+    throws(RunDirectoryError)
+  {
+    try CheckedFile.replace(
+      checkpoints.path(CheckpointFolder.name(iteration: iteration)), with: bytes)
+    checkpoints.prune(keeping: count, upTo: iteration)
+  }
+
+  /// Writes the checkpoint with the best policy in place of the one before.
+  func write(best bytes: [UInt8]) throws(RunDirectoryError) {
+    try CheckedFile.replace(checkpoints.path(CheckpointFolder.best), with: bytes)
+  }
+
+  /// Removes the policy: the state that the run goes on from has none.
+  func removePolicy() { unlink(url.appendingPathComponent(FileName.policy).path) }
 
   /// Writes the policy in place of the one before.
   public func write(policy: Safetensors) throws(RunDirectoryError) {
@@ -178,6 +278,17 @@ func plainReason(_ error: any Error) -> String {
 }
 
 // MARK: - Rows
+
+extension RunDirectory.Signals {
+  /// The columns of progress, conditions, rollouts and trajectories.
+  fileprivate var columns: [[String]] {
+    [
+      RunDirectory.progressColumns, RunDirectory.conditionColumns, RunDirectory.rolloutColumns,
+      RunDirectory.trajectoryColumns + stateNames.map { "state." + $0 }
+        + controlNames.map { "control." + $0 },
+    ]
+  }
+}
 
 extension RunDirectory {
   /// Columns of `progress.csv`.

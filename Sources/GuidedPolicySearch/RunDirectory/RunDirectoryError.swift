@@ -4,6 +4,8 @@ import Foundation
 public enum RunDirectoryError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The directory exists and holds something.
   case notEmpty(path: String)
+  /// Another process writes to the directory.
+  case inUse(path: String)
   /// A file or directory could not be made or written; what was written before is intact.
   case cannotWrite(path: String, reason: String)
   /// A file could not be read.
@@ -14,6 +16,7 @@ public enum RunDirectoryError: Error, Sendable, Equatable, CustomStringConvertib
     switch self {
     case .notEmpty(let path):
       "\(path) exists and is not empty (choose another --output, or --force to replace it)"
+    case .inUse(let path): "\(path) is in use by another run"
     case .cannotWrite(let path, let reason): "cannot write \(path): \(reason)"
     case .cannotRead(let path, let reason): "cannot read \(path): \(reason)"
     }

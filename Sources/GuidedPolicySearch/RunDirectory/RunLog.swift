@@ -20,6 +20,19 @@ public final class RunLog: Sendable {
     self.echoes = echoes
   }
 
+  /// Goes on with a log, or begins one.
+  init(appendingTo path: String, echoes: Bool) throws(RunDirectoryError) {
+    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+    let opened: CheckedFile
+    if let size = attributes?[.size] as? Int {
+      opened = try CheckedFile(appendingTo: path, keeping: size)
+    } else {
+      opened = try CheckedFile(creating: path)
+    }
+    file = Mutex(opened)
+    self.echoes = echoes
+  }
+
   /// A logger whose messages come here.
   public func logger(label: String = "gps") -> Logger {
     Logger(label: label) { _ in Handler(log: self) }

@@ -45,12 +45,9 @@ public struct Safetensors: Sendable, Equatable {
       precondition(
         shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == values.count,
         "\(values.count) numbers for an array of shape \(shape)")
-      var bytes: [UInt8] = []
-      bytes.reserveCapacity(values.count * elementType.size)
-      for value in values {
-        withUnsafeBytes(of: bits(value).littleEndian) { bytes.append(contentsOf: $0) }
-      }
-      self.init(elementType: elementType, shape: shape, bytes: bytes)
+      let words = values.map { bits($0).littleEndian }
+      self.init(
+        elementType: elementType, shape: shape, bytes: words.withUnsafeBytes { Array($0) })
     }
 
     /// An array of single-precision numbers.
@@ -119,6 +116,8 @@ public enum SafetensorsError: Error, Sendable, Equatable, CustomStringConvertibl
   case tensor(name: String, problem: String)
   /// Bytes that belong to no array, or to two.
   case layout(String)
+  /// A sealed file's checksum is missing or another.
+  case checksum
 
   /// One sentence for people.
   public var description: String {
@@ -130,6 +129,7 @@ public enum SafetensorsError: Error, Sendable, Equatable, CustomStringConvertibl
     case .header(let problem): "the safetensors header is not usable: \(problem)"
     case .tensor(let name, let problem): "array \"\(abbreviated(name))\": \(problem)"
     case .layout(let problem): "the arrays do not fill the file: \(problem)"
+    case .checksum: "its checksum does not agree with its contents: it is damaged"
     }
   }
 }
@@ -178,7 +178,9 @@ extension Safetensors {
   }
 
   /// The file's bytes; the same for equal values.
-  public func encoded() -> [UInt8] {
+  public func encoded() -> [UInt8] { encoded(isSealed: false) }
+
+  private func encoded(isSealed: Bool) -> [UInt8] {
     precondition(tensors["__metadata__"] == nil, "an array cannot be called __metadata__")
     // Widest elements first, so that every array is aligned to its element.
     let sorted = tensors.sorted {
@@ -193,17 +195,46 @@ extension Safetensors {
         data_offsets: [offset, offset + tensor.bytes.count])
       offset += tensor.bytes.count
     }
+    if isSealed {
+      header.entries[Self.seal] = Entry(
+        dtype: ElementType.u64.rawValue, shape: [1], data_offsets: [offset, offset + Self.sealSize])
+    }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     // Strings and whole numbers alone: encoding them cannot fail.
     var json = Array((try? encoder.encode(header)) ?? Data("{}".utf8))
     while json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(8 + json.count + offset)
+    bytes.reserveCapacity(8 + json.count + offset + Self.sealSize)
     withUnsafeBytes(of: UInt64(json.count).littleEndian) { bytes.append(contentsOf: $0) }
     bytes += json
     for (_, tensor) in sorted { bytes += tensor.bytes }
+    if isSealed {
+      let checksum = CRC64.checksum(of: bytes[...])
+      withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
+    }
     return bytes
+  }
+
+  private static let seal = "checksum"
+  private static let sealSize = 8
+
+  /// The file's bytes with one more array at the end, `checksum`: the CRC-64 of all bytes before it.
+  public func sealed() -> [UInt8] {
+    precondition(tensors[Self.seal] == nil, "an array of a sealed file cannot be called checksum")
+    return encoded(isSealed: true)
+  }
+
+  /// Reads the bytes of a sealed file.
+  ///
+  /// - Throws: `SafetensorsError`, `.checksum` if any byte is not what was written.
+  public init(sealed bytes: [UInt8]) throws(SafetensorsError) {
+    try self.init(bytes: bytes)
+    let body = bytes.dropLast(Self.sealSize)
+    guard let seal = tensors.removeValue(forKey: Self.seal), seal.elementType == .u64,
+      seal.bytes.elementsEqual(bytes.suffix(Self.sealSize)),
+      seal.unsignedIntegers == [CRC64.checksum(of: body)]
+    else { throw .checksum }
   }
 
   /// Reads a file's bytes; every count and range is checked before it is used.

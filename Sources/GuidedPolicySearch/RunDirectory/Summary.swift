@@ -60,7 +60,7 @@ public struct Summary: Sendable, Equatable, Codable {
   }
 
   /// What computed the run.
-  public struct Versions: Sendable, Equatable, Codable {
+  public struct Versions: Sendable, Equatable, Codable, CustomStringConvertible {
     /// This program.
     public var gps: String
     /// The Swift language it was compiled with.
@@ -79,6 +79,11 @@ public struct Summary: Sendable, Equatable, Codable {
       self.mujoco = mujoco
       self.openblas = openblas
       self.kernels = kernels
+    }
+
+    /// All of them, for people.
+    public var description: String {
+      "gps \(gps), Swift \(swift), MuJoCo \(mujoco), OpenBLAS \(openblas) (\(kernels))"
     }
   }
 
@@ -100,13 +105,13 @@ public struct Summary: Sendable, Equatable, Codable {
   public var meanCost: Double?
   /// Their success rate.
   public var successRate: Double?
-  /// Wall-clock seconds of the whole run.
+  /// Wall-clock seconds of the whole run; for a resumed one, of the iterations it kept and all since.
   public var wallSeconds = 0.0
   /// Where they went.
   public var seconds = Seconds()
   /// Rollouts that failed and were discarded.
   public var discardedRollouts = 0
-  /// Workers used at most.
+  /// Workers used at most, since the run was last resumed.
   public var workers: Int
   /// What computed it.
   public var versions: Versions
@@ -122,6 +127,17 @@ public struct Summary: Sendable, Equatable, Codable {
     self.seed = seed
     self.workers = workers
     self.versions = versions
+  }
+
+  /// What the same iterations give on any machine like this one, at any speed.
+  var withoutTimes: Summary {
+    var copy = self
+    copy.wallSeconds = 0
+    copy.seconds = Seconds()
+    copy.workers = 1
+    copy.outcome = .interrupted
+    copy.failure = nil
+    return copy
   }
 
   /// Adds an iteration.

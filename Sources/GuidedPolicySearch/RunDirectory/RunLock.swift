@@ -1,0 +1,33 @@
+import Foundation
+
+/// The right to write to a run directory, which one process holds until it ends, however it ends.
+final class RunLock {
+  private let descriptor: Int32
+  /// Whether the file system keeps locks at all.
+  let isEffective: Bool
+
+  /// Takes the lock, or throws `RunDirectoryError.inUse` at once if another holds it.
+  init(in directory: URL) throws(RunDirectoryError) {
+    let path = directory.appendingPathComponent(RunDirectory.FileName.lock).path
+    descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    // The file is never removed: a process that had opened the old one would not see the new one's lock.
+    if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
+      isEffective = true
+      return
+    }
+    let number = errno
+    isEffective = false
+    if number == EWOULDBLOCK || number == EINTR {
+      close(descriptor)
+      throw .inUse(path: directory.path)
+    }
+  }
+
+  deinit {
+    // A child that is just being started elsewhere in the process has a copy of the descriptor for a
+    // moment; closing ours alone would leave the lock to it.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
+}

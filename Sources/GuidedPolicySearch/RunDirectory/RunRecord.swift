@@ -1,0 +1,95 @@
+import GPSCore
+import GlobalPolicy
+import Logging
+
+/// Writes a run down, iteration by iteration, in an order that leaves a directory to resume from
+/// wherever the process ends: policy, rows, best checkpoint, checkpoint.
+struct RunRecord {
+  private let directory: RunDirectory
+  private let schedule: CheckpointSchedule
+  private let task: String
+  private let experiment: String
+  private let model: String
+  private var best: Checkpoint.Best?
+  /// The state after the last iteration that is written down.
+  private(set) var state: State
+  /// What it came to.
+  private var summary: Summary?
+  /// The iteration of the newest checkpoint; nil before the first.
+  private var saved: Int?
+
+  init(
+    _ loaded: LoadedExperiment, in directory: RunDirectory, schedule: CheckpointSchedule,
+    from checkpoint: Checkpoint?, initial: State
+  ) {
+    self.directory = directory
+    self.schedule = schedule
+    task = loaded.experiment.task
+    experiment = loaded.archivedExperiment.yaml
+    model = loaded.modelChecksum
+    best = checkpoint?.best
+    state = checkpoint?.state ?? initial
+    summary = checkpoint?.summary
+    saved = checkpoint?.state.iteration
+  }
+
+  /// Writes an iteration.
+  ///
+  /// - Parameters:
+  ///   - next: the state after it.
+  ///   - report: what it did.
+  ///   - summary: what the run came to with it.
+  /// - Throws: `RunDirectoryError`; the newest checkpoint is then still that of an earlier iteration.
+  mutating func add(
+    _ next: State, _ report: Report, _ summary: Summary
+  ) throws(RunDirectoryError) {
+    if let policy = next.policy {
+      try directory.write(
+        policy: PolicyFile(policy: policy, task: task, experiment: experiment).safetensors)
+    }
+    try directory.append(report)
+    state = next
+    self.summary = summary
+    var isBest = false
+    if let cost = report.policy?.meanCost, cost.isFinite, cost < best?.cost ?? .infinity {
+      best = Checkpoint.Best(iteration: state.iteration, cost: cost)
+      isBest = true
+    }
+    if isBest || state.iteration.isMultiple(of: schedule.every) {
+      try save(isBest: isBest, isDue: state.iteration.isMultiple(of: schedule.every))
+    }
+  }
+
+  /// Writes a checkpoint of the beginning.
+  mutating func save(_ summary: Summary) throws(RunDirectoryError) {
+    self.summary = summary
+    try save(isBest: false, isDue: true)
+  }
+
+  /// Writes a checkpoint unless the newest is one of this state.
+  mutating func saveIfNew() throws(RunDirectoryError) {
+    if saved != state.iteration { try save(isBest: false, isDue: true) }
+  }
+
+  private mutating func save(isBest: Bool, isDue: Bool) throws(RunDirectoryError) {
+    var checkpoint = Checkpoint(state: state, task: task, experiment: experiment)
+    checkpoint.summary = summary
+    checkpoint.best = best
+    checkpoint.model = model
+    let bytes: [UInt8]
+    do {
+      bytes = try checkpoint.encoded()
+    } catch {
+      // A checkpoint that could not be read again would be worse than an older one.
+      directory.log.logger().warning("no checkpoint after iteration \(state.iteration): \(error)")
+      return
+    }
+    // A checkpoint promises the rows before it.
+    try directory.synchronize()
+    if isBest { try directory.write(best: bytes) }
+    if isDue {
+      try directory.write(checkpoint: bytes, iteration: state.iteration, keeping: schedule.keep)
+      saved = state.iteration
+    }
+  }
+}

@@ -1,0 +1,246 @@
+import LinearAlgebra
+
+/// Why stored values cannot be used, as a clause: "the array \"x\" is missing".
+struct StoredValueError: Error {
+  let reason: String
+
+  init(_ reason: String) { self.reason = reason }
+}
+
+/// Writes values into a safetensors file under dotted names; matrices become row-major arrays.
+struct ValueWriter {
+  private(set) var file = Safetensors()
+  /// The first array that holds a number that is not finite although it must; nil if there is none.
+  private(set) var notFinite: String?
+  private var scope = ""
+
+  /// Puts what `body` writes under a name of its own.
+  mutating func within(_ name: String, _ body: (inout ValueWriter) -> Void) {
+    let outer = scope
+    scope += name + "."
+    body(&self)
+    scope = outer
+  }
+
+  mutating func put(_ name: String, text: String) { file.metadata[scope + name] = text }
+
+  mutating func put(_ name: String, text number: Int) { put(name, text: String(number)) }
+
+  mutating func put(_ name: String, texts numbers: [Int]) {
+    put(name, text: numbers.map(String.init).joined(separator: ","))
+  }
+
+  private mutating func put(_ name: String, _ tensor: Safetensors.Tensor, isFinite: Bool) {
+    file.tensors[scope + name] = tensor
+    if !isFinite && notFinite == nil { notFinite = scope + name }
+  }
+
+  mutating func put(_ name: String, _ number: Double, mustBeFinite: Bool = true) {
+    put(name, Safetensors.Tensor([number], shape: []), isFinite: !mustBeFinite || number.isFinite)
+  }
+
+  mutating func put(_ name: String, _ numbers: [Double]) {
+    put(
+      name, Safetensors.Tensor(numbers, shape: [numbers.count]),
+      isFinite: numbers.allSatisfy(\.isFinite))
+  }
+
+  mutating func put(_ name: String, _ numbers: [Float]) {
+    put(
+      name, Safetensors.Tensor(numbers, shape: [numbers.count]),
+      isFinite: numbers.allSatisfy(\.isFinite))
+  }
+
+  mutating func put(_ name: String, _ flags: [Bool]) {
+    put(
+      name, Safetensors.Tensor(flags.map { $0 ? 1 : 0 as Int64 }, shape: [flags.count]),
+      isFinite: true)
+  }
+
+  mutating func put(_ name: String, _ matrix: Matrix) {
+    put(
+      name,
+      Safetensors.Tensor(
+        transposed(matrix.storage, matrix.rows, matrix.columns),
+        shape: [matrix.rows, matrix.columns]), isFinite: matrix.isFinite)
+  }
+
+  /// In single precision.
+  mutating func putSingle(_ name: String, _ matrix: Matrix) {
+    put(
+      name,
+      Safetensors.Tensor(
+        transposed(matrix.storage, matrix.rows, matrix.columns).map(Float.init),
+        shape: [matrix.rows, matrix.columns]), isFinite: matrix.isFinite)
+  }
+
+  mutating func put(_ name: String, _ sequence: MatrixSequence) {
+    put(
+      name,
+      Safetensors.Tensor(
+        transposed(sequence.storage, sequence.rows, sequence.columns),
+        shape: [sequence.count, sequence.rows, sequence.columns]), isFinite: sequence.isFinite)
+  }
+}
+
+/// Reads back what a `ValueWriter` wrote. Everything is checked; numbers must be finite unless asked
+/// for otherwise.
+struct ValueReader {
+  let file: Safetensors
+  private var scope = ""
+
+  init(_ file: Safetensors) { self.file = file }
+
+  /// What stands under a name of its own.
+  func within(_ name: String) -> ValueReader {
+    var inner = self
+    inner.scope += name + "."
+    return inner
+  }
+
+  /// Whether there is an array of that name.
+  func holds(_ name: String) -> Bool { file.tensors[scope + name] != nil }
+
+  /// Whether there is a text of that name.
+  func holdsText(_ name: String) -> Bool { file.metadata[scope + name] != nil }
+
+  /// Whether there is a text of that name that says "false".
+  func isFalse(_ name: String) -> Bool { file.metadata[scope + name] == "false" }
+
+  func text(_ name: String) throws(StoredValueError) -> String {
+    guard let text = file.metadata[scope + name] else {
+      throw StoredValueError("its header lacks \"\(scope + name)\"")
+    }
+    return text
+  }
+
+  /// A whole number that is at least 0 and, so that sums cannot overflow, below 2⁵³.
+  func count(_ name: String) throws(StoredValueError) -> Int {
+    let text = try text(name)
+    guard let number = Int(text), (0..<1 << 53).contains(number) else {
+      throw StoredValueError("\"\(scope + name)\" is \"\(abbreviated(text))\", not a count")
+    }
+    return number
+  }
+
+  /// Sizes of layers.
+  func layerSizes(_ name: String) throws(StoredValueError) -> [Int] {
+    let sizes = try text(name).split(separator: ",").map { Int($0) ?? 0 }
+    guard sizes.count >= 2, sizes.count <= 100, sizes.allSatisfy({ (1...65536).contains($0) })
+    else { throw StoredValueError("its layer sizes are not usable") }
+    return sizes
+  }
+
+  /// The value of a text that names a case.
+  func choice<Choice: RawRepresentable<String>>(
+    _ name: String, _: Choice.Type = Choice.self
+  ) throws(StoredValueError) -> Choice {
+    let text = try text(name)
+    guard let choice = Choice(rawValue: text) else {
+      throw StoredValueError("\"\(scope + name)\" is \"\(abbreviated(text))\", which is unknown")
+    }
+    return choice
+  }
+
+  /// nil stands for any extent.
+  private func tensor(
+    _ name: String, _ shape: [Int?]
+  ) throws(StoredValueError) -> Safetensors.Tensor {
+    guard let tensor = file.tensors[scope + name] else {
+      throw StoredValueError("the array \"\(scope + name)\" is missing")
+    }
+    guard tensor.shape.count == shape.count,
+      zip(tensor.shape, shape).allSatisfy({ $1 == nil || $0 == $1 })
+    else {
+      let wanted = shape.map { $0.map(String.init) ?? "any" }.joined(separator: ", ")
+      throw StoredValueError("\"\(scope + name)\" has shape \(tensor.shape), not [\(wanted)]")
+    }
+    return tensor
+  }
+
+  private func doubles(
+    _ name: String, _ tensor: Safetensors.Tensor, mustBeFinite: Bool = true
+  ) throws(StoredValueError) -> [Double] {
+    guard let numbers = tensor.doubles ?? tensor.floats?.map(Double.init) else {
+      throw StoredValueError("\"\(scope + name)\" does not hold floating-point numbers")
+    }
+    if mustBeFinite, let number = numbers.first(where: { !$0.isFinite }) {
+      throw StoredValueError("\"\(scope + name)\" holds \(number)")
+    }
+    return numbers
+  }
+
+  func number(_ name: String, mustBeFinite: Bool = true) throws(StoredValueError) -> Double {
+    try doubles(name, tensor(name, []), mustBeFinite: mustBeFinite)[0]
+  }
+
+  func number(
+    _ name: String, in range: ClosedRange<Double>
+  ) throws(StoredValueError) -> Double {
+    let number = try number(name)
+    if !range.contains(number) {
+      throw StoredValueError("\"\(scope + name)\" is \(number), which is out of range")
+    }
+    return number
+  }
+
+  func numbers(_ name: String, _ count: Int? = nil) throws(StoredValueError) -> [Double] {
+    try doubles(name, tensor(name, [count]))
+  }
+
+  func floats(_ name: String) throws(StoredValueError) -> [Float] {
+    guard let numbers = try tensor(name, [nil]).floats else {
+      throw StoredValueError("\"\(scope + name)\" does not hold single-precision numbers")
+    }
+    if let number = numbers.first(where: { !$0.isFinite }) {
+      throw StoredValueError("\"\(scope + name)\" holds \(number)")
+    }
+    return numbers
+  }
+
+  func flags(_ name: String, _ count: Int) throws(StoredValueError) -> [Bool] {
+    let numbers = try tensor(name, [count]).signedIntegers ?? []
+    guard numbers.count == count, numbers.allSatisfy({ $0 == 0 || $0 == 1 }) else {
+      throw StoredValueError("\"\(scope + name)\" does not hold zeros and ones")
+    }
+    return numbers.map { $0 == 1 }
+  }
+
+  func matrix(
+    _ name: String, _ rows: Int? = nil, _ columns: Int? = nil
+  ) throws(StoredValueError) -> Matrix {
+    let tensor = try tensor(name, [rows, columns])
+    let numbers = try doubles(name, tensor)
+    return Matrix(
+      rows: tensor.shape[0], columns: tensor.shape[1],
+      columnMajor: transposed(numbers, tensor.shape[1], tensor.shape[0]))
+  }
+
+  func sequence(
+    _ name: String, rows: Int? = nil, columns: Int? = nil, count: Int? = nil
+  ) throws(StoredValueError) -> MatrixSequence {
+    let tensor = try tensor(name, [count, rows, columns])
+    let numbers = try doubles(name, tensor)
+    let (count, rows, columns) = (tensor.shape[0], tensor.shape[1], tensor.shape[2])
+    return MatrixSequence(
+      rows: rows, columns: columns, count: count,
+      columnMajor: transposed(numbers, columns, rows))
+  }
+}
+
+/// Column-major matrices of one shape, one after the other, as row-major ones; called with rows and
+/// columns exchanged, the way back.
+private func transposed(_ values: [Double], _ rows: Int, _ columns: Int) -> [Double] {
+  let stride = rows * columns
+  if stride == 0 || rows == 1 || columns == 1 { return values }
+  return [Double](unsafeUninitializedCapacity: values.count) { result, count in
+    values.withUnsafeBufferPointer { values in
+      for start in Swift.stride(from: 0, to: values.count, by: stride) {
+        for i in 0..<rows {
+          for j in 0..<columns { result[start + i * columns + j] = values[start + i + rows * j] }
+        }
+      }
+    }
+    count = values.count
+  }
+}

@@ -1,0 +1,46 @@
+import ArgumentParser
+import Foundation
+import GuidedPolicySearch
+
+/// `gps resume`.
+struct Resume: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Goes on with a run that was interrupted, or makes a run longer.",
+    discussion: """
+      The run goes on from its newest checkpoint that is whole. The results are those of a run that was
+      never interrupted, byte for byte, whatever the number of workers.
+      """)
+
+  @Argument(help: ArgumentHelp("A run directory.", valueName: "run"), completion: .directory)
+  var path: String
+
+  @Option(
+    help: ArgumentHelp("Iterations of the whole run; default: as before.", valueName: "n"))
+  var iterations: Int?
+
+  @OptionGroup(title: "Running") var options: RunOptions
+
+  func run() async throws {
+    let url = URL(fileURLWithPath: path, isDirectory: true)
+    let loaded: LoadedExperiment
+    do {
+      if !FileManager.default.fileExists(atPath: url.path) {
+        throw CommandFailure("\(path): no such run directory", .badInput)
+      }
+      if !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: path) }
+      loaded = try Experiment.load(
+        url.appendingPathComponent(RunDirectory.FileName.experiment),
+        overrides: iterations.map {
+          [Experiment.Override("algorithm.iterations=\($0)", source: "--iterations \($0)")]
+        } ?? [])
+    } catch let failure as CommandFailure {
+      throw failure
+    } catch {
+      throw CommandFailure(error, otherwise: .badInput)
+    }
+    try await options.run(loaded, in: url) {
+      let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url)
+      return (directory, checkpoint)
+    }
+  }
+}
