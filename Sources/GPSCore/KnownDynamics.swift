@@ -14,6 +14,8 @@ public protocol KnownDynamics: Sendable {
   /// Whether `contractSecondDerivatives` may be called; without them, differential dynamic
   /// programming becomes iterative LQR.
   var hasSecondDerivatives: Bool { get }
+  /// P, the number of points in space that costs may refer to.
+  var points: Int { get }
 
   /// New scratch for one worker.
   ///
@@ -60,6 +62,19 @@ public protocol KnownDynamics: Sendable {
     _ x: Span<Double>, _ u: Span<Double>, costate: Span<Double>, workspace: inout Workspace,
     into hessian: inout MutableSpan<Double>
   ) throws(PlantFailure)
+
+  /// Writes the positions of the points in state x, and their derivatives by the state.
+  ///
+  /// - Parameters:
+  ///   - x: n numbers.
+  ///   - workspace: scratch from `makeWorkspace()`.
+  ///   - positions: 3 P numbers [m], written.
+  ///   - jacobians: 3 P × n numbers, written.
+  /// - Throws: `PlantFailure` when the system cannot be in state x.
+  func locatePoints(
+    _ x: Span<Double>, workspace: inout Workspace, positions: inout MutableSpan<Double>,
+    jacobians: inout MutableSpan<Double>
+  ) throws(PlantFailure)
 }
 
 extension KnownDynamics {
@@ -73,4 +88,13 @@ extension KnownDynamics {
   ) throws(PlantFailure) {
     preconditionFailure("dynamics without second derivatives were asked for them")
   }
+
+  /// No points, unless a type says otherwise.
+  public var points: Int { 0 }
+
+  /// Dynamics without points write nothing.
+  public func locatePoints(
+    _ x: Span<Double>, workspace: inout Workspace, positions: inout MutableSpan<Double>,
+    jacobians: inout MutableSpan<Double>
+  ) throws(PlantFailure) {}
 }

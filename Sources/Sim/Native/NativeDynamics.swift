@@ -84,4 +84,16 @@ public struct NativeDynamics<System: NativeSystem>: KnownDynamics {
     }
     step(x, u, workspace: &workspace, into: &next)
   }
+
+  /// P.
+  public var points: Int { System.pointNames.count }
+
+  /// Writes the positions of the points and their derivatives by the state.
+  public func locatePoints(
+    _ x: Span<Double>, workspace: inout Workspace, positions: inout MutableSpan<Double>,
+    jacobians: inout MutableSpan<Double>
+  ) {
+    for i in 0..<jacobians.count { jacobians[i] = 0 }
+    System.points(x, system, positions: &positions, jacobians: &jacobians)
+  }
 }

@@ -1,0 +1,34 @@
+public import Statistics
+
+/// Bounds on every control, in the controls' own units.
+public struct ControlLimits: Sendable, Equatable, Codable {
+  /// m numbers; −∞ for none.
+  public var lower: [Double]
+  /// m numbers; +∞ for none.
+  public var upper: [Double]
+
+  /// Bounds of each control.
+  public init(lower: [Double], upper: [Double]) {
+    self.lower = lower
+    self.upper = upper
+  }
+
+  /// |u_i| ≤ `magnitudes[i]`.
+  public init(magnitudes: [Double]) {
+    self.init(lower: magnitudes.map { -$0 }, upper: magnitudes)
+  }
+
+  /// These limits, if there is one pair for each of m controls and no control is left without room.
+  ///
+  /// - Throws: `InvalidOption`.
+  public func validated(controls m: Int) throws(InvalidOption) -> ControlLimits {
+    for (key, numbers) in [("limits.lower", lower), ("limits.upper", upper)] {
+      try InvalidOption.require(numbers.count == m, key, numbers, "a list of \(m) numbers")
+    }
+    for i in 0..<m {
+      try InvalidOption.require(
+        lower[i] < upper[i], "limits.lower[\(i)]", lower[i], "less than limits.upper[\(i)]")
+    }
+    return self
+  }
+}

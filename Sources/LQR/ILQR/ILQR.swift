@@ -1,0 +1,213 @@
+// Iterative LQR and differential dynamic programming on known dynamics.
+//
+//   minimise  Σ_{t<T} ℓ_t(x_t, u_t) + ℓ_T(x_T)
+//   subject to  x_{t+1} = f(x_t, u_t),  x_0 given,  lower ≤ u_t ≤ upper
+//
+// Each iteration expands dynamics and cost about the iterate, solves the linear-quadratic problem that
+// results (ILQRBackwardPass), and rolls out its feedback law with steps of 1, ½, ¼, … until one keeps
+// its promise. A start whose states do not follow from its controls is allowed: a step of α closes its
+// gaps to 1 − α of themselves, and all at once with α = 1 (Mastalli et al. 2020, FDDP).
+//
+// What a step must improve is the merit J + ρ Σ_t ‖e_t‖₁, with ρ large enough that the step is a descent
+// direction (Nocedal and Wright 2006, equation 18.36); without gaps it is the cost J itself.
+//
+// Tassa, Erez, Todorov 2012 (regularisation schedule, line search); Tassa, Mansard, Todorov 2014
+// (control limits).
+
+public import GPSCore
+public import LinearAlgebra
+public import Statistics
+
+/// Optimises a trajectory and a feedback law about it, for dynamics that are known.
+public struct ILQR: Sendable {
+  /// How the search goes.
+  public struct Options: Sendable, Codable, Equatable {
+    /// Iterations at most.
+    public var maxIterations = 200
+    /// The search has converged when the model promises less than this, as a share of 1 + |cost|, and
+    /// no gap is larger than `gapTolerance`.
+    public var tolerance = 1e-9
+    /// Largest gap between a state and what the dynamics make of the one before, in the state's units.
+    public var gapTolerance = 1e-9
+    /// Whether the dynamics' second derivatives are used, where there are any and once the states follow
+    /// from the controls (differential dynamic programming).
+    public var secondDerivatives = false
+    /// μ of the first iteration.
+    public var initialRegularization = 0.0
+    /// The smallest μ that is not 0.
+    public var minRegularization = 1e-8
+    /// The search gives up above this μ.
+    public var maxRegularization = 1e10
+    /// By what μ's rate of change grows with each success or failure (δ₀ in Tassa et al. 2012).
+    public var regularizationFactor = 2.0
+    /// What a step that was refused is multiplied by.
+    public var stepReduction = 0.5
+    /// Steps that are tried.
+    public var maxTrials = 11
+    /// Share of the promised improvement that a step must keep.
+    public var acceptedShare = 1e-4
+
+    /// The defaults.
+    public init() {}
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
+      typealias Option = InvalidOption
+      try Option.require(maxIterations >= 1, "maxIterations", maxIterations, "at least 1")
+      try Option.require(tolerance > 0 && tolerance < 1, "tolerance", tolerance, "in (0, 1)")
+      try Option.require(gapTolerance > 0, "gapTolerance", gapTolerance, "more than 0")
+      try Option.require(
+        initialRegularization >= 0 && initialRegularization <= maxRegularization,
+        "initialRegularization", initialRegularization, "in [0, maxRegularization]")
+      try Option.require(
+        minRegularization > 0 && minRegularization < maxRegularization, "minRegularization",
+        minRegularization, "in (0, maxRegularization)")
+      try Option.require(
+        maxRegularization.isFinite, "maxRegularization", maxRegularization, "finite")
+      try Option.require(
+        regularizationFactor > 1 && regularizationFactor.isFinite, "regularizationFactor",
+        regularizationFactor, "more than 1")
+      try Option.require(
+        stepReduction > 0 && stepReduction < 1, "stepReduction", stepReduction, "in (0, 1)")
+      try Option.require(
+        (1...60).contains(maxTrials), "maxTrials", maxTrials, "between 1 and 60")
+      try Option.require(
+        acceptedShare > 0 && acceptedShare < 0.5, "acceptedShare", acceptedShare, "in (0, 0.5)")
+      return self
+    }
+  }
+
+  /// Why a search ended.
+  public enum Status: String, Sendable, Codable {
+    /// The model promises no further improvement.
+    case converged
+    /// The iterations ran out.
+    case iterationsExhausted
+    /// No regularisation up to the largest makes every Q_uu positive definite.
+    case indefinite
+    /// No step, however short and regularised, improves the merit.
+    case noImprovement
+  }
+
+  /// One line of the search's log.
+  public struct Iteration: Sendable, Equatable, Codable {
+    /// From 0.
+    public var iteration: Int
+    /// J of the iterate after it.
+    public var cost: Double
+    /// Improvement of the merit that the model promised for the step taken.
+    public var predictedImprovement: Double
+    /// Improvement of the merit that came; 0 if no step was taken.
+    public var actualImprovement: Double
+    /// Largest gap of the iterate after it, in the state's units.
+    public var gap: Double
+    /// α of the step; 0 if none was taken.
+    public var step: Double
+    /// Steps that were tried.
+    public var trials: Int
+    /// μ of the backward pass.
+    public var regularization: Double
+    /// Backward passes, those with an indefinite Q_uu included.
+    public var passes: Int
+  }
+
+  /// A locally optimal trajectory and its feedback law.
+  public struct Solution: Sendable {
+    /// States, controls and points; no observations.
+    public var trajectory: Trajectory
+    /// ℓ_0 … ℓ_T: T + 1 numbers.
+    public var costs: [Double]
+    /// K of u = ū + K (x − x̄): T matrices m × n.
+    public var gains: MatrixSequence
+    /// Largest gap between a state and what the dynamics make of the one before.
+    public var gap: Double
+    /// Why the search ended.
+    public var status: Status
+    /// The log.
+    public var iterations: [Iteration]
+
+    /// J.
+    public var cost: Double { costs.reduce(0, +) }
+
+    /// The feedback law as a controller: u = K (x − x̄) + ū, with the given noise.
+    ///
+    /// - Parameter covariance: m × m, of the control at every step.
+    /// - Returns: a controller for rollouts and for guided policy search to start from.
+    /// - Throws: `ControllerError` when the covariance is not positive definite.
+    public func controller(
+      covariance: Matrix
+    ) throws(ControllerError) -> LinearGaussianController {
+      let (m, T) = (gains.rows, gains.count)
+      var offsets = trajectory.controls
+      for t in 0..<T {
+        let Kx = gains[t] * trajectory.states.column(t)
+        for i in 0..<m { offsets[i, t] -= Kx[i] }
+      }
+      return try LinearGaussianController(
+        gains: gains, offsets: offsets,
+        covariances: MatrixSequence(repeating: covariance, count: T))
+    }
+  }
+
+  /// How the search goes.
+  public var options: Options
+
+  /// An optimiser.
+  public init(options: Options = Options()) { self.options = options }
+
+  /// Searches from a guess.
+  ///
+  /// - Parameters:
+  ///   - dynamics: f with its derivatives.
+  ///   - cost: ℓ, with expansions; indefinite Hessians are allowed.
+  ///   - condition: where the cost's goal comes from.
+  ///   - initialState: x_0, n numbers.
+  ///   - controls: the guess of u_0 … u_{T−1}: m × T, T > 0.
+  ///   - states: a guess of x_0 … x_T that need not follow from the controls, n × (T + 1), its first
+  ///     column `initialState`; nil to roll the controls out.
+  ///   - limits: bounds on the controls; the guess is brought within them.
+  ///   - workers: how many steps of a line search, and pieces of an expansion, at the same time; the
+  ///     result does not depend on it.
+  ///   - onIteration: called after each iteration.
+  /// - Returns: the best trajectory found, and why the search ended.
+  /// - Throws: `ILQRError` when the guess cannot be rolled out or expanded, `InvalidOption`, an error
+  ///   of `makeWorkspace`, or `CancellationError`.
+  public func optimize<D: KnownDynamics>(
+    _ dynamics: D, cost: any Cost, in condition: Condition, from initialState: [Double],
+    controls: Matrix, states: Matrix? = nil, limits: ControlLimits? = nil, workers: Int = 1,
+    onIteration: (Iteration) -> Void = { _ in }
+  ) async throws -> Solution {
+    let options = try self.options.validated()
+    let limits = try limits?.validated(controls: dynamics.control)
+    precondition(
+      initialState.count == dynamics.state && controls.rows == dynamics.control
+        && controls.columns > 0,
+      "\(initialState.count) states and \(controls.rows) × \(controls.columns) controls for "
+        + "dynamics of \(dynamics.state) and \(dynamics.control)")
+    precondition(
+      states.map { $0.rows == dynamics.state && $0.columns == controls.columns + 1 } ?? true,
+      "\(states?.rows ?? 0) × \(states?.columns ?? 0) states for \(controls.columns) controls")
+    var search = try ILQRSearch(
+      dynamics, cost: cost, condition: condition, limits: limits, options: options,
+      workers: workers, initialState: initialState, controls: controls, states: states)
+    return try await search.run(onIteration)
+  }
+}
+
+/// Why a trajectory could not be optimised.
+public enum ILQRError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The dynamics failed at a step of the guess, or could not be expanded about an iterate.
+  case dynamics(step: Int, reason: String)
+  /// A state, cost or derivative of the guess is NaN or infinite.
+  case notFinite(field: String, step: Int)
+
+  /// One sentence for people.
+  public var description: String {
+    switch self {
+    case .dynamics(let step, let reason): "the dynamics failed at step \(step): \(reason)"
+    case .notFinite(let field, let step): "\(field) at step \(step) is not finite"
+    }
+  }
+}

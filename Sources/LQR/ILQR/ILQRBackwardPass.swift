@@ -1,0 +1,249 @@
+// The backward pass of iterative LQR and differential dynamic programming.
+//
+// About an iterate (x̄, ū) whose states need not follow from its controls, with deviations
+// δy = [δx; δu] and gaps e_t = f(x̄_t, ū_t) − x̄_{t+1}:
+//
+//   minimise    Σ ½ δy_tᵀ (H_t + μ I) δy_t + g_tᵀ δy_t      subject to  δx_{t+1} = F_t δy_t + e_t
+//
+//   symbol   shape        meaning
+//   H, g     d × d, d     Hessian and gradient of the cost (T + 1 of them; d = n + m)
+//   F, e     n × d, n     Jacobian of the dynamics, and the gap (T of them)
+//   μ        -            regularisation: a proximal term that keeps the step near the iterate
+//   V, v     n × n, n     value function
+//   K, k     m × n, m     δu = k + K δx
+//
+// Without control limits and second derivatives it is the Riccati pass of `RiccatiWorkspace`. With
+// second derivatives, Σ_i λ_i ∂²f_i/∂y² joins the Hessian of step t, with λ = v_{t+1} + V_{t+1} e_t
+// (Tassa, Erez, Todorov 2012, equation 5). With limits, k is the solution of a quadratic program with
+// bounds and the rows of K of clamped controls are zero (Tassa, Mansard, Todorov 2014).
+
+import GPSCore
+import LinearAlgebra
+
+/// The quadratic model about an iterate.
+struct LocalModel: ~Copyable {
+  let n: Int
+  let m: Int
+  let T: Int
+  /// H and g: T + 1 matrices d × d, T + 1 columns of d.
+  let hessians: Scratch<Double>
+  let gradients: Scratch<Double>
+  /// F: T matrices n × d.
+  let jacobians: Scratch<Double>
+  /// e: T columns of n.
+  let gaps: Scratch<Double>
+  /// Σ_i λ_i ∂²f_i/∂y²: T matrices d × d; zeros in iterative LQR.
+  let curvatures: Scratch<Double>
+
+  var d: Int { n + m }
+
+  init(state n: Int, control m: Int, horizon T: Int) {
+    self.n = n
+    self.m = m
+    self.T = T
+    let d = n + m
+    hessians = Scratch((T + 1) * d * d)
+    gradients = Scratch((T + 1) * d)
+    jacobians = Scratch(T * n * d)
+    gaps = Scratch(T * n)
+    curvatures = Scratch(T * d * d)
+  }
+
+  /// Back to iterative LQR.
+  func forgetCurvatures() { for i in 0..<curvatures.count { curvatures.pointer[i] = 0 } }
+
+  /// The change of the cost that the model predicts for α times a step: α `slope` + ½ α² `curvature`.
+  ///
+  /// Deviations grow in proportion to α, so that one sweep tells both numbers exactly.
+  func prediction(of law: FeedbackLaw) -> (slope: Double, curvature: Double) {
+    let y = Scratch(d)
+    let next = Scratch(n)
+    var (slope, curvature) = (0.0, 0.0)
+    for t in 0...T {
+      let width = t < T ? d : n
+      if t < T {
+        for i in 0..<m {
+          var sum = law.steps.storage[t * m + i]
+          for j in 0..<n { sum += law.gains.storage[(t * n + j) * m + i] * y.pointer[j] }
+          y.pointer[n + i] = sum
+        }
+      }
+      let H = hessians.pointer + t * d * d
+      for j in 0..<width {
+        var Hy = 0.0
+        for i in 0..<width { Hy += H[i + d * j] * y.pointer[i] }
+        if t < T {
+          let G = curvatures.pointer + t * d * d
+          for i in 0..<d { Hy += G[i + d * j] * y.pointer[i] }
+        }
+        curvature += y.pointer[j] * Hy
+        slope += gradients.pointer[t * d + j] * y.pointer[j]
+      }
+      if t == T { break }
+      for i in 0..<n { next.pointer[i] = gaps.pointer[t * n + i] }
+      Kernels.gemv(m: n, n: d, jacobians.pointer + t * n * d, n, y.pointer, 1, next.pointer)
+      for i in 0..<n { y.pointer[i] = next.pointer[i] }
+    }
+    return (slope, curvature)
+  }
+}
+
+/// The backward pass with its scratch.
+struct ILQRBackwardPass: ~Copyable {
+  let n: Int
+  let m: Int
+  let T: Int
+  private let riccati: RiccatiWorkspace
+  private let box: BoxQP
+  /// H + μ I of all steps, for the shared pass.
+  private let regularized: Scratch<Double>
+  private let V: Scratch<Double>
+  private let v: Scratch<Double>
+  private let VF: Scratch<Double>
+  private let Q: Scratch<Double>
+  private let q: Scratch<Double>
+  private let costate: Scratch<Double>
+  private let bounds: Scratch<Double>
+  private let rows: Scratch<Double>
+
+  init(state n: Int, control m: Int, horizon T: Int) {
+    self.n = n
+    self.m = m
+    self.T = T
+    let d = n + m
+    riccati = RiccatiWorkspace(n: n, m: m, T: T)
+    box = BoxQP(controls: m)
+    regularized = Scratch((T + 1) * d * d)
+    V = Scratch(n * n)
+    v = Scratch(n)
+    VF = Scratch(n * d)
+    Q = Scratch(d * d)
+    q = Scratch(d)
+    costate = Scratch(n)
+    bounds = Scratch(2 * m)
+    rows = Scratch(m * n)
+  }
+
+  /// Writes the feedback law that is optimal for the model.
+  ///
+  /// - Parameters:
+  ///   - model: about the iterate.
+  ///   - regularization: μ.
+  ///   - limits: bounds on u; nil for none.
+  ///   - controls: ū, m × T, from which the bounds on δu follow.
+  ///   - writeCurvature: writes the dynamics' second derivatives for step t and a costate (d × d);
+  ///     nil for iterative LQR.
+  ///   - law: written.
+  /// - Returns: nil, or the step at which Q_uu is not positive definite.
+  /// - Throws: what `writeCurvature` threw.
+  func run(
+    _ model: borrowing LocalModel, regularization: Double, limits: ControlLimits?, controls: Matrix,
+    writeCurvature: ((Int, Span<Double>, inout MutableSpan<Double>) throws(PlantFailure) -> Void)?,
+    into law: inout FeedbackLaw
+  ) throws(PlantFailure) -> Int? {
+    if writeCurvature == nil { model.forgetCurvatures() }
+    if limits == nil && writeCurvature == nil {
+      return shared(model, regularization: regularization, into: &law)
+    }
+    let d = n + m
+    let HT = model.hessians.pointer + T * d * d
+    for j in 0..<n {
+      for i in 0..<n { V.pointer[i + n * j] = HT[i + d * j] + (i == j ? regularization : 0) }
+      v.pointer[j] = model.gradients.pointer[T * d + j]
+    }
+    var t = T - 1
+    while t >= 0 {
+      formActionValue(model, t, regularization)
+      if let writeCurvature {
+        // Views of scratch that outlives this call.
+        let lambda = UnsafeBufferPointer(start: costate.pointer, count: n)
+        let curvature = UnsafeMutableBufferPointer(
+          start: model.curvatures.pointer + t * d * d, count: d * d)
+        var entries = curvature.mutableSpan
+        try writeCurvature(t, lambda.span, &entries)
+        for i in 0..<d * d { Q.pointer[i] += curvature[i] }
+      }
+      for i in 0..<m {
+        let u = controls[i, t]
+        bounds.pointer[i] = (limits?.lower[i] ?? -.infinity) - u
+        bounds.pointer[m + i] = (limits?.upper[i] ?? .infinity) - u
+      }
+      guard
+        let freeCount = box.solve(
+          Q.pointer + n + d * n, stride: d, q.pointer + n, lower: bounds.pointer,
+          upper: bounds.pointer + m)
+      else { return t }
+      backUp(t, freeCount, into: &law)
+      t -= 1
+    }
+    return nil
+  }
+
+  /// The pass that the rest of the module uses, on H + μ I.
+  private func shared(
+    _ model: borrowing LocalModel, regularization: Double, into law: inout FeedbackLaw
+  ) -> Int? {
+    let d = n + m
+    regularized.pointer.update(from: model.hessians.pointer, count: (T + 1) * d * d)
+    for t in 0...T {
+      for i in 0..<d { regularized.pointer[t * d * d + i * (d + 1)] += regularization }
+    }
+    let failedStep = riccati.backward(
+      LQProblem(
+        n: n, m: m, T: T, hessians: regularized.pointer, gradients: model.gradients.pointer,
+        transitions: model.jacobians.pointer, offsets: model.gaps.pointer))
+    if failedStep == nil {
+      for i in 0..<T * m * n { law.gains.storage[i] = riccati.gains.pointer[i] }
+      for i in 0..<T * m { law.steps.storage[i] = riccati.offsets.pointer[i] }
+    }
+    return failedStep
+  }
+
+  /// λ = v + V e, Q = H + μ I + Fᵀ V F, q = g + Fᵀ λ.
+  private func formActionValue(
+    _ model: borrowing LocalModel, _ t: Int, _ regularization: Double
+  ) {
+    let d = n + m
+    let F = model.jacobians.pointer + t * n * d
+    costate.pointer.update(from: v.pointer, count: n)
+    Kernels.gemv(m: n, n: n, V.pointer, n, model.gaps.pointer + t * n, 1, costate.pointer)
+    Kernels.gemm(m: n, n: d, k: n, V.pointer, n, F, n, 0, VF.pointer, n)
+    Q.pointer.update(from: model.hessians.pointer + t * d * d, count: d * d)
+    for i in 0..<d { Q.pointer[i * (d + 1)] += regularization }
+    Kernels.gemm(transposeA: true, m: d, n: d, k: n, F, n, VF.pointer, n, 1, Q.pointer, d)
+    Kernels.symmetrize(n: d, Q.pointer, d)
+    q.pointer.update(from: model.gradients.pointer + t * d, count: d)
+    Kernels.gemv(transpose: true, m: n, n: d, F, n, costate.pointer, 1, q.pointer)
+  }
+
+  /// K_f = −Q_ff⁻¹ Q_fx, V = Q_xx + Q_xf K_f, v = q_x + Q_xu k: the free controls follow the state,
+  /// clamped ones do not.
+  private func backUp(_ t: Int, _ freeCount: Int, into law: inout FeedbackLaw) {
+    let d = n + m
+    let k = box.solution.pointer
+    let free = box.free.pointer
+    let Y = rows.pointer
+    for j in 0..<n { for a in 0..<freeCount { Y[a + m * j] = Q.pointer[n + free[a] + d * j] } }
+    Kernels.solveLower(n: freeCount, r: n, box.factor.pointer, m, Y, m)
+    for j in 0..<n {
+      for i in 0..<n { V.pointer[i + n * j] = Q.pointer[i + d * j] }
+      var sum = q.pointer[j]
+      for i in 0..<m { sum += Q.pointer[n + i + d * j] * k[i] }
+      v.pointer[j] = sum
+    }
+    // Q_fx of the free controls is L Y, so that Q_xf K_f = −Yᵀ Y.
+    if freeCount > 0 {
+      Kernels.gemm(
+        transposeA: true, m: n, n: n, k: freeCount, alpha: -1, Y, m, Y, m, 1, V.pointer, n)
+      Kernels.symmetrize(n: n, V.pointer, n)
+    }
+    Kernels.solveLower(transpose: true, n: freeCount, r: n, box.factor.pointer, m, Y, m)
+    law.gains.storage.withUnsafeMutableBufferPointer { K in
+      for i in t * m * n..<(t + 1) * m * n { K[i] = 0 }
+      for j in 0..<n {
+        for a in 0..<freeCount { K[(t * n + j) * m + free[a]] = -Y[a + m * j] }
+      }
+    }
+    for i in 0..<m { law.steps.storage[t * m + i] = k[i] }
+  }
+}

@@ -1,0 +1,457 @@
+import GPSCore
+import LinearAlgebra
+
+/// A trajectory with what its states lack to follow from its controls.
+struct ILQRIterate: Sendable {
+  var trajectory: Trajectory
+  /// e_t = f(x_t, u_t) − x_{t+1}: n × T.
+  var gaps: Matrix
+  /// ℓ_0 … ℓ_T.
+  var costs: [Double]
+
+  var cost: Double { costs.reduce(0, +) }
+  /// Σ_t ‖e_t‖₁.
+  var totalGap: Double { gaps.storage.reduce(0) { $0 + abs($1) } }
+}
+
+/// One search: the loop, its iterate and its buffers.
+struct ILQRSearch<D: KnownDynamics>: ~Copyable {
+  private let dynamics: D
+  private let cost: any Cost
+  private let condition: Condition
+  private let limits: ControlLimits?
+  private let options: ILQR.Options
+  private let workers: Int
+  private var workspace: D.Workspace
+  private var iterate: ILQRIterate
+  private var expansion: CostExpansion
+  private let model: LocalModel
+  private let pass: ILQRBackwardPass
+  private var law: FeedbackLaw
+  /// μ and the factor by which it changes next (Tassa et al. 2012, section II-F).
+  private var regularization: Double
+  private var rate = 1.0
+  /// ρ of the merit.
+  private var penalty = 0.0
+
+  private var n: Int { dynamics.state }
+  private var m: Int { dynamics.control }
+  private var T: Int { iterate.trajectory.horizon }
+
+  init(
+    _ dynamics: D, cost: any Cost, condition: Condition, limits: ControlLimits?,
+    options: ILQR.Options, workers: Int, initialState: [Double], controls: Matrix, states: Matrix?
+  ) throws {
+    let (n, m, T) = (dynamics.state, dynamics.control, controls.columns)
+    // What can fail comes first: a value with buffers of its own is made whole or not at all.
+    var workspace = try dynamics.makeWorkspace()
+    let iterate = try Self.start(
+      dynamics, cost, condition, limits, &workspace, initialState, controls, states)
+    self.workspace = workspace
+    self.iterate = iterate
+    self.dynamics = dynamics
+    self.cost = cost
+    self.condition = condition
+    self.limits = limits
+    self.options = options
+    self.workers = workers
+    expansion = CostExpansion(state: n, control: m, horizon: T)
+    model = LocalModel(state: n, control: m, horizon: T)
+    pass = ILQRBackwardPass(state: n, control: m, horizon: T)
+    law = FeedbackLaw(state: n, control: m, horizon: T)
+    regularization = options.initialRegularization
+  }
+
+  // MARK: - The loop
+
+  mutating func run(
+    _ onIteration: (ILQR.Iteration) -> Void
+  ) async throws -> ILQR.Solution {
+    var log: [ILQR.Iteration] = []
+    var status = ILQR.Status.iterationsExhausted
+    var isExpanded = false
+    // Whether the least regularisation has been tried on this iterate.
+    var isRelaxed = false
+    for iteration in 0..<options.maxIterations {
+      try Task.checkCancellation()
+      var line = ILQR.Iteration(
+        iteration: iteration, cost: iterate.cost, predictedImprovement: 0, actualImprovement: 0,
+        gap: iterate.gaps.largestMagnitude, step: 0, trials: 0, regularization: regularization,
+        passes: 0)
+      if !isExpanded { try await expand() }
+      isExpanded = true
+      guard let passes = try backward() else {
+        status = .indefinite
+        break
+      }
+      line.passes = passes
+      line.regularization = regularization
+
+      var (slope, curvature) = model.prediction(of: law)
+      raisePenalty(slope, curvature)
+      let isFeasible = line.gap <= options.gapTolerance
+      let negligible = options.tolerance * (1 + abs(line.cost))
+      if isFeasible && promise(1, slope, curvature) <= negligible && regularization > 0
+        && !isRelaxed
+      {
+        // Little is promised because the step is kept short: ask again with the least μ.
+        (regularization, rate, isRelaxed) = (0, 1, true)
+        guard let passes = try backward() else {
+          status = .indefinite
+          break
+        }
+        line.passes += passes
+        line.regularization = regularization
+        (slope, curvature) = model.prediction(of: law)
+      }
+      let promised = promise(1, slope, curvature)
+      if isFeasible && promised <= negligible {
+        status = .converged
+        break
+      }
+      let found = try await lineSearch(slope, curvature)
+      line.trials = found.trials
+      if let step = found.step {
+        line.step = step.size
+        line.predictedImprovement = promise(step.size, slope, curvature)
+        line.actualImprovement = merit(iterate) - merit(step.iterate)
+        iterate = step.iterate
+        (isExpanded, isRelaxed) = (false, false)
+        if step.size >= 0.5 { relax() } else if step.size < 0.05 { tighten() }
+      } else {
+        // Rounding hides what little there is left to gain.
+        if isFeasible && promised <= 1e-6 * options.acceptedShare * (1 + abs(line.cost)) {
+          status = .converged
+          break
+        }
+        tighten()
+      }
+      line.cost = iterate.cost
+      line.gap = iterate.gaps.largestMagnitude
+      log.append(line)
+      onIteration(line)
+      if regularization > options.maxRegularization {
+        status = .noImprovement
+        break
+      }
+    }
+    return ILQR.Solution(
+      trajectory: iterate.trajectory, costs: iterate.costs, gains: law.gains,
+      gap: iterate.gaps.largestMagnitude, status: status, iterations: log)
+  }
+
+  private func merit(_ iterate: ILQRIterate) -> Double {
+    iterate.cost + penalty * iterate.totalGap
+  }
+
+  /// Improvement of the merit that the model promises for a step of α.
+  private func promise(_ size: Double, _ slope: Double, _ curvature: Double) -> Double {
+    size * (penalty * iterate.totalGap - slope) - 0.5 * size * size * curvature
+  }
+
+  /// ρ such that the step descends; it never falls, so that merits of all iterates compare.
+  private mutating func raisePenalty(_ slope: Double, _ curvature: Double) {
+    let gap = iterate.totalGap
+    if gap > 0 { penalty = max(penalty, 2 * (slope + 0.5 * max(0, curvature)) / gap) }
+  }
+
+  private mutating func relax() {
+    rate = min(1 / options.regularizationFactor, rate / options.regularizationFactor)
+    regularization *= rate
+    if regularization < options.minRegularization { regularization = 0 }
+  }
+
+  private mutating func tighten() {
+    rate = max(options.regularizationFactor, rate * options.regularizationFactor)
+    regularization = max(options.minRegularization, regularization * rate)
+  }
+
+  /// Backward passes with growing μ until one succeeds.
+  ///
+  /// - Returns: how many; nil if μ grew too large.
+  private mutating func backward() throws -> Int? {
+    // With gaps the costate grows with V and so with μ: no μ would then make Q_uu positive definite.
+    let usesCurvature =
+      options.secondDerivatives && dynamics.hasSecondDerivatives && iterate.totalGap == 0
+    var passes = 0
+    while regularization <= options.maxRegularization {
+      passes += 1
+      let failedStep = try usesCurvature ? backwardWithCurvature() : backwardPlain()
+      if failedStep == nil { return passes }
+      tighten()
+    }
+    return nil
+  }
+
+  private mutating func backwardPlain() throws(PlantFailure) -> Int? {
+    try pass.run(
+      model, regularization: regularization, limits: limits, controls: iterate.trajectory.controls,
+      writeCurvature: nil, into: &law)
+  }
+
+  private mutating func backwardWithCurvature() throws -> Int? {
+    let (n, m) = (self.n, self.m)
+    var workspace = try dynamics.makeWorkspace()
+    let (dynamics, trajectory) = (dynamics, iterate.trajectory)
+    return try pass.run(
+      model, regularization: regularization, limits: limits, controls: trajectory.controls,
+      writeCurvature: {
+        (t: Int, costate: Span<Double>, curvature: inout MutableSpan<Double>)
+          throws(PlantFailure) in
+        try dynamics.contractSecondDerivatives(
+          trajectory.states.storage.span.extracting(t * n..<(t + 1) * n),
+          trajectory.controls.storage.span.extracting(t * m..<(t + 1) * m), costate: costate,
+          workspace: &workspace, into: &curvature)
+      }, into: &law)
+  }
+}
+
+// MARK: - Expansion
+
+extension ILQRSearch {
+  /// Writes the model about the iterate.
+  private mutating func expand() async throws {
+    let (n, d, T) = (self.n, self.n + self.m, self.T)
+    for i in expansion.values.indices { expansion.values[i] = 0 }
+    for i in expansion.gradients.storage.indices { expansion.gradients.storage[i] = 0 }
+    for i in expansion.hessians.storage.indices { expansion.hessians.storage[i] = 0 }
+    cost.addExpansion(to: &expansion, along: iterate.trajectory, in: condition)
+    if let step = expansion.firstNonFiniteStep {
+      throw ILQRError.notFinite(field: "the cost's expansion", step: step)
+    }
+    expansion.hessians.storage.withUnsafeBufferPointer { H in
+      for i in 0..<(T + 1) * d * d { model.hessians.pointer[i] = H[i] }
+    }
+    expansion.gradients.storage.withUnsafeBufferPointer { g in
+      for i in 0..<(T + 1) * d { model.gradients.pointer[i] = g[i] }
+    }
+    for i in 0..<T * n { model.gaps.pointer[i] = iterate.gaps.storage[i] }
+    let jacobians = UnsafeMutableBufferPointer(start: model.jacobians.pointer, count: T * n * d)
+    if workers == 1 {
+      var entries = jacobians.mutableSpan
+      try Self.linearize(
+        dynamics, iterate.trajectory, 0..<T, workspace: &workspace, into: &entries)
+      return
+    }
+    let pieces = min(workers, T)
+    let (dynamics, trajectory) = (dynamics, iterate.trajectory)
+    let parts = try await parallelMap(
+      pieces, workers: workers, makeContext: { try dynamics.makeWorkspace() }
+    ) { piece, workspace in
+      let steps = piece * T / pieces..<(piece + 1) * T / pieces
+      var part = [Double](repeating: 0, count: steps.count * n * d)
+      var entries = part.mutableSpan
+      try Self.linearize(dynamics, trajectory, steps, workspace: &workspace, into: &entries)
+      return part
+    }
+    var next = 0
+    for part in parts {
+      for value in part {
+        jacobians[next] = value
+        next += 1
+      }
+    }
+  }
+
+  /// F_t of the given steps, one after the other.
+  private static func linearize(
+    _ dynamics: D, _ trajectory: Trajectory, _ steps: Range<Int>, workspace: inout D.Workspace,
+    into jacobians: inout MutableSpan<Double>
+  ) throws {
+    let (n, m) = (dynamics.state, dynamics.control)
+    let stride = n * (n + m)
+    var next = [Double](repeating: 0, count: n)
+    let (states, controls) = (trajectory.states.storage.span, trajectory.controls.storage.span)
+    for t in steps {
+      let first = (t - steps.lowerBound) * stride
+      var x = next.mutableSpan
+      var F = jacobians._mutatingExtracting(first..<first + stride)
+      do throws(PlantFailure) {
+        try dynamics.linearize(
+          states.extracting(t * n..<(t + 1) * n), controls.extracting(t * m..<(t + 1) * m),
+          workspace: &workspace, into: &x, jacobian: &F)
+      } catch {
+        throw ILQRError.dynamics(step: t, reason: error.reason)
+      }
+      for i in 0..<stride where !F[i].isFinite {
+        throw ILQRError.notFinite(field: "the Jacobian of the dynamics", step: t)
+      }
+    }
+  }
+}
+
+// MARK: - Rollouts
+
+extension ILQRSearch {
+  /// The first iterate: the controls rolled out, or the given states with their gaps.
+  private static func start(
+    _ dynamics: D, _ cost: any Cost, _ condition: Condition, _ limits: ControlLimits?,
+    _ workspace: inout D.Workspace, _ initialState: [Double], _ controls: Matrix, _ states: Matrix?
+  ) throws -> ILQRIterate {
+    let (n, m, T) = (dynamics.state, dynamics.control, controls.columns)
+    var controls = controls
+    if let limits {
+      for t in 0..<T {
+        for i in 0..<m {
+          controls[i, t] = min(max(controls[i, t], limits.lower[i]), limits.upper[i])
+        }
+      }
+    }
+    var all = states ?? Matrix(rows: n, columns: T + 1)
+    all.setColumn(0, to: initialState)
+    var gaps = Matrix(rows: n, columns: T)
+    var next = [Double](repeating: 0, count: n)
+    for t in 0..<T {
+      do throws(PlantFailure) {
+        var x = next.mutableSpan
+        try dynamics.step(
+          all.storage.span.extracting(t * n..<(t + 1) * n),
+          controls.storage.span.extracting(t * m..<(t + 1) * m), workspace: &workspace, into: &x)
+      } catch {
+        throw ILQRError.dynamics(step: t, reason: error.reason)
+      }
+      if !next.allSatisfy(\.isFinite) {
+        throw ILQRError.notFinite(field: "the state of the guess", step: t + 1)
+      }
+      if states == nil {
+        all.setColumn(t + 1, to: next)
+      } else {
+        for i in 0..<n { gaps[i, t] = next[i] - all[i, t + 1] }
+      }
+    }
+    let trajectory = try Self.completed(all, controls, dynamics, &workspace)
+    let costs = cost.values(along: trajectory, in: condition)
+    if let step = costs.firstIndex(where: { !$0.isFinite }) {
+      throw ILQRError.notFinite(field: "the cost of the guess", step: step)
+    }
+    return ILQRIterate(trajectory: trajectory, gaps: gaps, costs: costs)
+  }
+
+  /// A trajectory with its points, without observations.
+  private static func completed(
+    _ states: Matrix, _ controls: Matrix, _ dynamics: D, _ workspace: inout D.Workspace
+  ) throws(PlantFailure) -> Trajectory {
+    let (n, T, rows) = (dynamics.state, controls.columns, 3 * dynamics.points)
+    let observations = Matrix(rows: 0, columns: T + 1)
+    if rows == 0 {
+      return Trajectory(states: states, controls: controls, observations: observations)
+    }
+    var positions = Matrix(rows: rows, columns: T + 1)
+    var jacobians = MatrixSequence(rows: rows, columns: n, count: T + 1)
+    var allPositions = positions.storage.mutableSpan
+    var allJacobians = jacobians.storage.mutableSpan
+    for t in 0...T {
+      var p = allPositions._mutatingExtracting(rows * t..<rows * (t + 1))
+      var J = allJacobians._mutatingExtracting(rows * n * t..<rows * n * (t + 1))
+      try dynamics.locatePoints(
+        states.storage.span.extracting(n * t..<n * (t + 1)), workspace: &workspace, positions: &p,
+        jacobians: &J)
+    }
+    return Trajectory(
+      states: states, controls: controls, observations: observations, points: positions,
+      pointJacobians: jacobians)
+  }
+
+  /// The longest step of the series that keeps its promise.
+  private mutating func lineSearch(
+    _ slope: Double, _ curvature: Double
+  ) async throws -> (step: (size: Double, iterate: ILQRIterate)?, trials: Int) {
+    var size = 1.0
+    var sizes: [Double] = []
+    for _ in 0..<options.maxTrials {
+      sizes.append(size)
+      size *= options.stepReduction
+    }
+    let before = merit(iterate)
+    let (penalty, share) = (penalty, options.acceptedShare)
+    func accepts(_ trial: ILQRIterate, _ size: Double) -> Bool {
+      let promised = promise(size, slope, curvature)
+      return promised > 0
+        && before - (trial.cost + penalty * trial.totalGap) >= share * promised
+    }
+    // The full step is right most of the time: it goes first and alone.
+    var trials = 1
+    if let full = Self.rolledOut(
+      1, law, iterate, dynamics, cost, condition, limits, &workspace), accepts(full, 1)
+    {
+      return ((1, full), trials)
+    }
+    var first = 1
+    while first < sizes.count {
+      let group = Array(sizes[first..<min(first + workers, sizes.count)])
+      let candidates: [ILQRIterate?]
+      if group.count == 1 {
+        candidates = [
+          Self.rolledOut(group[0], law, iterate, dynamics, cost, condition, limits, &workspace)
+        ]
+      } else {
+        let (law, iterate, dynamics) = (law, iterate, dynamics)
+        let (cost, condition, limits) = (cost, condition, limits)
+        candidates = try await parallelMap(
+          group.count, workers: workers, makeContext: { try dynamics.makeWorkspace() }
+        ) { index, workspace in
+          Self.rolledOut(
+            group[index], law, iterate, dynamics, cost, condition, limits, &workspace)
+        }
+      }
+      for (size, candidate) in zip(group, candidates) {
+        trials += 1
+        if let candidate, accepts(candidate, size) { return ((size, candidate), trials) }
+      }
+      first += group.count
+    }
+    return (nil, trials)
+  }
+
+  /// The iterate after a step of α; nil if the dynamics fail on the way or a number is not finite.
+  ///
+  ///     u = ū + α k + K (x − x̄),  x' = f(x, u) − (1 − α) e
+  private static func rolledOut(
+    _ size: Double, _ law: FeedbackLaw, _ base: ILQRIterate, _ dynamics: D, _ cost: any Cost,
+    _ condition: Condition, _ limits: ControlLimits?, _ workspace: inout D.Workspace
+  ) -> ILQRIterate? {
+    let (n, m, T) = (dynamics.state, dynamics.control, base.trajectory.horizon)
+    var (states, controls) = (base.trajectory.states, base.trajectory.controls)
+    var gaps = base.gaps
+    let remaining = 1 - size
+    for i in gaps.storage.indices { gaps.storage[i] *= remaining }
+    let isOpen = gaps.largestMagnitude > 0
+    var present = [Double](repeating: 0, count: n)
+    do throws(PlantFailure) {
+      let (nominalStates, K, k) = (
+        base.trajectory.states.storage.span, law.gains.storage.span, law.steps.storage.span
+      )
+      var x = states.storage.mutableSpan
+      var u = controls.storage.mutableSpan
+      for t in 0..<T {
+        for i in 0..<m {
+          var change = size * k[t * m + i]
+          for j in 0..<n {
+            change += K[(t * n + j) * m + i] * (x[t * n + j] - nominalStates[t * n + j])
+          }
+          u[t * m + i] += change
+          if let limits {
+            u[t * m + i] = min(max(u[t * m + i], limits.lower[i]), limits.upper[i])
+          }
+        }
+        // x_t is copied out: it shares its buffer with x_{t+1}, which is written.
+        for i in 0..<n { present[i] = x[t * n + i] }
+        var next = x._mutatingExtracting((t + 1) * n..<(t + 2) * n)
+        try dynamics.step(
+          present.span, u.span.extracting(t * m..<(t + 1) * m), workspace: &workspace, into: &next)
+        for i in 0..<n {
+          if isOpen { x[(t + 1) * n + i] -= gaps.storage[t * n + i] }
+          if !x[(t + 1) * n + i].isFinite { return nil }
+        }
+      }
+    } catch {
+      return nil
+    }
+    guard let trajectory = try? completed(states, controls, dynamics, &workspace) else {
+      return nil
+    }
+    let costs = cost.values(along: trajectory, in: condition)
+    if !costs.allSatisfy(\.isFinite) { return nil }
+    return ILQRIterate(trajectory: trajectory, gaps: gaps, costs: costs)
+  }
+}
