@@ -17,7 +17,8 @@ struct GPS: AsyncParsableCommand {
       """,
     version: ProgramVersion.current,
     subcommands: [
-      Tasks.self, Run.self, Resume.self, Evaluate.self, Plot.self, Options.self, Bench.self,
+      Tasks.self, Run.self, Resume.self, Optimize.self, Evaluate.self, Plot.self, Options.self,
+      Bench.self,
     ])
 }
 
@@ -60,6 +61,7 @@ struct CommandFailure: Error {
     self.status =
       switch error {
       case is ExperimentError, is ShippedExperimentsError: .badInput
+      case OptimizationError.unknownDynamics: .badInput
       case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead, RunDirectoryError.inUse:
         .badInput
       case is CheckpointError: .badInput

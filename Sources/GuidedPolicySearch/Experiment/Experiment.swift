@@ -23,6 +23,8 @@ public struct Experiment: Sendable, Equatable {
   public var initialController = InitialController.lqr(InitialController.LQROptions(gains: [1]))
   /// The algorithm and the settings of its stages; `workers` is not part of an experiment.
   public var search = SearchSettings()
+  /// What `optimize` does, if the dynamics are known.
+  public var optimization = OptimizationSettings()
 
   /// The defaults; task, system, cost and success are for the caller to fill in.
   public init() {}

@@ -181,6 +181,13 @@ struct ExperimentBuilder {
           "conditions.train", problem: "condition \"\(condition.name)\": \(oneLine("\(error)"))")
       }
     }
+    do {
+      _ = try experiment.optimization.controlLimits?.validated(controls: task.dimensions.control)
+    } catch {
+      // "limits.upper" is optimization.controlLimits.upper in a file.
+      let key = error.key.split(separator: ".").dropFirst().joined(separator: ".")
+      throw refuse("optimization.controlLimits.\(key)", error.value, error.allowed)
+    }
     return LoadedExperiment(
       experiment: experiment, task: task, initialControllers: controllers, model: model)
   }

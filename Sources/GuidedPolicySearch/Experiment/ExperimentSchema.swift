@@ -37,6 +37,9 @@ extension Experiment {
           "Search for the dual variable of the KL constraint."),
         Field("network", \.search.network, Schema.network.codec, "The network."),
         Field("training", \.search.training, Schema.training.codec, "Training of the network."),
+        Field(
+          "optimization", \.optimization, Schema.optimization.codec,
+          "Trajectory optimisation on known dynamics (gps optimize)."),
       ],
       validate: { experiment in
         try InvalidOption.require(
@@ -1047,6 +1050,59 @@ extension Schema where Root == KLConstrainedLQR.Options {
         Field("maxDual", \.maxDual, .number, "Largest dual variable."),
       ],
       validate: { _ = try $0.validated() })
+  }
+}
+
+extension Schema where Root == OptimizationSettings {
+  static var optimization: Schema<OptimizationSettings> {
+    Schema(
+      OptimizationSettings(),
+      [
+        Field("maxIterations", \.ilqr.maxIterations, .wholeNumber, "Most iterations."),
+        Field(
+          "tolerance", \.ilqr.tolerance, .number,
+          "Promised improvement, as a share of 1 + |cost|, at which the search has converged."),
+        Field(
+          "gapTolerance", \.ilqr.gapTolerance, .number,
+          "Largest gap between a state and what the dynamics make of the one before."),
+        Field(
+          "secondDerivatives", \.ilqr.secondDerivatives, .truth,
+          "Whether second derivatives of the dynamics are used (differential dynamic programming)."),
+        Field(
+          "initialRegularization", \.ilqr.initialRegularization, .number,
+          "Regularisation of the first iteration."),
+        Field(
+          "minRegularization", \.ilqr.minRegularization, .number,
+          "Smallest regularisation that is not 0."),
+        Field(
+          "maxRegularization", \.ilqr.maxRegularization, .number,
+          "Regularisation above which the search gives up."),
+        Field(
+          "regularizationFactor", \.ilqr.regularizationFactor, .number,
+          "Growth of the regularisation's own rate of change."),
+        Field(
+          "stepReduction", \.ilqr.stepReduction, .number,
+          "What a step that was refused is multiplied by."),
+        Field("maxTrials", \.ilqr.maxTrials, .wholeNumber, "Most steps that are tried."),
+        Field(
+          "acceptedShare", \.ilqr.acceptedShare, .number,
+          "Share of the promised improvement that a step must keep."),
+        Field(
+          "controlLimits", \.controlLimits, .optional(ControlLimits.schema.codec),
+          "Bounds on the controls, or null."),
+      ],
+      validate: { _ = try $0.ilqr.validated() })
+  }
+}
+
+extension ControlLimits {
+  static var schema: Schema<ControlLimits> {
+    Schema(
+      ControlLimits(lower: [], upper: []),
+      [
+        .required("lower", \.lower, .numbers, "Least value of each control."),
+        .required("upper", \.upper, .numbers, "Largest value of each control."),
+      ])
   }
 }
 

@@ -26,7 +26,7 @@ public struct ILQR: Sendable {
     public var maxIterations = 200
     /// The search has converged when the model promises less than this, as a share of 1 + |cost|, and
     /// no gap is larger than `gapTolerance`.
-    public var tolerance = 1e-9
+    public var tolerance = 1e-7
     /// Largest gap between a state and what the dynamics make of the one before, in the state's units.
     public var gapTolerance = 1e-9
     /// Whether the dynamics' second derivatives are used, where there are any and once the states follow
