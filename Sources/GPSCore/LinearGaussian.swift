@@ -140,24 +140,14 @@ extension LinearGaussianController: Policy {
     workspace: inout Workspace, action: inout MutableSpan<Double>
   ) {
     let (m, n) = (control, self.state)
-    precondition(
-      state.count == n && noise.count == m && action.count == m && 0..<horizon ~= step,
-      "\(state.count) states, \(noise.count) noise numbers and \(action.count) controls at step "
-        + "\(step) for a controller of \(n) states and \(m) controls over \(horizon) steps")
-    // Column by column, as the matrices lie in memory.
     gains.storage.withUnsafeBufferPointer { K in
       offsets.storage.withUnsafeBufferPointer { k in
         covarianceFactors.storage.withUnsafeBufferPointer { L in
-          action.withUnsafeMutableBufferPointer { u in
-            for i in 0..<m { u[i] = k[step * m + i] }
-            for j in 0..<n {
-              let (column, x) = ((step * n + j) * m, state[j])
-              for i in 0..<m { u[i] += K[column + i] * x }
-            }
-            for j in 0..<m {
-              let (column, draw) = ((step * m + j) * m, noise[j])
-              for i in j..<m { u[i] += L[column + i] * draw }
-            }
+          for i in 0..<m {
+            var sum = k[step * m + i]
+            for j in 0..<n { sum += K[step * m * n + i + m * j] * state[j] }
+            for j in 0...i { sum += L[step * m * m + i + m * j] * noise[j] }
+            action[i] = sum
           }
         }
       }

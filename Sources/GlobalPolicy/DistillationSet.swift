@@ -85,30 +85,21 @@ public struct DistillationSet: Sendable {
           "a rollout of \(trajectory.states.rows) states and \(trajectory.observations.rows) "
             + "observations over \(trajectory.horizon) steps for a controller of \(n) states over "
             + "\(controller.horizon) steps and \(o) observations")
-        for t in 0..<trajectory.horizon {
-          var observationIsFinite = true
-          for i in 0..<o {
-            let value = trajectory.observations[i, t]
-            observations[i, column] = value
-            observationIsFinite = observationIsFinite && value.isFinite
-          }
-          var targetIsFinite = true
-          for i in 0..<m {
-            var sum = controller.offsets[i, t]
-            for j in 0..<n {
-              sum += controller.gains.storage[t * m * n + i + m * j] * trajectory.states[j, t]
-            }
-            targets[i, column] = sum
-            targetIsFinite = targetIsFinite && sum.isFinite
-          }
-          if !(observationIsFinite && targetIsFinite) {
-            throw .notFinite(
-              field: observationIsFinite ? "target" : "observation", condition: batch.condition,
-              sample: sample, step: t)
-          }
-          indices.append(group + t)
-          column += 1
+        let T = trajectory.horizon
+        observations.storage.replaceSubrange(
+          column * o..<(column + T) * o, with: trajectory.observations.storage[0..<o * T])
+        let actions = controller.meanActions(at: trajectory.states.storage, count: T)
+        targets.storage.replaceSubrange(column * m..<(column + T) * m, with: actions)
+        let badObservation = trajectory.observations.storage[0..<o * T].firstIndex { !$0.isFinite }
+          .map { $0 / o }
+        let badTarget = actions.firstIndex { !$0.isFinite }.map { $0 / m }
+        if let step = [badObservation, badTarget].compactMap({ $0 }).min() {
+          throw .notFinite(
+            field: step == badObservation ? "observation" : "target", condition: batch.condition,
+            sample: sample, step: step)
         }
+        indices += group..<group + T
+        column += T
       }
       group += controller.horizon
     }
@@ -156,5 +147,29 @@ public struct DistillationSet: Sendable {
       for i in 0..<m * m { result.storage[g * m * m + i] *= factor }
     }
     return (result, clipped)
+  }
+}
+
+extension LinearGaussianController {
+  /// K_t x_t + k_t for the first `count` steps: m × count.
+  fileprivate func meanActions(at states: [Double], count: Int) -> [Double] {
+    let (m, n) = (control, state)
+    precondition(
+      count <= horizon && states.count >= n * count,
+      "\(states.count) numbers for \(count) states of \(n) under \(horizon) controls")
+    var actions = Array(offsets.storage[0..<m * count])
+    actions.withUnsafeMutableBufferPointer { u in
+      gains.storage.withUnsafeBufferPointer { K in
+        states.withUnsafeBufferPointer { x in
+          for t in 0..<count {
+            for j in 0..<n {
+              let (column, value) = ((t * n + j) * m, x[t * n + j])
+              for i in 0..<m { u[t * m + i] += K[column + i] * value }
+            }
+          }
+        }
+      }
+    }
+    return actions
   }
 }
