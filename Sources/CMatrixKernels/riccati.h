@@ -12,12 +12,6 @@
 // blocks, each less the columns of L before it in the same registers. The gains are −(Yᵀ L_uu⁻¹)ᵀ.
 // V may be indefinite: nothing is factorised but Q_uu.
 
-// The distance between columns of `rows` numbers: whole cache lines, not a multiple of 512 bytes.
-ALWAYS int64_t column_distance(int64_t rows) {
-  const int64_t padded = (rows + 7) / 8 * 8;
-  return padded % 64 ? padded : padded + 8;
-}
-
 typedef struct {
   int64_t n, m, d, rows, vectors, ld;
   double *Ft, *P, *Q[2], *G, *inverse;

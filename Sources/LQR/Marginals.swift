@@ -73,6 +73,7 @@ struct MarginalsWorkspace: ~Copyable {
   ///   - dynamics: whose covariances and initial state are used.
   ///   - K: gains, T matrices m × n.
   ///   - k: offsets, T columns of m.
+  ///   - noise: of the controls.
   /// - Returns: nil, or the step whose marginals are not finite.
   func forward(
     _ F: UnsafePointer<Double>, _ f: UnsafePointer<Double>, _ dynamics: LinearGaussianDynamics,
