@@ -52,16 +52,15 @@ extension BenchmarkRunner {
       .lqr, "riccati", sizes: sizes,
       flops: steps * (LQRFlops.backward(n, m) + LQRFlops.forward(n, m)))
     _ = await time(riccati, peak: peak) {
-      var solution: LQSolution?
-      var path = MeanPath(n: n, m: m, T: T)
+      let solver = Reused(LinearQuadraticSolver(state: n, control: m, horizon: T))
       return PreparedWork(
         run: {
-          let solved = try solveLinearQuadratic(cost: cost, dynamics: dynamics)
-          path.follow(gains: solved.gains, offsets: solved.offsets, under: dynamics)
-          solution = solved
+          try solver.value.solve(cost: cost, dynamics: dynamics)
+          solver.value.simulate(dynamics, from: dynamics.initialMean)
         },
         check: {
-          solution.map { sumOfSquares($0.gains.storage) + sumOfSquares($0.offsets.storage) }
+          let solution = solver.value.solution
+          return sumOfSquares(solution.gains.storage) + sumOfSquares(solution.offsets.storage)
         })
     }
 
@@ -104,46 +103,10 @@ extension BenchmarkRunner {
   }
 }
 
-/// The trajectory of a controller's mean actions under the dynamics' means.
-private struct MeanPath {
-  /// n × (T + 1) and m × T.
-  var states: [Double]
-  var controls: [Double]
-
-  init(n: Int, m: Int, T: Int) {
-    states = [Double](repeating: 0, count: n * (T + 1))
-    controls = [Double](repeating: 0, count: m * T)
-  }
-
-  mutating func follow(
-    gains: MatrixSequence, offsets: Matrix, under dynamics: LinearGaussianDynamics
-  ) {
-    let (n, m, T) = (dynamics.state, dynamics.control, dynamics.horizon)
-    for i in 0..<n { states[i] = dynamics.initialMean[i] }
-    states.withUnsafeMutableBufferPointer { x in
-      controls.withUnsafeMutableBufferPointer { u in
-        gains.storage.withUnsafeBufferPointer { K in
-          offsets.storage.withUnsafeBufferPointer { k in
-            dynamics.transitions.storage.withUnsafeBufferPointer { F in
-              dynamics.offsets.storage.withUnsafeBufferPointer { f in
-                guard let x = x.baseAddress, let u = u.baseAddress, let K = K.baseAddress,
-                  let k = k.baseAddress, let F = F.baseAddress, let f = f.baseAddress
-                else { return }
-                for t in 0..<T {
-                  let (here, next, action) = (x + t * n, x + (t + 1) * n, u + t * m)
-                  action.update(from: k + t * m, count: m)
-                  Kernels.gemv(m: m, n: n, K + t * m * n, m, here, 1, action)
-                  next.update(from: f + t * n, count: n)
-                  Kernels.gemv(m: n, n: n, F + t * n * (n + m), n, here, 1, next)
-                  Kernels.gemv(m: n, n: m, F + t * n * (n + m) + n * n, n, action, 1, next)
-                }
-              }
-            }
-          }
-        }
-      }
-    }
-  }
+/// Holds a solver for closures, which cannot capture what is not copyable.
+private final class Reused {
+  let value: LinearQuadraticSolver
+  init(_ value: consuming LinearQuadraticSolver) { self.value = value }
 }
 
 func sumOfSquares(_ numbers: [Double]) -> Double { numbers.reduce(0) { $0 + $1 * $1 } }

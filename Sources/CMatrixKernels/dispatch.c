@@ -1,6 +1,7 @@
 // The public names: each goes to the variant asked for.
 
 #include "CMatrixKernels.h"
+#include "layout.h"
 
 int32_t mk_supports(int32_t variant) {
   switch (variant) {
@@ -23,19 +24,15 @@ int32_t mk_best_variant(void) {
   return mk_supports(MK_AVX512) ? MK_AVX512 : mk_supports(MK_AVX2) ? MK_AVX2 : MK_PLAIN;
 }
 
-// Room for whichever variant: columns are padded to whole cache lines.
-static int64_t distance(int64_t rows) {
-  const int64_t padded = (rows + 7) / 8 * 8;
-  return padded % 64 ? padded : padded + 8;
-}
+// Scratch has room for whichever variant.
 
 int64_t mk_riccati_scratch(int64_t state, int64_t control) {
-  const int64_t ld = distance(state + control + 1);
+  const int64_t ld = column_distance(state + control + 1);
   return ld * (2 * state + 2 * (state + control + 1) + control + 16) + control + 8;
 }
 
 int64_t mk_gaussian_scratch(int64_t state, int64_t control) {
-  return distance(state) * (3 * state + 2 * control) + distance(control) * (state + control) +
+  return column_distance(state) * (3 * state + 2 * control) + column_distance(control) * (state + control) +
          control + 8;
 }
 

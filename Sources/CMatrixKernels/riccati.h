@@ -12,12 +12,6 @@
 // blocks, each less the columns of L before it in the same registers. The gains are −(Yᵀ L_uu⁻¹)ᵀ.
 // V may be indefinite: nothing is factorised but Q_uu.
 
-// The distance between columns of `rows` numbers: whole cache lines, not a multiple of 512 bytes.
-ALWAYS int64_t column_distance(int64_t rows) {
-  const int64_t padded = (rows + 7) / 8 * 8;
-  return padded % 64 ? padded : padded + 8;
-}
-
 typedef struct {
   int64_t n, m, d, rows, vectors, ld;
   double *Ft, *P, *Q[2], *G, *inverse;
@@ -43,25 +37,25 @@ ALWAYS const double *source_of_row(const riccati_layout *l, const double *F, con
 }
 
 static void NAME(pack_dynamics)(const riccati_layout *l, const double *F, const double *f) {
-  for (int64_t row = 0; row < l->vectors * LANES; row += LANES) {
+  const int64_t n = l->n, d = l->d, ld = l->ld, last = l->vectors * LANES;
+  for (int64_t row = 0; row < last; row += LANES) {
     const double *from[LANES];
     UNROLL for (int i = 0; i < LANES; ++i) from[i] = source_of_row(l, F, f, row + i);
-    const int64_t used = l->rows - row;
-    for (int64_t k = 0; k < l->n; k += LANES) {
-      const int64_t lanes = l->n - k;
+    const int64_t used = d + 1 - row;
+    double *to = l->Ft + row;
+    for (int64_t k = 0; k < n; k += LANES, to += LANES * ld) {
       vd x[LANES];
-      double *to = l->Ft + row + k * l->ld;
-      if (lanes >= LANES && used >= LANES) {
+      if (n - k >= LANES && used >= LANES) {
         UNROLL for (int i = 0; i < LANES; ++i) x[i] = load(from[i] + k);
       } else {
+        const mask given = lanes(0, smaller(LANES, n - k));
         UNROLL for (int i = 0; i < LANES; ++i)
-          x[i] = i < used ? load_part(from[i] + k, smaller(LANES, lanes)) : splat(0);
+          x[i] = i < used ? load_masked(from[i] + k, given) : splat(0);
       }
       transpose(x);
-      UNROLL for (int i = 0; i < LANES; ++i) store(to + i * l->ld, x[i]);
+      UNROLL for (int i = 0; i < LANES; ++i) store(to + i * ld, x[i]);
     }
-    store(l->Ft + row + l->n * l->ld,
-          l->d >= row && l->d < row + LANES ? only_lane(l->d - row, 1) : splat(0));
+    store(l->Ft + row + n * ld, d >= row && d < row + LANES ? only_lane(d - row, 1) : splat(0));
   }
 }
 

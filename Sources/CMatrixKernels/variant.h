@@ -5,6 +5,7 @@
 //                   sums as the registers hold
 
 #include "CMatrixKernels.h"
+#include "layout.h"
 
 #include <math.h>
 #include <string.h>

@@ -144,12 +144,11 @@ struct LocalStep: Sendable {
         }
       }
     }
-    return try (0..<count).compactMap { sample in
+    let sampler = try TrajectorySampler(
+      dynamics: dynamics, controller: controller, observations: observations)
+    return (0..<count).compactMap { sample in
       var stream = stream.child(.custom, sample)
-      guard
-        let trajectory = try dynamics.sampleTrajectory(
-          under: controller, observations: observations, stream: &stream)
-      else { return nil }
+      guard let trajectory = sampler.trajectory(stream: &stream) else { return nil }
       for t in 0..<trajectory.states.columns {
         for i in 0..<n {
           let reach = 2 * (high[i] - low[i])

@@ -11,6 +11,10 @@
 // where q = N(K x + k, P⁻¹), and its action covariance is Q_uu⁻¹. The divergence falls as η grows, so
 // that η is the root of log KL(η) − log ε, sought on a logarithmic scale.
 //
+// The passes work on w instead of u = K x + k + L w, where P⁻¹ = L Lᵀ: then q is N(0, I), −log q is
+// ½ wᵀ w, and all that depends on q goes into the cost and the dynamics once. A pass scales the cost by
+// 1/η, adds I to Q_ww, and its divergence needs nothing of q.
+//
 // Levine & Abbeel 2014, section 3; Montgomery & Levine 2016, section 4 and appendix A.
 
 import Foundation
@@ -240,158 +244,168 @@ struct DualSearch {
   }
 }
 
-/// The surrogate linear-quadratic problem with everything that its passes need, allocated once.
+/// The linear-quadratic problem in the whitened controls, with everything that its passes need,
+/// allocated once.
 struct SurrogateProblem: ~Copyable {
   let n: Int
   let m: Int
   let T: Int
-  private let cost: QuadraticCost
   private let dynamics: LinearGaussianDynamics
   private let reference: LinearGaussianController
-  /// Hessians and gradients of −log q (T of each), and of the surrogate (T + 1).
-  private let referenceHessians: Scratch<Double>
-  private let referenceGradients: Scratch<Double>
+  /// Cost (T + 1 of each) and dynamics (T of each) of [x; w].
   private let hessians: Scratch<Double>
   private let gradients: Scratch<Double>
-  /// C = Q_uu⁻¹ and its lower factor (T matrices m × m each).
-  private let covariances: Scratch<Double>
-  private let factors: Scratch<Double>
+  private let transitions: Scratch<Double>
+  private let offsets: Scratch<Double>
   private let riccati: RiccatiWorkspace
   private let forward: MarginalsWorkspace
-  private let kl: KLWorkspace
 
   init(
     cost: QuadraticCost, dynamics: LinearGaussianDynamics, reference: LinearGaussianController
   ) {
     (n, m, T) = (dynamics.state, dynamics.control, dynamics.horizon)
     let d = n + m
-    self.cost = cost
     self.dynamics = dynamics
     self.reference = reference
-    referenceHessians = Scratch(T * d * d)
-    referenceGradients = Scratch(T * d)
     hessians = Scratch((T + 1) * d * d)
     gradients = Scratch((T + 1) * d)
-    covariances = Scratch(T * m * m)
-    factors = Scratch(T * m * m)
-    riccati = RiccatiWorkspace(n: n, m: m, T: T)
+    transitions = Scratch(T * n * d)
+    offsets = Scratch(T * n)
+    riccati = RiccatiWorkspace(n: n, m: m, T: T, withValues: false)
     forward = MarginalsWorkspace(n: n, m: m, T: T)
-    kl = KLWorkspace(n: n, m: m)
-    expandReference()
-  }
-
-  /// −log q = ½ (u − K x − k)ᵀ P (u − K x − k) + …: Hessian [Kᵀ P K, −Kᵀ P; −P K, P], gradient [Kᵀ P k; −P k].
-  private func expandReference() {
-    let (n, m, d) = (self.n, self.m, self.n + self.m)
-    let G = Scratch(m * d)
-    let PG = Scratch(m * d)
-    reference.gains.storage.withUnsafeBufferPointer { K in
-      reference.offsets.storage.withUnsafeBufferPointer { k in
-        reference.precisions.storage.withUnsafeBufferPointer { P in
-          guard let P = P.baseAddress, let k = k.baseAddress else { return }
-          for t in 0..<T {
-            // With G = [−K I]: Hessian Gᵀ P G, gradient −Gᵀ P k.
-            for j in 0..<n { for i in 0..<m { G.pointer[i + m * j] = -K[t * m * n + i + m * j] } }
-            for j in 0..<m { for i in 0..<m { G.pointer[i + m * (n + j)] = i == j ? 1 : 0 } }
-            Kernels.gemm(m: m, n: d, k: m, P + t * m * m, m, G.pointer, m, 0, PG.pointer, m)
-            Kernels.gemm(
-              transposeA: true, m: d, n: d, k: m, G.pointer, m, PG.pointer, m, 0,
-              referenceHessians.pointer + t * d * d, d)
-            Kernels.gemv(
-              transpose: true, m: m, n: d, alpha: -1, PG.pointer, m, k + t * m, 0,
-              referenceGradients.pointer + t * d)
-          }
-        }
-      }
+    withProblem(cost: cost, dynamics: dynamics) { problem in
+      withController(reference) { K, k, L in whiten(problem, K, k, L) }
     }
   }
 
-  /// Backward pass on the surrogate for one dual, forward pass, and the divergence that results.
+  /// With [x; u] = M [x; w] + [0; k], M = [I 0; K L]: Hessian Mᵀ C M, gradient Mᵀ (c + C [0; k]),
+  /// transition F M, offset f + B k.
+  private func whiten(
+    _ problem: LQProblem, _ K: UnsafePointer<Double>, _ k: UnsafePointer<Double>,
+    _ L: UnsafePointer<Double>
+  ) {
+    let (n, m, d) = (self.n, self.m, self.n + self.m)
+    hessians.pointer.update(from: problem.hessians, count: (T + 1) * d * d)
+    gradients.pointer.update(from: problem.gradients, count: (T + 1) * d)
+    transitions.pointer.update(from: problem.transitions, count: T * n * d)
+    offsets.pointer.update(from: problem.offsets, count: T * n)
+    let product = Scratch<Double>(d * m)
+    for t in 0..<T {
+      let (K, k, L) = (K + t * m * n, k + t * m, L + t * m * m)
+      let H = hessians.pointer + t * d * d
+      let g = gradients.pointer + t * d
+      // [F_x + F_u K, F_u L], and the same for the columns of C.
+      for (A, rows, offset) in [
+        (transitions.pointer + t * n * d, n, offsets.pointer + t * n), (H, d, g),
+      ] {
+        let B = A + rows * n
+        Kernels.gemv(m: rows, n: m, B, rows, k, 1, offset)
+        Kernels.gemm(m: rows, n: n, k: m, B, rows, K, m, 1, A, rows)
+        Kernels.gemm(m: rows, n: m, k: m, B, rows, L, m, 0, product.pointer, rows)
+        B.update(from: product.pointer, count: rows * m)
+      }
+      // The same for its rows. Of the result, the rows of w are read only in the columns of w.
+      Kernels.gemm(transposeA: true, m: n, n: d, k: m, K, m, H + n, d, 1, H, d)
+      Kernels.gemm(
+        transposeA: true, m: m, n: m, k: m, L, m, H + n + d * n, d, 0, product.pointer, m)
+      for j in 0..<m { for i in 0..<m { H[n + i + d * (n + j)] = product.pointer[i + m * j] } }
+      Kernels.gemv(transpose: true, m: m, n: n, K, m, g + n, 1, g)
+      Kernels.gemv(transpose: true, m: m, n: m, L, m, g + n, 0, product.pointer)
+      (g + n).update(from: product.pointer, count: m)
+    }
+  }
+
+  /// Backward pass for one dual, forward pass, and the divergence that results.
   func pass(dual: Double) -> Result<Double, LQRError> {
-    let (n, m, d) = (self.n, self.m, self.n + self.m)
-    let scale = 1 / dual
-    cost.hessians.storage.withUnsafeBufferPointer { C in
-      for i in 0..<(T * d * d) {
-        hessians.pointer[i] = scale * C[i] + referenceHessians.pointer[i]
-      }
-      for i in (T * d * d)..<((T + 1) * d * d) { hessians.pointer[i] = scale * C[i] }
-    }
-    cost.gradients.storage.withUnsafeBufferPointer { c in
-      for i in 0..<(T * d) { gradients.pointer[i] = scale * c[i] + referenceGradients.pointer[i] }
-      for i in (T * d)..<((T + 1) * d) { gradients.pointer[i] = scale * c[i] }
-    }
-    let failedStep = withDynamics(dynamics) { F, f in
-      riccati.backward(
-        LQProblem(
-          n: n, m: m, T: T, hessians: hessians.pointer, gradients: gradients.pointer,
-          transitions: F, offsets: f))
-    }
+    let failedStep = riccati.backward(
+      LQProblem(
+        hessians: hessians.pointer, gradients: gradients.pointer, transitions: transitions.pointer,
+        offsets: offsets.pointer, scale: 1 / dual, ridge: 1))
     if let step = failedStep {
       return .failure(
-        .notPositiveDefinite(step: step, eigenvalue: riccati.smallestCurvature(), dual: dual))
-    }
-    if let step = invertCurvatures() {
-      return .failure(.notPositiveDefinite(step: step, eigenvalue: .nan, dual: dual))
+        .notPositiveDefinite(step: step, eigenvalue: smallestCurvature(step), dual: dual))
     }
     let exploded = forward.forward(
-      dynamics, riccati.gains.pointer, riccati.offsets.pointer, noise: factors.pointer)
+      transitions.pointer, offsets.pointer, dynamics, riccati.gains.pointer,
+      riccati.offsets.pointer, noise: .precisionFactors(riccati.curvatureFactors.pointer))
     if let step = exploded { return .failure(.marginalsNotFinite(step: step, dual: dual)) }
     var divergence = 0.0
-    for t in 0..<T {
-      divergence += kl.divergence(
-        riccati.gains.pointer + t * m * n, riccati.offsets.pointer + t * m,
-        factors.pointer + t * m * m, reference, t, mean: forward.means.pointer + t * n,
-        covariance: forward.covariances.pointer + t * n * n)
-    }
+    for t in 0..<T { divergence += forward.divergences.pointer[t] }
     return divergence.isFinite
       ? .success(divergence) : .failure(.marginalsNotFinite(step: T, dual: dual))
   }
 
-  /// C_t = Q_uu⁻¹ = XᵀX with X = L⁻¹, and C_t's own lower factor.
-  ///
-  /// - Returns: nil, or a step whose covariance cannot be factorised.
-  private func invertCurvatures() -> Int? {
-    let m = self.m
-    let X = Scratch(m * m)
-    for t in 0..<T {
-      let C = covariances.pointer + t * m * m
-      let L = factors.pointer + t * m * m
-      for i in 0..<(m * m) { X.pointer[i] = 0 }
-      for i in 0..<m { X.pointer[i + m * i] = 1 }
-      Kernels.solveLower(
-        n: m, r: m, riccati.curvatureFactors.pointer + t * m * m, m, X.pointer, m)
-      Kernels.gemm(transposeA: true, m: m, n: m, k: m, X.pointer, m, X.pointer, m, 0, C, m)
-      Kernels.symmetrize(n: m, C, m)
-      L.update(from: C, count: m * m)
-      if Kernels.choleskyLower(n: m, L, m) != 0 { return t }
-      for j in 0..<m { for i in 0..<j { L[i + m * j] = 0 } }
+  /// The smallest eigenvalue of Q_uu = L⁻ᵀ Q_ww L⁻¹ in the step that the backward pass stopped at.
+  private func smallestCurvature(_ step: Int) -> Double {
+    let Qww = riccati.curvature(step)
+    guard Qww.isFinite else { return .nan }
+    var half = Qww
+    var Quu = Qww
+    reference.covarianceFactors.storage.withUnsafeBufferPointer { L in
+      guard let L = L.baseAddress.map({ $0 + step * m * m }) else { return }
+      half.solveTransposed(L)
+      Quu = half.transposed
+      Quu.solveTransposed(L)
     }
-    return nil
+    return smallestEigenvalue(Quu)
   }
 
-  /// The result of the last pass.
+  /// The result of the last pass, in terms of u: gains K + L K_w, offsets k + L k_w, covariance
+  /// N Nᵀ with N = L L_w⁻ᵀ, where Q_ww = L_w L_wᵀ, and precision R Rᵀ with R = L⁻ᵀ L_w.
   func solution(
     cost: QuadraticCost, divergence: Double, dual: Double, search: DualSearch
   ) throws(LQRError) -> KLConstrainedLQR.Solution {
-    let covariances = MatrixSequence(
-      rows: m, columns: m, count: T, copying: self.covariances.pointer)
-    // The precision of the new controller is Q_uu itself.
-    var precisions = MatrixSequence(rows: m, columns: m, count: T)
-    for t in 0..<T {
-      var L = Matrix(
-        rows: m, columns: m, copying: riccati.curvatureFactors.pointer + t * m * m)
-      for j in 0..<m { for i in 0..<j { L[i, j] = 0 } }
-      precisions[t] = L * L.transposed
+    let (n, m, T) = (self.n, self.m, self.T)
+    let gains = Scratch<Double>(T * m * n)
+    let offsets = Scratch<Double>(T * m)
+    let controls = Scratch<Double>(T * m)
+    let covariances = Scratch<Double>(T * m * m)
+    let factors = Scratch<Double>(T * m * m)
+    let precisions = Scratch<Double>(T * m * m)
+    let failedStep: Int? = withController(reference) { K, k, L in
+      gains.pointer.update(from: K, count: T * m * n)
+      offsets.pointer.update(from: k, count: T * m)
+      let root = Scratch<Double>(m * m)
+      for t in 0..<T {
+        let square = t * m * m
+        let (L, Lw) = (L + square, riccati.curvatureFactors.pointer + square)
+        let newGains = gains.pointer + t * m * n
+        let newOffsets = offsets.pointer + t * m
+        Kernels.gemm(m: m, n: n, k: m, L, m, riccati.gains.pointer + t * m * n, m, 1, newGains, m)
+        Kernels.gemv(m: m, n: m, L, m, riccati.offsets.pointer + t * m, 1, newOffsets)
+        (controls.pointer + t * m).update(from: newOffsets, count: m)
+        Kernels.gemv(
+          m: m, n: n, newGains, m, forward.means.pointer + t * n, 1, controls.pointer + t * m)
+        root.pointer.update(from: L, count: m * m)
+        Kernels.solveLowerRight(r: m, n: m, Lw, m, root.pointer, m)
+        Kernels.syrkLower(n: m, k: m, alpha: 1, root.pointer, m, 0, covariances.pointer + square, m)
+        Kernels.mirrorLower(n: m, covariances.pointer + square, m)
+        root.pointer.update(from: Lw, count: m * m)
+        Kernels.solveLower(transpose: true, n: m, r: m, L, m, root.pointer, m)
+        Kernels.syrkLower(n: m, k: m, alpha: 1, root.pointer, m, 0, precisions.pointer + square, m)
+        Kernels.mirrorLower(n: m, precisions.pointer + square, m)
+        let factor = factors.pointer + square
+        for j in 0..<m {
+          for i in j..<m { factor[i + m * j] = covariances.pointer[square + i + m * j] }
+        }
+        if Kernels.choleskyLower(n: m, factor, m) != 0 { return t }
+      }
+      return nil
+    }
+    if let step = failedStep {
+      throw .notPositiveDefinite(step: step, eigenvalue: .nan, dual: dual)
+    }
+    func squares(_ source: borrowing Scratch<Double>) -> MatrixSequence {
+      MatrixSequence(rows: m, columns: m, count: T, copying: source.pointer)
     }
     do {
       let controller = try LinearGaussianController(
-        gains: MatrixSequence(rows: m, columns: n, count: T, copying: riccati.gains.pointer),
-        offsets: Matrix(rows: m, columns: T, copying: riccati.offsets.pointer),
-        covariances: covariances,
-        covarianceFactors: MatrixSequence(
-          rows: m, columns: m, count: T, copying: factors.pointer),
-        precisions: precisions)
-      let marginals = forward.marginals()
+        gains: MatrixSequence(rows: m, columns: n, count: T, copying: gains.pointer),
+        offsets: Matrix(rows: m, columns: T, copying: offsets.pointer),
+        covariances: squares(covariances), covarianceFactors: squares(factors),
+        precisions: squares(precisions))
+      var marginals = forward.marginals()
+      marginals.controlMeans = Matrix(rows: m, columns: T, copying: controls.pointer)
       return KLConstrainedLQR.Solution(
         controller: controller, marginals: marginals,
         expectedCosts: cost.expectations(over: marginals, under: controller),
@@ -399,6 +413,17 @@ struct SurrogateProblem: ~Copyable {
         indefinitePasses: search.indefinitePasses, status: search.finalStatus)
     } catch {
       throw .inputNotFinite(field: "\(error)")
+    }
+  }
+}
+
+extension Matrix {
+  /// Multiplies by L⁻ᵀ from the left.
+  fileprivate mutating func solveTransposed(_ L: UnsafePointer<Double>) {
+    let (n, r) = (rows, columns)
+    storage.withUnsafeMutableBufferPointer { b in
+      guard let b = b.baseAddress else { return }
+      Kernels.solveLower(transpose: true, n: n, r: r, L, n, b, n)
     }
   }
 }

@@ -16,33 +16,101 @@ public struct LQSolution: Sendable {
   public var valueGradients: Matrix
 }
 
-/// Solves a linear-quadratic problem by one Riccati pass (algorithms: Tassa et al. 2012, eq. 5, 11).
+/// Solves linear-quadratic problems of one size, one after the other, in memory that it allocates once.
 ///
-/// - Parameters:
-///   - cost: quadratic, indefinite Hessians allowed as long as every Q_uu is positive definite.
-///   - dynamics: of the same dimensions and horizon; its covariances do not matter.
-/// - Returns: gains, offsets and value function.
+/// ```swift
+/// let solver = LinearQuadraticSolver(state: 26, control: 7, horizon: 100)
+/// try solver.solve(cost: cost, dynamics: dynamics)
+/// solver.simulate(dynamics, from: x0)
+/// let (gains, states) = (solver.solution.gains, solver.states)
+/// ```
+public struct LinearQuadraticSolver: ~Copyable {
+  private let riccati: RiccatiWorkspace
+  private let stateBuffer: Scratch<Double>
+  private let controlBuffer: Scratch<Double>
+
+  /// A solver for n states, m controls and T steps.
+  public init(state n: Int, control m: Int, horizon T: Int) {
+    precondition(n > 0 && m > 0 && T >= 0, "a problem of \(n) states, \(m) controls, \(T) steps")
+    riccati = RiccatiWorkspace(n: n, m: m, T: T)
+    stateBuffer = Scratch((T + 1) * n)
+    controlBuffer = Scratch(T * m)
+  }
+
+  /// Computes gains and value function by one Riccati pass; `solution` then holds them.
+  ///
+  /// - Parameters:
+  ///   - cost: quadratic, indefinite Hessians allowed as long as every Q_uu is positive definite.
+  ///   - dynamics: of the solver's dimensions and horizon; its covariances do not matter.
+  /// - Throws: `LQRError.notPositiveDefinite` with the time step.
+  public func solve(cost: QuadraticCost, dynamics: LinearGaussianDynamics) throws(LQRError) {
+    requireSameShapes(cost, dynamics)
+    requireShape(of: dynamics)
+    let failedStep = withProblem(cost: cost, dynamics: dynamics) { riccati.backward($0) }
+    if let step = failedStep {
+      throw .notPositiveDefinite(
+        step: step, eigenvalue: smallestEigenvalue(riccati.curvature(step)), dual: 0)
+    }
+  }
+
+  /// Computes the states and controls of the last solution from x_0, without noise: x' = F [x; u] + f
+  /// with u = K x + k. `states` and `controls` then hold them.
+  public func simulate(_ dynamics: LinearGaussianDynamics, from initialState: [Double]) {
+    requireShape(of: dynamics)
+    precondition(
+      initialState.count == riccati.n,
+      "\(initialState.count) numbers for an initial state of \(riccati.n)")
+    for i in 0..<riccati.n { stateBuffer.pointer[i] = initialState[i] }
+    withDynamics(dynamics) { F, f in
+      riccati.simulate(
+        LQProblem(
+          hessians: stateBuffer.pointer, gradients: stateBuffer.pointer, transitions: F, offsets: f),
+        states: stateBuffer.pointer, controls: controlBuffer.pointer)
+    }
+  }
+
+  private func requireShape(of dynamics: LinearGaussianDynamics) {
+    let (n, m, T) = (riccati.n, riccati.m, riccati.T)
+    precondition(
+      dynamics.state == n && dynamics.control == m && dynamics.horizon == T,
+      "dynamics of \(dynamics.state) × \(dynamics.control) × \(dynamics.horizon) for a solver of "
+        + "\(n) × \(m) × \(T)")
+  }
+
+  /// A copy of the last solution.
+  public var solution: LQSolution {
+    let (n, m, T) = (riccati.n, riccati.m, riccati.T)
+    return LQSolution(
+      gains: MatrixSequence(rows: m, columns: n, count: T, copying: riccati.gains.pointer),
+      offsets: Matrix(rows: m, columns: T, copying: riccati.offsets.pointer),
+      curvatureFactors: MatrixSequence(
+        rows: m, columns: m, count: T, copying: riccati.curvatureFactors.pointer),
+      valueHessians: MatrixSequence(
+        rows: n, columns: n, count: T + 1, copying: riccati.valueHessians.pointer),
+      valueGradients: Matrix(rows: n, columns: T + 1, copying: riccati.valueGradients.pointer))
+  }
+
+  /// A copy of the simulated states: n × (T + 1).
+  public var states: Matrix {
+    Matrix(rows: riccati.n, columns: riccati.T + 1, copying: stateBuffer.pointer)
+  }
+
+  /// A copy of the simulated controls: m × T.
+  public var controls: Matrix {
+    Matrix(rows: riccati.m, columns: riccati.T, copying: controlBuffer.pointer)
+  }
+}
+
+/// Solves one linear-quadratic problem (see `LinearQuadraticSolver`).
+///
 /// - Throws: `LQRError.notPositiveDefinite` with the time step.
 public func solveLinearQuadratic(
   cost: QuadraticCost, dynamics: LinearGaussianDynamics
 ) throws(LQRError) -> LQSolution {
-  let (n, m, T) = (dynamics.state, dynamics.control, dynamics.horizon)
-  requireSameShapes(cost, dynamics)
-  let workspace = RiccatiWorkspace(n: n, m: m, T: T)
-  let failedStep = withProblem(cost: cost, dynamics: dynamics) { workspace.backward($0) }
-  if let step = failedStep {
-    throw .notPositiveDefinite(step: step, eigenvalue: workspace.smallestCurvature(), dual: 0)
-  }
-  var factors = MatrixSequence(
-    rows: m, columns: m, count: T, copying: workspace.curvatureFactors.pointer)
-  clearUpperTriangles(&factors)
-  return LQSolution(
-    gains: MatrixSequence(rows: m, columns: n, count: T, copying: workspace.gains.pointer),
-    offsets: Matrix(rows: m, columns: T, copying: workspace.offsets.pointer),
-    curvatureFactors: factors,
-    valueHessians: MatrixSequence(
-      rows: n, columns: n, count: T + 1, copying: workspace.valueHessians.pointer),
-    valueGradients: Matrix(rows: n, columns: T + 1, copying: workspace.valueGradients.pointer))
+  let solver = LinearQuadraticSolver(
+    state: dynamics.state, control: dynamics.control, horizon: dynamics.horizon)
+  try solver.solve(cost: cost, dynamics: dynamics)
+  return solver.solution
 }
 
 func requireSameShapes(_ cost: QuadraticCost, _ dynamics: LinearGaussianDynamics) {
@@ -53,13 +121,6 @@ func requireSameShapes(_ cost: QuadraticCost, _ dynamics: LinearGaussianDynamics
       + "dynamics of \(dynamics.state), \(dynamics.control) and \(dynamics.horizon)")
 }
 
-func clearUpperTriangles(_ sequence: inout MatrixSequence) {
-  let m = sequence.rows
-  for t in 0..<sequence.count {
-    for j in 0..<m { for i in 0..<j { sequence.storage[t * m * m + i + m * j] = 0 } }
-  }
-}
-
 func withProblem<R>(
   cost: QuadraticCost, dynamics: LinearGaussianDynamics, _ body: (LQProblem) -> R
 ) -> R {
@@ -68,9 +129,7 @@ func withProblem<R>(
       withDynamics(dynamics) { F, f in
         withNonEmpty(C, c) { C, c in
           body(
-            LQProblem(
-              n: dynamics.state, m: dynamics.control, T: dynamics.horizon, hessians: C,
-              gradients: c, transitions: F, offsets: f))
+            LQProblem(hessians: C, gradients: c, transitions: F, offsets: f))
         }
       }
     }

@@ -1,3 +1,4 @@
+import CMatrixKernels
 public import GPSCore
 public import LinearAlgebra
 
@@ -28,6 +29,14 @@ public struct Marginals: Sendable, Equatable {
   }
 }
 
+/// The controls' noise in a forward pass: T lower factors m × m with zeros above.
+enum ControlNoise {
+  /// Of the covariances.
+  case covarianceFactors(UnsafePointer<Double>)
+  /// Of the precisions; the divergence from N(0, I) is computed too.
+  case precisionFactors(UnsafePointer<Double>)
+}
+
 /// Buffers of a forward pass.
 struct MarginalsWorkspace: ~Copyable {
   let n: Int
@@ -39,11 +48,9 @@ struct MarginalsWorkspace: ~Copyable {
   let covariances: Scratch<Double>
   /// μ_u: T columns of m.
   let controls: Scratch<Double>
-  /// A + B K (n × n), its product with Σ_x (n × n), B L (n × m), y (n + m).
-  let closedLoop: Scratch<Double>
-  let product: Scratch<Double>
-  let BL: Scratch<Double>
-  let y: Scratch<Double>
+  /// KL(N(K x + k, C) ‖ N(0, I)), expected over x: T numbers, with precision factors.
+  let divergences: Scratch<Double>
+  private let scratch: Scratch<Double>
 
   init(n: Int, m: Int, T: Int) {
     self.n = n
@@ -52,64 +59,45 @@ struct MarginalsWorkspace: ~Copyable {
     means = Scratch((T + 1) * n)
     covariances = Scratch((T + 1) * n * n)
     controls = Scratch(T * m)
-    closedLoop = Scratch(n * n)
-    product = Scratch(n * n)
-    BL = Scratch(n * m)
-    y = Scratch(n + m)
+    divergences = Scratch(T)
+    scratch = Scratch(Int(mk_gaussian_scratch(Int64(n), Int64(m))))
   }
 
-  /// The recursion from 0 to T.
+  /// The recursion from 0 to T (`mk_gaussian_forward`): with the closed loop A + B K and N Nᵀ = C,
+  ///
+  ///   μ_u = K μ_x + k,   μ_x' = F [μ_x; μ_u] + f,   Σ_x' = (A + B K) Σ_x (A + B K)ᵀ + (B N)(B N)ᵀ + Σ
   ///
   /// - Parameters:
-  ///   - dynamics: the model, with the initial state's distribution.
+  ///   - F: transitions, T matrices n × d.
+  ///   - f: offsets, T columns of n.
+  ///   - dynamics: whose covariances and initial state are used.
   ///   - K: gains, T matrices m × n.
   ///   - k: offsets, T columns of m.
-  ///   - noise: lower factors of the control covariances, T matrices m × m with zeros above.
+  ///   - noise: of the controls.
   /// - Returns: nil, or the step whose marginals are not finite.
   func forward(
-    _ dynamics: LinearGaussianDynamics, _ K: UnsafePointer<Double>, _ k: UnsafePointer<Double>,
-    noise: UnsafePointer<Double>
+    _ F: UnsafePointer<Double>, _ f: UnsafePointer<Double>, _ dynamics: LinearGaussianDynamics,
+    _ K: UnsafePointer<Double>, _ k: UnsafePointer<Double>, noise: ControlNoise
   ) -> Int? {
-    let (n, m, d) = (self.n, self.m, self.n + self.m)
-    for i in 0..<n { means.pointer[i] = dynamics.initialMean[i] }
-    for i in 0..<(n * n) { covariances.pointer[i] = dynamics.initialCovariance.storage[i] }
+    let factors: UnsafePointer<Double>
+    let isPrecision: Bool
+    switch noise {
+    case .covarianceFactors(let L): (factors, isPrecision) = (L, false)
+    case .precisionFactors(let L): (factors, isPrecision) = (L, true)
+    }
     return dynamics.covariances.storage.withUnsafeBufferPointer { W in
-      withDynamics(dynamics) { F_, f_ in
-        for t in 0..<T {
-          let F = F_ + t * n * d
-          let B = F + n * n
-          let mu = means.pointer + t * n
-          let S = covariances.pointer + t * n * n
-          let next = covariances.pointer + (t + 1) * n * n
-          // μ_u = K μ_x + k
-          let u = controls.pointer + t * m
-          u.update(from: k + t * m, count: m)
-          Kernels.gemv(m: m, n: n, K + t * m * n, m, mu, 1, u)
-          // μ_x' = F μ_y + f
-          y.pointer.update(from: mu, count: n)
-          (y.pointer + n).update(from: u, count: m)
-          let muNext = means.pointer + (t + 1) * n
-          muNext.update(from: f_ + t * n, count: n)
-          Kernels.gemv(m: n, n: d, F, n, y.pointer, 1, muNext)
-          // Σ_x' = (A + B K) Σ_x (A + B K)ᵀ + (B L)(B L)ᵀ + Σ
-          closedLoop.pointer.update(from: F, count: n * n)
-          Kernels.gemm(m: n, n: n, k: m, B, n, K + t * m * n, m, 1, closedLoop.pointer, n)
-          Kernels.gemm(m: n, n: n, k: n, closedLoop.pointer, n, S, n, 0, product.pointer, n)
-          for i in 0..<(n * n) { next[i] = W[t * n * n + i] }
-          Kernels.gemm(
-            transposeB: true, m: n, n: n, k: n, product.pointer, n, closedLoop.pointer, n, 1, next,
-            n)
-          Kernels.gemm(m: n, n: m, k: m, B, n, noise + t * m * m, m, 0, BL.pointer, n)
-          Kernels.gemm(
-            transposeB: true, m: n, n: n, k: m, BL.pointer, n, BL.pointer, n, 1, next, n)
-          Kernels.symmetrize(n: n, next, n)
-          var finite = true
-          for i in 0..<n {
-            finite = finite && muNext[i].isFinite && next[i + n * i].isFinite
-          }
-          if !finite { return t + 1 }
+      dynamics.initialMean.withUnsafeBufferPointer { mean in
+        dynamics.initialCovariance.storage.withUnsafeBufferPointer { covariance in
+          var arguments = mk_gaussian(
+            state: Int64(n), control: Int64(m), horizon: Int64(T), transitions: F, offsets: f,
+            process: W.baseAddress ?? F, gains: K, gain_offsets: k, noise: factors,
+            noise_is_precision: isPrecision ? 1 : 0, initial_mean: mean.baseAddress,
+            initial_covariance: covariance.baseAddress, means: means.pointer,
+            controls: controls.pointer, covariances: covariances.pointer,
+            divergences: isPrecision ? divergences.pointer : nil, scratch: scratch.pointer)
+          let step = mk_gaussian_forward(Kernels.Variant.best.rawValue, &arguments)
+          return step < 0 ? nil : Int(step)
         }
-        return nil
       }
     }
   }
@@ -130,8 +118,10 @@ public func marginals(
   of controller: LinearGaussianController, under dynamics: LinearGaussianDynamics
 ) throws(LQRError) -> Marginals {
   let workspace = MarginalsWorkspace(n: dynamics.state, m: dynamics.control, T: dynamics.horizon)
-  let failed = withController(controller) { K, k, L in
-    workspace.forward(dynamics, K, k, noise: L)
+  let failed = withDynamics(dynamics) { F, f in
+    withController(controller) { K, k, L in
+      workspace.forward(F, f, dynamics, K, k, noise: .covarianceFactors(L))
+    }
   }
   if let step = failed { throw .marginalsNotFinite(step: step, dual: 0) }
   return workspace.marginals()
@@ -164,22 +154,54 @@ extension QuadraticCost {
     over marginals: Marginals, under controller: LinearGaussianController
   ) -> [Double] {
     let (n, m, d, T) = (state, control, state + control, horizon)
+    precondition(
+      marginals.stateMeans.rows == n && marginals.controlMeans.rows == m
+        && marginals.stateMeans.columns == T + 1 && controller.state == n
+        && controller.control == m && controller.horizon == T,
+      "marginals or a controller of other dimensions for a cost of \(n) × \(m) × \(T)")
     var result = constants
-    var mu = [Double](repeating: 0, count: d)
-    for t in 0...T {
-      for i in 0..<n { mu[i] = marginals.stateMeans[i, t] }
-      for i in 0..<m { mu[n + i] = t < T ? marginals.controlMeans[i, t] : 0 }
-      let size = t < T ? d : n
-      let covariance =
-        t < T ? marginals.jointCovariance(t, under: controller) : marginals.stateCovariances[T]
-      for j in 0..<size {
-        var Cmu = 0.0
-        for i in 0..<size {
-          let Cij = hessians.storage[t * d * d + i + d * j]
-          result[t] += 0.5 * Cij * covariance.storage[i + size * j]
-          Cmu += Cij * mu[i]
+    let y = Scratch<Double>(d)
+    let Cy = Scratch<Double>(d)
+    // [C_xx; 2 C_ux + C_uu K] and its product with Σ_x, in turn: tr(C Σ_y) = tr(G Σ_x) + tr(C_uu C_t)
+    // with G = C_xx + Kᵀ (2 C_ux + C_uu K).
+    let G = Scratch<Double>(n * n)
+    let H = Scratch<Double>(m * n)
+    hessians.storage.withUnsafeBufferPointer { hessians in
+      marginals.stateCovariances.storage.withUnsafeBufferPointer { covariances in
+        controller.gains.storage.withUnsafeBufferPointer { gains in
+          guard let hessians = hessians.baseAddress, let covariances = covariances.baseAddress
+          else { return }
+          for t in 0...T {
+            let C = hessians + t * d * d
+            let S = covariances + t * n * n
+            for i in 0..<n { y.pointer[i] = marginals.stateMeans.storage[t * n + i] }
+            for i in 0..<m {
+              y.pointer[n + i] = t < T ? marginals.controlMeans.storage[t * m + i] : 0
+            }
+            Kernels.gemv(m: d, n: d, C, d, y.pointer, 0, Cy.pointer)
+            for i in 0..<d {
+              result[t] += y.pointer[i] * (0.5 * Cy.pointer[i] + gradients.storage[t * d + i])
+            }
+            for j in 0..<n { for i in 0..<n { G.pointer[i + n * j] = C[i + d * j] } }
+            if t < T, let K = gains.baseAddress.map({ $0 + t * m * n }) {
+              for j in 0..<n { for i in 0..<m { H.pointer[i + m * j] = 2 * C[n + i + d * j] } }
+              Kernels.gemm(m: m, n: n, k: m, C + n + d * n, d, K, m, 1, H.pointer, m)
+              Kernels.gemm(
+                transposeA: true, m: n, n: n, k: m, K, m, H.pointer, m, 1, G.pointer, n)
+              var sum = 0.0
+              for j in 0..<m {
+                for i in 0..<m {
+                  sum +=
+                    C[n + i + d * (n + j)] * controller.covariances.storage[(t * m + j) * m + i]
+                }
+              }
+              result[t] += 0.5 * sum
+            }
+            var sum = 0.0
+            for i in 0..<(n * n) { sum += G.pointer[i] * S[i] }
+            result[t] += 0.5 * sum
+          }
         }
-        result[t] += mu[j] * (0.5 * Cmu + gradients[j, t])
       }
     }
     return result

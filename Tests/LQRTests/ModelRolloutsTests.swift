@@ -31,11 +31,11 @@ import Testing
     var sums = Matrix(rows: d, columns: T + 1)
     var products = MatrixSequence(rows: d, columns: d, count: T + 1)
     let root = RandomStream(seed: 32)
+    let sampler = try TrajectorySampler(
+      dynamics: dynamics, controller: controller, observations: observations)
     for sample in 0..<count {
       var stream = root.child(.custom, sample)
-      let trajectory = try #require(
-        try dynamics.sampleTrajectory(
-          under: controller, observations: observations, stream: &stream))
+      let trajectory = try #require(sampler.trajectory(stream: &stream))
       for t in 0...T {
         // About the means, so that the products do not cancel.
         var e = zip(trajectory.states.column(t), marginals.stateMeans.column(t)).map(-)
@@ -69,8 +69,9 @@ import Testing
   func reproducible() throws {
     func draw(_ seed: UInt64) throws -> Trajectory? {
       var stream = RandomStream(seed: seed)
-      return try dynamics.sampleTrajectory(
-        under: controller, observations: observations, stream: &stream)
+      return try TrajectorySampler(
+        dynamics: dynamics, controller: controller, observations: observations
+      ).trajectory(stream: &stream)
     }
     let first = try #require(try draw(1))
     #expect(try draw(1) == first)
@@ -85,8 +86,9 @@ import Testing
     still.initialCovariance = Matrix(rows: 3, columns: 3)
     still.covariances = MatrixSequence(rows: 3, columns: 3, count: 5)
     var stream = RandomStream(seed: 4)
-    let trajectory = try #require(
-      try still.sampleTrajectory(under: controller, observations: observations, stream: &stream))
+    let sampler = try TrajectorySampler(
+      dynamics: still, controller: controller, observations: observations)
+    let trajectory = try #require(sampler.trajectory(stream: &stream))
     #expect(trajectory.states.column(0) == still.initialMean)
     for t in 0..<5 {
       let y = trajectory.states.column(t) + trajectory.controls.column(t)
@@ -100,8 +102,8 @@ import Testing
     var wild = dynamics
     for i in wild.transitions.storage.indices { wild.transitions.storage[i] *= 1e120 }
     var stream = RandomStream(seed: 5)
-    #expect(
-      try wild.sampleTrajectory(under: controller, observations: observations, stream: &stream)
-        == nil)
+    let sampler = try TrajectorySampler(
+      dynamics: wild, controller: controller, observations: observations)
+    #expect(sampler.trajectory(stream: &stream) == nil)
   }
 }

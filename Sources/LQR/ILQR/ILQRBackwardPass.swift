@@ -111,7 +111,7 @@ struct ILQRBackwardPass: ~Copyable {
     self.m = m
     self.T = T
     let d = n + m
-    riccati = RiccatiWorkspace(n: n, m: m, T: T)
+    riccati = RiccatiWorkspace(n: n, m: m, T: T, withValues: false)
     box = BoxQP(controls: m)
     regularized = Scratch((T + 1) * d * d)
     V = Scratch(n * n)
@@ -190,7 +190,7 @@ struct ILQRBackwardPass: ~Copyable {
     }
     let failedStep = riccati.backward(
       LQProblem(
-        n: n, m: m, T: T, hessians: regularized.pointer, gradients: model.gradients.pointer,
+        hessians: regularized.pointer, gradients: model.gradients.pointer,
         transitions: model.jacobians.pointer, offsets: model.gaps.pointer))
     if failedStep == nil {
       for i in 0..<T * m * n { law.gains.storage[i] = riccati.gains.pointer[i] }
