@@ -95,23 +95,15 @@ public struct LinearGaussianRegression: Sendable {
       covariances: MatrixSequence(rows: d - p, columns: d - p, count: T), jitteredSteps: 0,
       largestJitter: 0)
     let K = prior?.mixture.clusters ?? 0
-    let shares = Scratch<Double>(N * T * K)
-    if let prior {
-      let evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N * T)
-      try evaluator.load(prior.mixture)
-      let densities = Scratch<Double>(N * T)
-      whitened.storage.withUnsafeBufferPointer { z in
-        guard let z = z.baseAddress else { return }
-        evaluator.evaluate(z, count: N * T, shares: shares.pointer, logDensities: densities.pointer)
-      }
-    }
+    let shares = MixtureShares(points: N * T, clusters: K)
+    try prior?.mixture.evaluate(whitened.storage, into: shares)
     let workspace = Workspace(inputs: p, outputs: d - p, points: N, clusters: K)
     for t in 0..<T {
       workspace.clear()
       var strength = 0.0
       if let prior, options.strength > 0 {
         strength = options.strength
-        workspace.takePrior(prior.mixture, shares: shares.pointer + t * N, stride: N * T, strength)
+        workspace.takePrior(prior.mixture, shares: shares, from: t * N, strength)
       }
       whitened.storage.withUnsafeBufferPointer { z in
         guard let z = z.baseAddress else { return }
@@ -186,16 +178,18 @@ private struct Workspace: ~Copyable {
   ///
   /// - Parameters:
   ///   - mixture: in whitened coordinates.
-  ///   - shares: of this step's N points in the first cluster.
-  ///   - stride: from one cluster's shares to the next one's.
+  ///   - shares: of all points.
+  ///   - first: the first of this step's N points.
   ///   - strength: m = n0.
   func takePrior(
-    _ mixture: GaussianMixture, shares: UnsafePointer<Double>, stride: Int, _ strength: Double
+    _ mixture: GaussianMixture, shares: borrowing MixtureShares, from first: Int, _ strength: Double
   ) {
-    for k in 0..<K {
-      var sum = 0.0
-      for n in 0..<N { sum += shares[k * stride + n] }
-      weights.pointer[k] = sum / Double(N)
+    for k in 0..<K { weights.pointer[k] = 0 }
+    for n in first..<first + N {
+      for entry in n * K..<n * K + Int(shares.count.pointer[n]) {
+        weights.pointer[Int(shares.cluster.pointer[entry])] +=
+          shares.share.pointer[entry] / Double(N)
+      }
     }
     mixture.means.storage.withUnsafeBufferPointer { mu in
       mixture.covariances.storage.withUnsafeBufferPointer { sigma in

@@ -92,14 +92,25 @@ public struct Whitening: Sendable, Equatable, Codable {
   }
 
   private func whiten(_ z: inout [Double]) {
+    z.withUnsafeMutableBufferPointer { z in
+      if let base = z.baseAddress { whiten(UnsafeBufferPointer(z), into: base) }
+    }
+  }
+
+  /// Writes the points in whitened coordinates.
+  func whiten(_ points: [Double], into result: UnsafeMutablePointer<Double>) {
+    points.withUnsafeBufferPointer { whiten($0, into: result) }
+  }
+
+  private func whiten(
+    _ z: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Double>
+  ) {
     let d = dimension
     let inverse = scale.map { 1 / $0 }
-    z.withUnsafeMutableBufferPointer { z in
-      center.withUnsafeBufferPointer { c in
-        inverse.withUnsafeBufferPointer { s in
-          for n in 0..<z.count / d {
-            for i in 0..<d { z[n * d + i] = (z[n * d + i] - c[i]) * s[i] }
-          }
+    center.withUnsafeBufferPointer { c in
+      inverse.withUnsafeBufferPointer { s in
+        for start in stride(from: 0, to: z.count, by: d) {
+          for i in 0..<d { result[start + i] = (z[start + i] - c[i]) * s[i] }
         }
       }
     }
