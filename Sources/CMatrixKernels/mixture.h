@@ -73,6 +73,51 @@ static void go_on(int64_t D, const double *whitener, const double *mean, const d
   }
 }
 
+void NAME(weighted_sums)(int64_t size, int64_t terms, const int32_t *index, const double *sources,
+                         const double *weights, double *sums) {
+  int64_t i = 0;
+  for (; i + LANES <= size; i += LANES) {
+    vd sum[MK_SUMS];
+    UNROLL for (int s = 0; s < MK_SUMS; ++s) sum[s] = splat(0);
+    for (int64_t a = 0; a < terms; ++a) {
+      const vd source = load(sources + index[a] * size + i);
+      UNROLL for (int s = 0; s < MK_SUMS; ++s) sum[s] += weights[a * MK_SUMS + s] * source;
+    }
+    UNROLL for (int s = 0; s < MK_SUMS; ++s) store(sums + s * size + i, sum[s]);
+  }
+  for (; i < size; ++i)
+    for (int s = 0; s < MK_SUMS; ++s) {
+      double sum = 0;
+      for (int64_t a = 0; a < terms; ++a)
+        sum += weights[a * MK_SUMS + s] * sources[index[a] * size + i];
+      sums[s * size + i] = sum;
+    }
+}
+
+void NAME(squared_distances)(int64_t dimension, int64_t count, const double *points,
+                             const double *center, double *distances) {
+  const int64_t d = dimension;
+  for (int64_t n = 0; n < count; ++n) {
+    const double *z = points + n * d;
+    vd total[2] = {splat(0), splat(0)};
+    int64_t i = 0;
+    for (; i + PAIR <= d; i += PAIR)
+      UNROLL for (int v = 0; v < 2; ++v) {
+        const vd gap = load(z + i + v * LANES) - load(center + i + v * LANES);
+        total[v] += gap * gap;
+      }
+    for (; i + LANES <= d; i += LANES) {
+      const vd gap = load(z + i) - load(center + i);
+      total[0] += gap * gap;
+    }
+    const vd both = total[0] + total[1];
+    double sum = 0;
+    UNROLL for (int v = 0; v < LANES; ++v) sum += both[v];
+    for (; i < d; ++i) sum += (z[i] - center[i]) * (z[i] - center[i]);
+    distances[n] = sum;
+  }
+}
+
 void NAME(mixture_shares)(const mk_mixture *m, int64_t count, const int32_t *index,
                           const double *points, double *scratch, mk_mixture_result out) {
   const int64_t d = m->dimension, K = m->clusters, D = mk_mixture_padded(d);

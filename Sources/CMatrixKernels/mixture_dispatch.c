@@ -25,23 +25,37 @@ void mk_mixture_pack(int64_t dimension, const double *w, double *packed) {
       }
 }
 
-#define PARAMETERS                                                                                 \
-  (const mk_mixture *m, int64_t count, const int32_t *index, const double *points,                 \
-   double *scratch, mk_mixture_result result)
-void mk_plain_mixture_shares PARAMETERS;
 #if defined(__x86_64__)
-void mk_avx2_mixture_shares PARAMETERS;
-void mk_avx512_mixture_shares PARAMETERS;
-#endif
-
-void mk_mixture_shares(int32_t variant, const mk_mixture *mixture, int64_t count,
-                       const int32_t *index, const double *points, double *scratch,
-                       mk_mixture_result result) {
-  switch (variant) {
-#if defined(__x86_64__)
-  case MK_AVX2: mk_avx2_mixture_shares(mixture, count, index, points, scratch, result); break;
-  case MK_AVX512: mk_avx512_mixture_shares(mixture, count, index, points, scratch, result); break;
-#endif
-  default: mk_plain_mixture_shares(mixture, count, index, points, scratch, result);
+#define DEFINE(f, PARAMETERS, ARGUMENTS)                                                           \
+  void mk_plain_##f PARAMETERS;                                                                    \
+  void mk_avx2_##f PARAMETERS;                                                                     \
+  void mk_avx512_##f PARAMETERS;                                                                   \
+  void mk_##f(int32_t variant, UNPACK PARAMETERS) {                                                \
+    switch (variant) {                                                                             \
+    case MK_AVX2: mk_avx2_##f ARGUMENTS; break;                                                    \
+    case MK_AVX512: mk_avx512_##f ARGUMENTS; break;                                                \
+    default: mk_plain_##f ARGUMENTS;                                                               \
+    }                                                                                              \
   }
-}
+#else
+#define DEFINE(f, PARAMETERS, ARGUMENTS)                                                           \
+  void mk_plain_##f PARAMETERS;                                                                    \
+  void mk_##f(int32_t variant, UNPACK PARAMETERS) {                                                \
+    (void)variant;                                                                                 \
+    mk_plain_##f ARGUMENTS;                                                                        \
+  }
+#endif
+#define UNPACK(...) __VA_ARGS__
+
+DEFINE(mixture_shares,
+       (const mk_mixture *mixture, int64_t count, const int32_t *index, const double *points,
+        double *scratch, mk_mixture_result result),
+       (mixture, count, index, points, scratch, result))
+DEFINE(weighted_sums,
+       (int64_t size, int64_t terms, const int32_t *index, const double *sources,
+        const double *weights, double *sums),
+       (size, terms, index, sources, weights, sums))
+DEFINE(squared_distances,
+       (int64_t dimension, int64_t count, const double *points, const double *center,
+        double *distances),
+       (dimension, count, points, center, distances))

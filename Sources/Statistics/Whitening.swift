@@ -46,11 +46,8 @@ public struct Whitening: Sendable, Equatable, Codable {
 
   private init(dimension d: Int, _ z: [Double]) throws(StatisticsError) {
     precondition(d > 0 && !z.isEmpty, "no points to whiten")
+    try Self.requireUsable(z, dimension: d)
     let N = z.count / d
-    // A square beyond this leaves the range of doubles on the way to a covariance.
-    if let entry = z.firstIndex(where: { !(abs($0) < 1e100) }) {
-      throw .unusableValue(dimension: entry % d, point: entry / d, value: z[entry])
-    }
     var shift = [Double](repeating: 0, count: d)
     var squares = shift
     var magnitude = shift
@@ -73,6 +70,16 @@ public struct Whitening: Sendable, Equatable, Codable {
       constant[$0] ? max(smallest, 1e-8 * magnitude[$0]) : deviation[$0]
     }
     isConstant = constant
+  }
+
+  /// Throws the first number that is not finite, or too large.
+  static func requireUsable(
+    _ z: [Double], dimension d: Int
+  ) throws(StatisticsError) {
+    // A square beyond this leaves the range of doubles on the way to a covariance.
+    if let entry = z.firstIndex(where: { !(abs($0) < 1e100) }) {
+      throw .unusableValue(dimension: entry % d, point: entry / d, value: z[entry])
+    }
   }
 
   /// The points in whitened coordinates.

@@ -58,3 +58,15 @@ void mk_mixture_pack(int64_t dimension, const double *w, double *packed);
 void mk_mixture_shares(int32_t variant, const mk_mixture *mixture, int64_t count,
                        const int32_t *index, const double *points, double *scratch,
                        mk_mixture_result result);
+
+/// Sums that `mk_weighted_sums` makes at once.
+#define MK_SUMS 4
+
+/// For s = 0 … 3: sums[s] = Σ_a weights[4 a + s] sources[index[a]], where sources and sums are runs of
+/// `size` numbers and a < `terms`.
+void mk_weighted_sums(int32_t variant, int64_t size, int64_t terms, const int32_t *index,
+                      const double *sources, const double *weights, double *sums);
+
+/// ‖z_n − c‖² of `count` points, d numbers each.
+void mk_squared_distances(int32_t variant, int64_t dimension, int64_t count, const double *points,
+                          const double *center, double *distances);
