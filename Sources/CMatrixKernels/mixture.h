@@ -23,52 +23,68 @@ ALWAYS vd splat(double x) { return x - (vd){}; }
 ALWAYS vd choose(vi mask, vd a, vd b) { return (vd)(((vi)a & mask) | ((vi)b & ~mask)); }
 ALWAYS vd larger(vd a, vd b) { return choose(a > b, a, b); }
 
-// ‖four rows of W e‖² of 2 × LANES points, where e is z, or z − μ if `subtract` (a constant).
-ALWAYS void add_squares(int subtract, int64_t columns, const double *w, const double *z,
-                        const double *mean, vd *total) {
-  vd sum[ROWS][2];
+// Four rows times 2 × LANES points.
+ALWAYS void multiply(int64_t columns, const double *w, const double *z, vd sum[ROWS][2]) {
   UNROLL for (int r = 0; r < ROWS; ++r) sum[r][0] = sum[r][1] = splat(0);
   for (int64_t j = 0; j < columns; ++j) {
-    vd e0 = load(z + j * POINTS), e1 = load(z + j * POINTS + LANES);
-    if (subtract) {
-      e0 -= mean[j];
-      e1 -= mean[j];
-    }
+    const vd z0 = load(z + j * POINTS), z1 = load(z + j * POINTS + LANES);
     UNROLL for (int r = 0; r < ROWS; ++r) {
-      sum[r][0] += w[j * ROWS + r] * e0;
-      sum[r][1] += w[j * ROWS + r] * e1;
+      sum[r][0] += w[j * ROWS + r] * z0;
+      sum[r][1] += w[j * ROWS + r] * z1;
     }
-  }
-  UNROLL for (int r = 0; r < ROWS; ++r) {
-    total[0] += sum[r][0] * sum[r][0];
-    total[1] += sum[r][1] * sum[r][1];
   }
 }
 
-// Whether any value reaches its limit.
-ALWAYS int any_reaches(const double *value, const double *limit) {
+// Whether any value comes within `slack` of its limit.
+ALWAYS int any_reaches(const double *value, const double *limit, double slack) {
   vi any = {};
-  UNROLL for (int q = 0; q < POINTS; q += LANES) any |= load(value + q) >= load(limit + q);
+  UNROLL for (int q = 0; q < POINTS; q += LANES) any |= load(value + q) + slack >= load(limit + q);
   return __builtin_reduce_or(any) != 0;
 }
 
-// Takes the rows above the last four off the bounds; −∞ once none of them reaches its limit.
-static void go_on(int64_t D, const double *whitener, const double *mean, const double *z,
-                  double *e, const double *limit, double *value) {
+ALWAYS void fill(double *value, double x) {
+  UNROLL for (int q = 0; q < POINTS; q += LANES) store(value + q, splat(x));
+}
+
+// log p_kn, or −∞ once none of the points reaches its limit.
+static void evaluate(int64_t D, double constant, const double *whitener, const double *mean,
+                     const double *z, double *e, const double *limit, double *value) {
   for (int64_t j = 0; j < D; ++j)
     UNROLL for (int q = 0; q < POINTS; q += LANES)
       store(e + j * POINTS + q, load(z + j * POINTS + q) - mean[j]);
-  for (int64_t g = D / ROWS - 2; g >= 0; --g) {
+  fill(value, constant);
+  for (int64_t g = D / ROWS - 1; g >= 0; --g) {
     const double *w = whitener + 8 * g * (g + 1);
     for (int q = 0; q < POINTS; q += PAIR) {
-      vd squares[2] = {splat(0), splat(0)};
-      add_squares(0, ROWS * (g + 1), w, e + q, mean, squares);
-      store(value + q, load(value + q) - 0.5 * squares[0]);
-      store(value + q + LANES, load(value + q + LANES) - 0.5 * squares[1]);
+      vd row[ROWS][2];
+      multiply(ROWS * (g + 1), w, e + q, row);
+      UNROLL for (int v = 0; v < 2; ++v) {
+        vd squares = splat(0);
+        UNROLL for (int r = 0; r < ROWS; ++r) squares += row[r][v] * row[r][v];
+        store(value + q + v * LANES, load(value + q + v * LANES) - 0.5 * squares);
+      }
     }
-    if (!any_reaches(value, limit)) {
-      UNROLL for (int q = 0; q < POINTS; q += LANES) store(value + q, splat(-INFINITY));
+    if (!any_reaches(value, limit, 0)) {
+      fill(value, -INFINITY);
       return;
+    }
+  }
+}
+
+// Bounds on log p_kn from the last two rows of each cluster.
+ALWAYS void screen(const mk_mixture *m, int64_t D, const double *z, double *logs) {
+  for (int64_t k = 0; k < m->clusters; k += 2) {
+    const double *offset = m->offsets + ROWS / 2 * k;
+    for (int q = 0; q < POINTS; q += PAIR) {
+      vd row[ROWS][2];
+      multiply(D, m->screens + ROWS / 2 * k * D, z + q, row);
+      for (int64_t c = 0; c < 2 && k + c < m->clusters; ++c) {
+        UNROLL for (int v = 0; v < 2; ++v) {
+          const vd r0 = row[2 * c][v] - offset[2 * c], r1 = row[2 * c + 1][v] - offset[2 * c + 1];
+          store(logs + (k + c) * POINTS + q + v * LANES,
+                m->constants[k + c] - 0.5 * (r0 * r0 + r1 * r1));
+        }
+      }
     }
   }
 }
@@ -121,7 +137,7 @@ void NAME(squared_distances)(int64_t dimension, int64_t count, const double *poi
 void NAME(mixture_shares)(const mk_mixture *m, int64_t count, const int32_t *index,
                           const double *points, double *scratch, mk_mixture_result out) {
   const int64_t d = m->dimension, K = m->clusters, D = mk_mixture_padded(d);
-  const int64_t size = mk_mixture_whitener_size(d), last = D / ROWS - 1;
+  const int64_t size = mk_mixture_whitener_size(d);
   double *z = scratch, *e = z + D * POINTS, *logs = e + D * POINTS, *limit = logs + K * POINTS;
   double *best = limit + POINTS, *sum = best + POINTS, *done = sum + POINTS;
   for (int64_t i = 0; i < (D - d) * POINTS; ++i) z[i] = 0;
@@ -135,58 +151,44 @@ void NAME(mixture_shares)(const mk_mixture *m, int64_t count, const int32_t *ind
     for (int64_t q = 0; q < POINTS; ++q) {
       const double *point = points + number[q] * d;
       double *column = z + (D - d) * POINTS + q;
-      for (int64_t i = 0; i < d; ++i) column[i * POINTS] = point[i];
+      // Scatter instructions are slower than single stores.
+      _Pragma("clang loop vectorize(disable)") for (int64_t i = 0; i < d; ++i)
+          column[i * POINTS] = point[i];
     }
+    screen(m, D, z, logs);
 
-    // The bounds from the last rows, and each point's most promising cluster.
-    for (int q = 0; q < POINTS; q += PAIR) {
-      vd top[2] = {splat(-INFINITY), splat(-INFINITY)};
-      vi which[2] = {};
-      for (int64_t k = 0; k < K; ++k) {
-        vd bound[2] = {splat(m->constants[k]), splat(m->constants[k])};
-        if (m->constants[k] > -INFINITY) {
-          vd squares[2] = {splat(0), splat(0)};
-          add_squares(1, D, m->whiteners + k * size + 8 * last * (last + 1), z + q,
-                      m->means + k * D, squares);
-          UNROLL for (int v = 0; v < 2; ++v) {
-            bound[v] -= 0.5 * squares[v];
-            const vi better = bound[v] > top[v];
-            which[v] = (better & k) | (~better & which[v]);
-            top[v] = choose(better, bound[v], top[v]);
-          }
-        }
-        store(logs + k * POINTS + q, bound[0]);
-        store(logs + k * POINTS + q + LANES, bound[1]);
+    // Homes in full: those of the last time, or the clusters of the largest bounds.
+    if (m->homes_known)
+      for (int64_t p = 0; p < here; ++p) guess[p] = out.home[number[p]];
+    else
+      for (int64_t p = 0; p < here; ++p) {
+        guess[p] = 0;
+        for (int64_t k = 1; k < K; ++k)
+          if (logs[k * POINTS + p] > logs[guess[p] * POINTS + p]) guess[p] = k;
       }
-      *(vi *)(guess + q) = which[0];
-      *(vi *)(guess + q + LANES) = which[1];
-    }
-
-    // The most promising clusters in full.
     for (int64_t k = 0; k < K; ++k) done[k] = m->constants[k] == -INFINITY;
-    UNROLL for (int q = 0; q < POINTS; q += LANES) {
-      store(best + q, splat(-INFINITY));
-      store(limit + q, splat(-INFINITY));
-    }
+    fill(best, -INFINITY);
+    fill(limit, -INFINITY);
     for (int64_t p = 0; p < here; ++p) {
       const int64_t k = guess[p];
       if (done[k]) continue;
       done[k] = 1;
       double *value = logs + k * POINTS;
-      go_on(D, m->whiteners + k * size, m->means + k * D, z, e, limit, value);
+      evaluate(D, m->constants[k], m->whiteners + k * size, m->means + k * D, z, e, limit, value);
       UNROLL for (int q = 0; q < POINTS; q += LANES)
         store(best + q, larger(load(value + q), load(best + q)));
     }
 
-    // The others as far as they matter.
+    // The others as far as they matter. The screen's rounding is far below 1.
     UNROLL for (int q = 0; q < POINTS; q += LANES) store(limit + q, load(best + q) - m->cutoff);
     for (int64_t k = 0; k < K; ++k) {
       if (done[k]) continue;
       double *value = logs + k * POINTS;
-      if (any_reaches(value, limit))
-        go_on(D, m->whiteners + k * size, m->means + k * D, z, e, limit, value);
-      else
-        UNROLL for (int q = 0; q < POINTS; q += LANES) store(value + q, splat(-INFINITY));
+      if (!any_reaches(value, limit, 1)) {
+        fill(value, -INFINITY);
+        continue;
+      }
+      evaluate(D, m->constants[k], m->whiteners + k * size, m->means + k * D, z, e, limit, value);
       UNROLL for (int q = 0; q < POINTS; q += LANES) {
         store(best + q, larger(load(value + q), load(best + q)));
         store(limit + q, load(best + q) - m->cutoff);
@@ -199,7 +201,7 @@ void NAME(mixture_shares)(const mk_mixture *m, int64_t count, const int32_t *ind
     }
     for (int64_t k = 0; k < K; ++k) {
       const double *value = logs + k * POINTS;
-      if (!any_reaches(value, limit)) continue;
+      if (!any_reaches(value, limit, 0)) continue;
       for (int64_t p = 0; p < here; ++p) {
         const double gap = value[p] - best[p]; // NaN for a point infinitely far from every cluster
         if (!(gap > -m->cutoff)) continue;

@@ -15,14 +15,29 @@ int64_t mk_mixture_scratch(int64_t dimension, int64_t clusters) {
   return (2 * mk_mixture_padded(dimension) + clusters + 3) * POINTS + clusters;
 }
 
-void mk_mixture_pack(int64_t dimension, const double *w, double *packed) {
+int64_t mk_mixture_screens_size(int64_t dimension, int64_t clusters) {
+  return (clusters + 1) / 2 * ROWS * mk_mixture_padded(dimension);
+}
+
+void mk_mixture_pack(int64_t dimension, int64_t k, const double *w, const double *mean,
+                     double *whitener, double *screens, double *offsets) {
   const int64_t d = dimension, D = mk_mixture_padded(d), zeros = D - d;
   for (int64_t g = 0; g < D / ROWS; ++g)
     for (int64_t j = 0; j < ROWS * (g + 1); ++j)
       for (int64_t r = 0; r < ROWS; ++r) {
         const int64_t i = ROWS * g + r;
-        *packed++ = j >= zeros && j <= i ? w[i - zeros + d * (j - zeros)] : 0;
+        *whitener++ = j >= zeros && j <= i ? w[i - zeros + d * (j - zeros)] : 0;
       }
+  for (int64_t r = 0; r < 2; ++r) {
+    const int64_t i = d - 2 + r, row = k % 2 * 2 + r;
+    double *screen = screens + k / 2 * ROWS * D, offset = 0;
+    for (int64_t j = 0; j < D; ++j) screen[j * ROWS + row] = 0;
+    for (int64_t j = 0; j <= i; ++j) {
+      screen[(zeros + j) * ROWS + row] = w[i + d * j];
+      offset += w[i + d * j] * mean[j];
+    }
+    offsets[k / 2 * ROWS + row] = offset;
+  }
 }
 
 #if defined(__x86_64__)

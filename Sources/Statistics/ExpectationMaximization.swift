@@ -155,8 +155,8 @@ final class ExpectationMaximization: @unchecked Sendable {
     case .evaluate:
       let start = task * Self.block
       evaluator.evaluate(
-        z.pointer, start..<min(start + Self.block, N), order: order.pointer, into: shares,
-        workspace.evaluation)
+        z.pointer, start..<min(start + Self.block, N), order: order.pointer,
+        homesKnown: !objectives.isEmpty, into: shares, workspace.evaluation)
     case .scatter:
       let first = chunkBounds.pointer[task]
       chunkMass.pointer[task] = scatter(

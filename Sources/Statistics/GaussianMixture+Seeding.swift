@@ -1,3 +1,4 @@
+import CMatrixKernels
 import LinearAlgebra
 
 extension GaussianMixture {
@@ -11,9 +12,12 @@ extension GaussianMixture {
     stream: inout RandomStream
   ) -> GaussianMixture {
     let nearest = Scratch<Double>(N, repeating: .infinity)
+    let distances = Scratch<Double>(N)
     let first = stream.index(below: N)
     var centers = [first].map { Array(UnsafeBufferPointer(start: z + $0 * d, count: d)) }
-    extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer, stream: &stream)
+    extend(
+      &centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer,
+      distances: distances.pointer, stream: &stream)
 
     let count = centers.count
     var means = Matrix(rows: d, columns: count)
@@ -23,11 +27,10 @@ extension GaussianMixture {
     for pass in 0...lloydPasses {
       means.storage.withUnsafeMutableBufferPointer { mu in
         guard let mu = mu.baseAddress else { return }
-        for n in 0..<N {
-          var smallest = Double.infinity
-          for k in 0..<count {
-            let distance = squaredDistance(z + n * d, mu + k * d, d)
-            if distance < smallest { (smallest, home.pointer[n]) = (distance, k) }
+        for k in 0..<count {
+          squaredDistances(z, N, d, from: mu + k * d, into: distances.pointer)
+          for n in 0..<N where k == 0 || distances.pointer[n] < nearest.pointer[n] {
+            (nearest.pointer[n], home.pointer[n]) = (distances.pointer[n], k)
           }
         }
         for k in 0..<count { sizes[k] = 0 }
@@ -92,12 +95,14 @@ extension GaussianMixture {
     let d = dimension
     let nearest = Scratch<Double>(N, repeating: .infinity)
     var centers = (0..<clusters).map { self.means.column($0) }
+    let distances = Scratch<Double>(N)
     for center in centers {
-      for n in 0..<N {
-        nearest.pointer[n] = min(nearest.pointer[n], squaredDistance(z + n * d, center, d))
-      }
+      squaredDistances(z, N, d, from: center, into: distances.pointer)
+      for n in 0..<N { nearest.pointer[n] = min(nearest.pointer[n], distances.pointer[n]) }
     }
-    Self.extend(&centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer, stream: &stream)
+    Self.extend(
+      &centers, to: K, for: z, d: d, count: N, nearest: nearest.pointer,
+      distances: distances.pointer, stream: &stream)
     let pooled = moments(weights: weights).covariance
     var means = Matrix(rows: d, columns: centers.count)
     var covariances = MatrixSequence(rows: d, columns: d, count: centers.count)
@@ -115,14 +120,17 @@ extension GaussianMixture {
   /// Adds centres by k-means++: each a point drawn with probability proportional to its squared
   /// distance from the nearest centre. Stops when every point is a centre.
   ///
-  /// `nearest` holds those squared distances; the last centre's are taken in here.
+  /// `nearest` holds those squared distances; the last centre's are taken in here. `distances` is scratch
+  /// for N numbers.
   private static func extend(
     _ centers: inout [[Double]], to K: Int, for z: UnsafePointer<Double>, d: Int, count N: Int,
-    nearest: UnsafeMutablePointer<Double>, stream: inout RandomStream
+    nearest: UnsafeMutablePointer<Double>, distances: UnsafeMutablePointer<Double>,
+    stream: inout RandomStream
   ) {
     while true {
       if let last = centers.last {
-        for n in 0..<N { nearest[n] = min(nearest[n], squaredDistance(z + n * d, last, d)) }
+        squaredDistances(z, N, d, from: last, into: distances)
+        for n in 0..<N { nearest[n] = min(nearest[n], distances[n]) }
       }
       if centers.count >= K { return }
       var total = 0.0
@@ -159,4 +167,13 @@ extension GaussianMixture {
     return GaussianMixture(
       weights: kept.map { weights[$0] / total }, means: means, covariances: covariances)
   }
+}
+
+/// The squared distances of N points (d × N) from a centre.
+private func squaredDistances(
+  _ z: UnsafePointer<Double>, _ N: Int, _ d: Int, from center: UnsafePointer<Double>,
+  into distances: UnsafeMutablePointer<Double>
+) {
+  mk_squared_distances(
+    Kernels.Variant.best.rawValue, Int64(d), Int64(N), z, center, distances)
 }

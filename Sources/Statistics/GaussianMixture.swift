@@ -113,7 +113,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
     try evaluator.load(self, workspace)
     points.withUnsafeBufferPointer { z in
       guard let base = z.baseAddress else { return }
-      evaluator.evaluate(base, 0..<z.count / dimension, order: nil, into: shares, workspace)
+      evaluator.evaluate(base, 0..<z.count / dimension, into: shares, workspace)
     }
   }
 

@@ -221,7 +221,8 @@ private struct Workspace: ~Copyable {
     mixture.covariances.storage.withUnsafeBufferPointer { sigma in
       guard let sigma = sigma.baseAddress else { return }
       mk_weighted_sums(
-        Kernels.Variant.best.rawValue, Int64(d * d), Int64(activeCount), active.pointer, sigma, weights.pointer,
+        Kernels.Variant.best.rawValue, Int64(d * d), Int64(activeCount), active.pointer, sigma,
+        weights.pointer,
         joints.pointer)
     }
   }

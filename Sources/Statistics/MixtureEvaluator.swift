@@ -28,6 +28,9 @@ struct MixtureEvaluator: ~Copyable {
   private let means: Scratch<Double>
   /// W_k, packed.
   private let whiteners: Scratch<Double>
+  /// The last rows of all W_k, and these times μ_k.
+  private let screens: Scratch<Double>
+  private let offsets: Scratch<Double>
   private let padded: Int
   private let whitenerSize: Int
   private let cutoff: Double
@@ -47,6 +50,8 @@ struct MixtureEvaluator: ~Copyable {
     constants = Scratch(K)
     means = Scratch(K * padded)
     whiteners = Scratch(K * whitenerSize)
+    screens = Scratch(Int(mk_mixture_screens_size(Int64(d), Int64(K))))
+    offsets = Scratch(2 * K + 2)
   }
 
   /// What one worker needs to set clusters and evaluate points.
@@ -125,7 +130,9 @@ struct MixtureEvaluator: ~Copyable {
     let penalty = floor > 0 ? 0.5 * floor * sumOfSquares(W, d * d) : 0
     constants.pointer[k] =
       log(weight) - 0.5 * Double(d) * log(2 * Double.pi) - halfLogDeterminant - penalty
-    mk_mixture_pack(Int64(d), W, whiteners.pointer + k * whitenerSize)
+    mk_mixture_pack(
+      Int64(d), Int64(k), W, mean, whiteners.pointer + k * whitenerSize, screens.pointer,
+      offsets.pointer)
     return 0
   }
 
@@ -136,16 +143,18 @@ struct MixtureEvaluator: ~Copyable {
   ///   - positions: which entries of `order` (or which points) to evaluate.
   ///   - order: numbers of points, best with points of one cluster side by side; nil for their own
   ///     order, all positions then.
+  ///   - homesKnown: whether `shares` holds the points' homes in a similar mixture: a good start.
   ///   - shares: what is written, for the points evaluated.
   ///   - workspace: of this worker.
   func evaluate(
-    _ z: UnsafePointer<Double>, _ positions: Range<Int>, order: UnsafePointer<Int32>?,
-    into shares: borrowing MixtureShares, _ workspace: borrowing Workspace
+    _ z: UnsafePointer<Double>, _ positions: Range<Int>, order: UnsafePointer<Int32>? = nil,
+    homesKnown: Bool = false, into shares: borrowing MixtureShares, _ workspace: borrowing Workspace
   ) {
     precondition(shares.clusters == K, "room for \(shares.clusters) clusters, not \(K)")
     var mixture = mk_mixture(
       dimension: Int64(d), clusters: Int64(K), constants: constants.pointer, means: means.pointer,
-      whiteners: whiteners.pointer, cutoff: cutoff)
+      whiteners: whiteners.pointer, screens: screens.pointer, offsets: offsets.pointer,
+      cutoff: cutoff, homes_known: homesKnown ? 1 : 0)
     mk_mixture_shares(
       variant.rawValue, &mixture, Int64(positions.count), order.map { $0 + positions.lowerBound },
       z, workspace.block.pointer, shares.buffers)

@@ -13,9 +13,10 @@
 // Almost all shares are zero to working precision, and showing that is cheaper than computing them:
 // a sum over some rows of W_k (z_n − μ_k) bounds log p_kn from above. The last row conditions the last
 // number of a point on all the others, so that in data that obeys a law (x' is a function of x and u)
-// the last rows are the ones that tell clusters apart. For sixteen points at a time, the last four rows
-// are computed for every cluster; then all rows for each point's most promising cluster; then every
-// other cluster goes on upwards, four rows at a time, until none of the points can have a share in it.
+// the last rows are the ones that tell clusters apart. For sixteen points at a time, the last two rows
+// screen every cluster, two clusters in one product; then come all rows for the points' homes; then
+// every other cluster that the screen let pass goes on from the last row upwards, four rows at a time,
+// until none of the points can have a share in it.
 //
 // A point's results do not depend on which other points it is computed with.
 
@@ -27,8 +28,11 @@ typedef struct {
   int64_t clusters;        // K
   const double *constants; // c: K
   const double *means;     // μ: K × mk_mixture_padded(d), zeros first
-  const double *whiteners; // W: K × mk_mixture_whitener_size(d), by mk_mixture_pack
+  const double *whiteners; // W: K × mk_mixture_whitener_size(d)
+  const double *screens;   // the last two rows of W: mk_mixture_screens_size(d, K)
+  const double *offsets;   // the same rows times μ: 2 ⌈K / 2⌉ pairs
   double cutoff;           // shares below exp(−cutoff) of a point's largest are 0
+  int32_t homes_known;     // whether the result's `home` holds guesses already
 } mk_mixture;
 
 /// What is known about each of N points. The shares of point n that are not 0 are `count[n]` entries of
@@ -50,8 +54,13 @@ int64_t mk_mixture_whitener_size(int64_t dimension);
 /// Doubles of scratch for `mk_mixture_shares`.
 int64_t mk_mixture_scratch(int64_t dimension, int64_t clusters);
 
-/// Packs the lower triangle of W, d × d and column-major.
-void mk_mixture_pack(int64_t dimension, const double *w, double *packed);
+/// Doubles in the screens of all clusters.
+int64_t mk_mixture_screens_size(int64_t dimension, int64_t clusters);
+
+/// Packs the lower triangle of W (d × d and column-major) of cluster k, and its rows of `screens` and
+/// `offsets`.
+void mk_mixture_pack(int64_t dimension, int64_t k, const double *w, const double *mean,
+                     double *whitener, double *screens, double *offsets);
 
 /// The shares of points index[0…count), columns of `points` (d × N); of the first `count` points if
 /// `index` is NULL. `scratch` is aligned to 64 bytes.
