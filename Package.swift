@@ -15,7 +15,7 @@ struct Row {
 // Data flows down this table: a target knows only those above it (see README, "Map").
 let libraries: [Row] = [
   Row("LinearAlgebra", "COpenBLAS", "CLAPACKE", "CBLASKernels", "CMatrixKernels"),
-  Row("Statistics", "LinearAlgebra"),
+  Row("Statistics", "LinearAlgebra", "CMatrixKernels"),
   Row("GPSCore", "LinearAlgebra", "Statistics"),
   Row("Sim", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
@@ -56,8 +56,8 @@ let package = Package(
     // MuJoCo comes from its official wheel: `scripts/setup` installs it with a mujoco.pc.
     .systemLibrary(name: "CMuJoCo", pkgConfig: "mujoco"),
     .target(name: "CBLASKernels", dependencies: ["COpenBLAS"]),
-    .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
     .target(name: "CMatrixKernels"),
+    .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
     .target(name: "CNeuralKernels"),
     .executableTarget(
       name: "gps",

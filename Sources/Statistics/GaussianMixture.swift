@@ -74,7 +74,8 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// - Returns: N numbers.
   /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
   public func logDensities(of points: Matrix) throws(StatisticsError) -> [Double] {
-    try evaluated(at: points).logDensities
+    let shares = try evaluated(at: points)
+    return (0..<points.columns).map { shares.logDensity.pointer[$0] }
   }
 
   /// The probability of each cluster given each point: K × N, columns that add to 1.
@@ -85,25 +86,35 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// - Returns: K × N.
   /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
   public func responsibilities(of points: Matrix) throws(StatisticsError) -> Matrix {
-    try evaluated(at: points).responsibilities
+    let shares = try evaluated(at: points)
+    var result = Matrix(rows: clusters, columns: points.columns)
+    for n in 0..<points.columns {
+      for entry in n * clusters..<n * clusters + Int(shares.count.pointer[n]) {
+        result[Int(shares.cluster.pointer[entry]), n] = shares.share.pointer[entry]
+      }
+    }
+    return result
   }
 
-  private func evaluated(
-    at points: Matrix
-  ) throws(StatisticsError) -> (logDensities: [Double], responsibilities: Matrix) {
+  private func evaluated(at points: Matrix) throws(StatisticsError) -> MixtureShares {
     precondition(points.rows == dimension, "\(points.rows) numbers a point for \(dimension)")
-    let N = points.columns
-    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters, capacity: N)
-    try evaluator.load(self)
-    let shares = Scratch<Double>(N * clusters)
-    let densities = Scratch<Double>(N)
-    points.storage.withUnsafeBufferPointer { z in
-      guard let z = z.baseAddress else { return }
-      evaluator.evaluate(z, count: N, shares: shares.pointer, logDensities: densities.pointer)
+    let shares = MixtureShares(points: points.columns, clusters: clusters)
+    try evaluate(points.storage, into: shares)
+    return shares
+  }
+
+  /// The shares of points, d × N in one array.
+  func evaluate(
+    _ points: [Double], cutoff: Double = MixtureEvaluator.cutoff,
+    into shares: borrowing MixtureShares
+  ) throws(StatisticsError) {
+    let evaluator = MixtureEvaluator(dimension: dimension, clusters: clusters, cutoff: cutoff)
+    let workspace = MixtureEvaluator.Workspace(dimension: dimension, clusters: clusters)
+    try evaluator.load(self, workspace)
+    points.withUnsafeBufferPointer { z in
+      guard let base = z.baseAddress else { return }
+      evaluator.evaluate(base, 0..<z.count / dimension, into: shares, workspace)
     }
-    var result = Matrix(rows: clusters, columns: N)
-    for k in 0..<clusters { for n in 0..<N { result[k, n] = shares.pointer[k * N + n] } }
-    return ((0..<N).map { densities.pointer[$0] }, result)
   }
 
   /// Mean and covariance of the mixture with other weights: μ = Σ_k w_k μ_k,

@@ -17,6 +17,7 @@
 //
 //   | z | d × N for each of T steps, d = p + q | F | q × p | f | q | C | q × q |
 
+import CMatrixKernels
 public import LinearAlgebra
 
 /// Fits v_t = F_t y_t + f_t + noise of covariance C_t to a few points per time step.
@@ -85,9 +86,13 @@ public struct LinearGaussianRegression: Sendable {
     precondition(N > 0 && T > 0, "\(N) points at each of \(T) steps")
     precondition(
       (prior?.dimension ?? d) == d, "a prior in \(prior?.dimension ?? d) dimensions for \(d)")
-    // Whitening by the data itself also finds what is not finite.
-    let own = try Whitening(of: points)
-    let whitening = prior?.whitening ?? own
+    let whitening: Whitening
+    if let prior {
+      try Whitening.requireUsable(points.storage, dimension: d)
+      whitening = prior.whitening
+    } else {
+      whitening = try Whitening(of: points)
+    }
     let whitened = whitening.whitened(points)
     var fit = Fit(
       coefficients: MatrixSequence(rows: d - p, columns: p, count: T),
@@ -95,31 +100,24 @@ public struct LinearGaussianRegression: Sendable {
       covariances: MatrixSequence(rows: d - p, columns: d - p, count: T), jitteredSteps: 0,
       largestJitter: 0)
     let K = prior?.mixture.clusters ?? 0
-    let shares = Scratch<Double>(N * T * K)
-    if let prior {
-      let evaluator = MixtureEvaluator(dimension: d, clusters: K, capacity: N * T)
-      try evaluator.load(prior.mixture)
-      let densities = Scratch<Double>(N * T)
-      whitened.storage.withUnsafeBufferPointer { z in
-        guard let z = z.baseAddress else { return }
-        evaluator.evaluate(z, count: N * T, shares: shares.pointer, logDensities: densities.pointer)
-      }
-    }
-    let workspace = Workspace(inputs: p, outputs: d - p, points: N, clusters: K)
+    let shares = MixtureShares(points: N * T, clusters: K)
+    try prior?.mixture.evaluate(whitened.storage, into: shares)
+    var workspace = Workspace(inputs: p, outputs: d - p, points: N, clusters: K)
+    let strength = prior == nil ? 0 : options.strength
     for t in 0..<T {
-      workspace.clear()
-      var strength = 0.0
-      if let prior, options.strength > 0 {
-        strength = options.strength
-        workspace.takePrior(prior.mixture, shares: shares.pointer + t * N, stride: N * T, strength)
+      // The priors of some steps at once: each covariance of the mixture is read once for all of them.
+      let step = t % Workspace.steps
+      if step == 0, let prior, strength > 0 {
+        workspace.takePriors(
+          prior.mixture, shares: shares, from: t * N, steps: min(Workspace.steps, T - t), strength)
       }
       whitened.storage.withUnsafeBufferPointer { z in
         guard let z = z.baseAddress else { return }
-        workspace.takePoints(z + t * d * N, strength: strength)
+        workspace.takePoints(z + t * d * N, step: step, prior?.mixture, strength: strength)
       }
       let jitter: Double
       do {
-        jitter = try workspace.factorize(options)
+        jitter = try workspace.factorize(step: step, options)
       } catch {
         throw .jointCovariance(step: t, error)
       }
@@ -135,7 +133,8 @@ public struct LinearGaussianRegression: Sendable {
             }
             let q = d - p
             workspace.write(
-              whitening, coefficients: F + t * q * p, offset: f + t * q, covariance: C + t * q * q)
+              step: step, whitening, coefficients: F + t * q * p, offset: f + t * q,
+              covariance: C + t * q * q)
           }
         }
       }
@@ -146,113 +145,168 @@ public struct LinearGaussianRegression: Sendable {
 
 /// The scratch of one fit, and its steps.
 private struct Workspace: ~Copyable {
+  /// Steps whose priors are made at once.
+  static let steps = Int(MK_SUMS)
+
   let p: Int
   let q: Int
   let N: Int
   let K: Int
   var d: Int { p + q }
-  /// Σ, then its factor: d × d, lower triangle.
-  let joint: Scratch<Double>
+  /// Σ, then its factor: d × d, lower triangle, for each of the steps.
+  let joints: Scratch<Double>
   /// Σ again, in case it has to be factorised with jitter.
   let copy: Scratch<Double>
   /// z̄.
   let mean: Scratch<Double>
   /// μ0.
   let priorMean: Scratch<Double>
+  /// The clusters with a share in any of the steps, and their weights at each step.
+  let active: Scratch<Int32>
   let weights: Scratch<Double>
-  /// d × max(N + 1, K).
+  let dense: Scratch<Double>
+  /// d × (K + N + 1).
   let columns: Scratch<Double>
   /// Fᵀ in whitened coordinates: p × q.
   let solution: Scratch<Double>
   /// L_c: q × q.
   let residual: Scratch<Double>
+  private var activeCount = 0
 
   init(inputs p: Int, outputs q: Int, points N: Int, clusters K: Int) {
     (self.p, self.q, self.N, self.K) = (p, q, N, K)
     let d = p + q
-    joint = Scratch(d * d)
+    joints = Scratch(Self.steps * d * d)
     copy = Scratch(d * d)
     mean = Scratch(d)
     priorMean = Scratch(d)
-    weights = Scratch(K)
-    columns = Scratch(d * max(N + 1, K))
+    active = Scratch(K, repeating: 0)
+    weights = Scratch(Self.steps * K)
+    dense = Scratch(Self.steps * K)
+    columns = Scratch(d * (K + N + 1))
     solution = Scratch(p * q)
     residual = Scratch(q * q)
   }
 
-  func clear() { for i in 0..<d * d { joint.pointer[i] = 0 } }
-
-  /// μ0, and Φ = strength × the mixture's covariance onto Σ.
+  /// The clusters' weights at some steps, and Σ_k w_k Σ_k / (N + n0), Φ's part within clusters.
   ///
   /// - Parameters:
   ///   - mixture: in whitened coordinates.
-  ///   - shares: of this step's N points in the first cluster.
-  ///   - stride: from one cluster's shares to the next one's.
+  ///   - shares: of all points.
+  ///   - first: the first point of the first step.
+  ///   - steps: at most `Workspace.steps`.
   ///   - strength: m = n0.
-  func takePrior(
-    _ mixture: GaussianMixture, shares: UnsafePointer<Double>, stride: Int, _ strength: Double
+  mutating func takePriors(
+    _ mixture: GaussianMixture, shares: borrowing MixtureShares, from first: Int, steps: Int,
+    _ strength: Double
   ) {
-    for k in 0..<K {
-      var sum = 0.0
-      for n in 0..<N { sum += shares[k * stride + n] }
-      weights.pointer[k] = sum / Double(N)
-    }
-    mixture.means.storage.withUnsafeBufferPointer { mu in
-      mixture.covariances.storage.withUnsafeBufferPointer { sigma in
-        guard let mu = mu.baseAddress, let sigma = sigma.baseAddress else { return }
-        GaussianMixture.accumulateMoments(
-          d: d, K: K, means: mu, covariances: sigma, weights: weights.pointer, factor: strength,
-          mean: priorMean.pointer, columns: columns.pointer, onto: joint.pointer)
+    let factor = strength / (Double(N) + strength)
+    for i in 0..<Self.steps * K { dense.pointer[i] = 0 }
+    for step in 0..<steps {
+      for n in first + step * N..<first + (step + 1) * N {
+        for entry in n * K..<n * K + Int(shares.count.pointer[n]) {
+          dense.pointer[Self.steps * Int(shares.cluster.pointer[entry]) + step] +=
+            factor / Double(N) * shares.share.pointer[entry]
+        }
       }
+    }
+    activeCount = 0
+    for k in 0..<K {
+      let weight = dense.pointer + Self.steps * k
+      if (0..<steps).allSatisfy({ weight[$0] == 0 }) { continue }
+      active.pointer[activeCount] = Int32(k)
+      (weights.pointer + Self.steps * activeCount).update(from: weight, count: Self.steps)
+      activeCount += 1
+    }
+    mixture.covariances.storage.withUnsafeBufferPointer { sigma in
+      guard let sigma = sigma.baseAddress else { return }
+      mk_weighted_sums(
+        Kernels.Variant.best.rawValue, Int64(d * d), Int64(activeCount), active.pointer, sigma,
+        weights.pointer,
+        joints.pointer)
     }
   }
 
-  /// The points' scatter onto Σ, and the division by N + n0.
-  func takePoints(_ z: UnsafePointer<Double>, strength: Double) {
-    NormalInverseWishart.accumulate(
-      d: d, N: N, z, prior: priorMean.pointer, strength: strength, sampleMean: mean.pointer,
-      columns: columns.pointer, onto: joint.pointer)
-    let share = 1 / (Double(N) + strength)
-    for i in 0..<d * d { joint.pointer[i] *= share }
+  /// Completes Σ: Φ's part between clusters, and the points' scatter.
+  ///
+  /// - Parameters:
+  ///   - z: d × N.
+  ///   - step: which of the steps that `takePriors` was called for.
+  ///   - mixture: in whitened coordinates; not read if `strength` is 0.
+  ///   - strength: m = n0.
+  func takePoints(
+    _ z: UnsafePointer<Double>, step: Int, _ mixture: GaussianMixture?, strength: Double
+  ) {
+    var count = 0
+    if strength > 0, let mixture {
+      mixture.means.storage.withUnsafeBufferPointer { mu in
+        guard let mu = mu.baseAddress else { return }
+        let total = strength / (Double(N) + strength)
+        for i in 0..<d { priorMean.pointer[i] = 0 }
+        for a in 0..<activeCount {
+          let (w, center) = (
+            weights.pointer[Self.steps * a + step] / total, mu + Int(active.pointer[a]) * d
+          )
+          if w > 0 { for i in 0..<d { priorMean.pointer[i] += w * center[i] } }
+        }
+        for a in 0..<activeCount where weights.pointer[Self.steps * a + step] > 0 {
+          let root = weights.pointer[Self.steps * a + step].squareRoot()
+          let (center, column) = (
+            mu + Int(active.pointer[a]) * d, columns.pointer + count * d
+          )
+          for i in 0..<d { column[i] = root * (center[i] - priorMean.pointer[i]) }
+          count += 1
+        }
+      }
+    }
+    count += NormalInverseWishart.fillColumns(
+      d: d, N: N, z, prior: priorMean.pointer, strength: strength,
+      factor: 1 / (Double(N) + strength), sampleMean: mean.pointer,
+      columns: columns.pointer + count * d)
+    Kernels.syrkLower(
+      n: d, k: count, alpha: 1, columns.pointer, d, strength > 0 ? 1 : 0,
+      joints.pointer + step * d * d, d)
   }
 
   /// Regularises Σ and factorises it in place.
   ///
   /// - Returns: the jitter it took, as a share of the mean variance; 0 for almost all data.
-  func factorize(_ options: LinearGaussianRegression.Options) throws(LinearAlgebraError) -> Double {
+  func factorize(
+    step: Int, _ options: LinearGaussianRegression.Options
+  ) throws(LinearAlgebraError) -> Double {
+    let joint = joints.pointer + step * d * d
     // An input that does not vary at this step: its coefficients are 0, whatever this is.
     let tiny = 1e-12
-    for i in 0..<p {
-      joint.pointer[i + d * i] += options.regularization * joint.pointer[i + d * i] + tiny
-    }
-    for i in p..<d { joint.pointer[i + d * i] += options.covarianceFloor }
+    for i in 0..<p { joint[i + d * i] += options.regularization * joint[i + d * i] + tiny }
+    for i in p..<d { joint[i + d * i] += options.covarianceFloor }
     var trace = 0.0
-    for i in 0..<d { trace += joint.pointer[i + d * i] }
-    copy.pointer.update(from: joint.pointer, count: d * d)
+    for i in 0..<d { trace += joint[i + d * i] }
+    copy.pointer.update(from: joint, count: d * d)
     var jitter = 0.0
     var attempt = 0
     while true {
-      let minor = Kernels.choleskyLower(n: d, joint.pointer, d)
+      let minor = Kernels.choleskyLower(n: d, joint, d)
       if minor == 0 { return jitter }
       if attempt == 10 { throw .notPositiveDefinite(leadingMinor: minor, size: d) }
       jitter = attempt == 0 ? 1e-12 : 10 * jitter
       attempt += 1
-      joint.pointer.update(from: copy.pointer, count: d * d)
-      for i in 0..<d { joint.pointer[i + d * i] += jitter * trace / Double(d) }
+      joint.update(from: copy.pointer, count: d * d)
+      for i in 0..<d { joint[i + d * i] += jitter * trace / Double(d) }
     }
   }
 
   /// F, f and C in the data's own units.
   func write(
-    _ whitening: Whitening, coefficients F: UnsafeMutablePointer<Double>,
+    step: Int, _ whitening: Whitening, coefficients F: UnsafeMutablePointer<Double>,
     offset f: UnsafeMutablePointer<Double>, covariance C: UnsafeMutablePointer<Double>
   ) {
+    let joint = joints.pointer + step * d * d
     // Fᵀ = L_y⁻ᵀ Xᵀ.
-    for i in 0..<q { for j in 0..<p { solution.pointer[j + p * i] = joint.pointer[p + i + d * j] } }
-    Kernels.solveLower(transpose: true, n: p, r: q, joint.pointer, d, solution.pointer, p)
+    for j in 0..<p { for i in 0..<q { solution.pointer[j + p * i] = joint[p + i + d * j] } }
+    Kernels.solveLower(transpose: true, n: p, r: q, joint, d, solution.pointer, p)
     for j in 0..<q {
       for i in 0..<j { residual.pointer[i + q * j] = 0 }
-      for i in j..<q { residual.pointer[i + q * j] = joint.pointer[p + i + d * (p + j)] }
+      for i in j..<q { residual.pointer[i + q * j] = joint[p + i + d * (p + j)] }
     }
     Kernels.syrkLower(n: q, k: q, alpha: 1, residual.pointer, q, 0, C, q)
     Kernels.mirrorLower(n: q, C, q)

@@ -40,11 +40,42 @@ public struct MixturePrior: Sendable, Codable, Equatable {
     to points: Matrix, options: GaussianMixture.Options = GaussianMixture.Options(),
     warmStart: MixturePrior? = nil, stream: inout RandomStream
   ) throws(StatisticsError) -> MixturePrior {
+    let (whitening, run) = try prepared(
+      for: points, options: options, warmStart: warmStart, stream: &stream)
+    return MixturePrior(whitening: whitening, mixture: try run.fit().mixture)
+  }
+
+  /// A prior from data, fitted on several workers; the same prior for any number of them.
+  ///
+  /// - Parameters:
+  ///   - points: d × count, count > 0, in the data's own units.
+  ///   - options: of the mixture.
+  ///   - warmStart: the prior of the previous iteration; its mixture is where EM starts.
+  ///   - stream: where seeds are drawn from.
+  ///   - workers: how many tasks share the work.
+  /// - Returns: the prior.
+  /// - Throws: `StatisticsError`.
+  public static func fitted(
+    to points: Matrix, options: GaussianMixture.Options = GaussianMixture.Options(),
+    warmStart: MixturePrior? = nil, stream: inout RandomStream, workers: Int
+  ) async throws(StatisticsError) -> MixturePrior {
+    let (whitening, run) = try prepared(
+      for: points, options: options, warmStart: warmStart, stream: &stream)
+    return MixturePrior(
+      whitening: whitening, mixture: try await run.fit(workers: workers).mixture)
+  }
+
+  private static func prepared(
+    for points: Matrix, options: GaussianMixture.Options, warmStart: MixturePrior?,
+    stream: inout RandomStream
+  ) throws(StatisticsError) -> (Whitening, ExpectationMaximization) {
     let whitening = try Whitening(of: points)
     let start = warmStart.map { whitening.whitened($0.whitening.unwhitened($0.mixture)) }
-    let fit = try GaussianMixture.fittedWhitened(
-      to: whitening.whitened(points), options: options, warmStart: start, stream: &stream)
-    return MixturePrior(whitening: whitening, mixture: fit.mixture)
+    return (
+      whitening,
+      GaussianMixture.prepared(
+        for: points, in: whitening, options: options, warmStart: start, stream: &stream)
+    )
   }
 
   /// The prior of the joint distribution of some points, in whitened coordinates.

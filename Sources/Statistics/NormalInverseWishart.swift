@@ -61,9 +61,10 @@ public struct NormalInverseWishart: Sendable, Equatable {
           guard let z = z.baseAddress, let mu0 = mu0.baseAddress, let phi = phi.baseAddress else {
             return
           }
-          Self.accumulate(
-            d: d, N: N, z, prior: mu0, strength: strength, sampleMean: sampleMean.pointer,
-            columns: columns.pointer, onto: phi)
+          let count = Self.fillColumns(
+            d: d, N: N, z, prior: mu0, strength: strength, factor: 1,
+            sampleMean: sampleMean.pointer, columns: columns.pointer)
+          Kernels.syrkLower(n: d, k: count, alpha: 1, columns.pointer, d, 1, phi, d)
           Kernels.mirrorLower(n: d, phi, d)
         }
       }
@@ -77,7 +78,7 @@ public struct NormalInverseWishart: Sendable, Equatable {
     return result
   }
 
-  /// Adds S + (N m / (N + m)) (z̄ − μ0)(z̄ − μ0)ᵀ to the lower triangle of `scale` and writes z̄.
+  /// Writes z̄, and columns c for which Σ c cᵀ = factor · (S + (N m / (N + m)) (z̄ − μ0)(z̄ − μ0)ᵀ).
   ///
   /// The one implementation of the formula, on buffers, for hot loops.
   ///
@@ -87,25 +88,24 @@ public struct NormalInverseWishart: Sendable, Equatable {
   ///   - z: d × N.
   ///   - mu0: d numbers; not read if `strength` is 0.
   ///   - strength: m.
+  ///   - factor: what the sum is multiplied by.
   ///   - sampleMean: d numbers, written.
-  ///   - columns: scratch, d × (N + 1).
-  ///   - scale: d × d.
-  static func accumulate(
+  ///   - columns: d × (N + 1), written.
+  /// - Returns: how many columns.
+  static func fillColumns(
     d: Int, N: Int, _ z: UnsafePointer<Double>, prior mu0: UnsafePointer<Double>,
-    strength: Double, sampleMean: UnsafeMutablePointer<Double>,
-    columns: UnsafeMutablePointer<Double>, onto scale: UnsafeMutablePointer<Double>
-  ) {
+    strength: Double, factor: Double, sampleMean: UnsafeMutablePointer<Double>,
+    columns: UnsafeMutablePointer<Double>
+  ) -> Int {
     // Means about the first point: exact when all points agree.
     for i in 0..<d { sampleMean[i] = 0 }
     for n in 1..<max(1, N) { for i in 0..<d { sampleMean[i] += z[n * d + i] - z[i] } }
     for i in 0..<d { sampleMean[i] = z[i] + sampleMean[i] / Double(N) }
-    for n in 0..<N { for i in 0..<d { columns[n * d + i] = z[n * d + i] - sampleMean[i] } }
-    var count = N
-    if strength > 0 {
-      let weight = (Double(N) * strength / (Double(N) + strength)).squareRoot()
-      for i in 0..<d { columns[N * d + i] = weight * (sampleMean[i] - mu0[i]) }
-      count += 1
-    }
-    Kernels.syrkLower(n: d, k: count, alpha: 1, columns, d, 1, scale, d)
+    let root = factor.squareRoot()
+    for n in 0..<N { for i in 0..<d { columns[n * d + i] = root * (z[n * d + i] - sampleMean[i]) } }
+    if strength == 0 { return N }
+    let weight = (factor * Double(N) * strength / (Double(N) + strength)).squareRoot()
+    for i in 0..<d { columns[N * d + i] = weight * (sampleMean[i] - mu0[i]) }
+    return N + 1
   }
 }

@@ -46,11 +46,8 @@ public struct Whitening: Sendable, Equatable, Codable {
 
   private init(dimension d: Int, _ z: [Double]) throws(StatisticsError) {
     precondition(d > 0 && !z.isEmpty, "no points to whiten")
+    try Self.requireUsable(z, dimension: d)
     let N = z.count / d
-    // A square beyond this leaves the range of doubles on the way to a covariance.
-    if let entry = z.firstIndex(where: { !(abs($0) < 1e100) }) {
-      throw .unusableValue(dimension: entry % d, point: entry / d, value: z[entry])
-    }
     var shift = [Double](repeating: 0, count: d)
     var squares = shift
     var magnitude = shift
@@ -75,6 +72,16 @@ public struct Whitening: Sendable, Equatable, Codable {
     isConstant = constant
   }
 
+  /// Throws the first number that is not finite, or too large.
+  static func requireUsable(
+    _ z: [Double], dimension d: Int
+  ) throws(StatisticsError) {
+    // A square beyond this leaves the range of doubles on the way to a covariance.
+    if let entry = z.firstIndex(where: { !(abs($0) < 1e100) }) {
+      throw .unusableValue(dimension: entry % d, point: entry / d, value: z[entry])
+    }
+  }
+
   /// The points in whitened coordinates.
   public func whitened(_ points: Matrix) -> Matrix {
     precondition(points.rows == dimension, "\(points.rows) numbers a point for \(dimension)")
@@ -92,14 +99,25 @@ public struct Whitening: Sendable, Equatable, Codable {
   }
 
   private func whiten(_ z: inout [Double]) {
+    z.withUnsafeMutableBufferPointer { z in
+      if let base = z.baseAddress { whiten(UnsafeBufferPointer(z), into: base) }
+    }
+  }
+
+  /// Writes the points in whitened coordinates.
+  func whiten(_ points: [Double], into result: UnsafeMutablePointer<Double>) {
+    points.withUnsafeBufferPointer { whiten($0, into: result) }
+  }
+
+  private func whiten(
+    _ z: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Double>
+  ) {
     let d = dimension
     let inverse = scale.map { 1 / $0 }
-    z.withUnsafeMutableBufferPointer { z in
-      center.withUnsafeBufferPointer { c in
-        inverse.withUnsafeBufferPointer { s in
-          for n in 0..<z.count / d {
-            for i in 0..<d { z[n * d + i] = (z[n * d + i] - c[i]) * s[i] }
-          }
+    center.withUnsafeBufferPointer { c in
+      inverse.withUnsafeBufferPointer { s in
+        for start in stride(from: 0, to: z.count, by: d) {
+          for i in 0..<d { result[start + i] = (z[start + i] - c[i]) * s[i] }
         }
       }
     }

@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "MixtureKernels.h"
+
 /// The largest order of a triangular factor that `mk_solve_lower` takes.
 #define MK_ORDER 256
 
