@@ -189,7 +189,7 @@ private let short = [
       if lines.count(where: { $0 == 10 }) > done + 1 { ahead += 1 }
       for file in ["trajectories.csv", "rollouts.csv", "conditions.csv", "progress.csv"] {
         let data = (try? Data(contentsOf: run.appendingPathComponent(file))) ?? Data()
-        if data.last != 10 { torn += 1 }
+        if let last = data.last, last != 10 { torn += 1 }
       }
     }
     print(
