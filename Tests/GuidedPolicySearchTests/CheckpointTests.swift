@@ -83,6 +83,43 @@ private func refusal(_ bytes: [UInt8]) -> String? {
   }
 }
 
+/// Changes an array or a text of a file that stays well-formed.
+private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
+  let names = file.tensors.keys.sorted()
+  let name = names[random.index(below: names.count)]
+  guard let tensor = file.tensors[name] else { return }
+  func put(_ numbers: [Double], _ shape: [Int]) {
+    file.tensors[name] =
+      tensor.elementType == .f32
+      ? .init(numbers.map { Float($0) }, shape: shape) : .init(numbers, shape: shape)
+  }
+  let numbers = tensor.doubles ?? tensor.floats?.map(Double.init) ?? []
+  switch random.index(below: 6) {
+  case 0: file.tensors[name] = nil
+  case 1: file.tensors[name] = file.tensors[names[random.index(below: names.count)]]
+  case 2: if !numbers.isEmpty { put(numbers, tensor.shape.reversed()) }
+  case 3:
+    if numbers.isEmpty { return }
+    let odd = [
+      .nan, .infinity, 0, -0.0, -1, 1e308, -1e-308, .leastNonzeroMagnitude, 1e9,
+    ]
+    var changed = numbers
+    changed[random.index(below: numbers.count)] = odd[random.index(below: odd.count)]
+    put(changed, tensor.shape)
+  case 4:
+    guard let last = tensor.shape.last, last > 1, !numbers.isEmpty else { return }
+    let shape = tensor.shape.dropLast() + [last - 1]
+    put(Array(numbers.prefix(shape.reduce(1, *))), Array(shape))
+  default:
+    let texts = file.metadata.keys.sorted()
+    let values = [
+      "", "0", "1", "-1", "9223372036854775807", "relu", "3,3", "65536,65536", "nan", "1e400",
+    ]
+    file.metadata[texts[random.index(below: texts.count)]] =
+      values[random.index(below: values.count)]
+  }
+}
+
 @Suite("Checkpoints") struct CheckpointTests {
   @Test func checksumIsThatOfTheXZFormat() {
     // The check value of CRC-64/XZ in the catalogue of parametrised CRC algorithms.
@@ -198,8 +235,6 @@ private func refusal(_ bytes: [UInt8]) -> String? {
     let state = try await states(loaded)[2]
     let good = try Checkpoint(state: state, task: "tiny", experiment: tiny).encoded()
     let form = try Safetensors(sealed: good)
-    let names = form.tensors.keys.sorted()
-    let texts = form.metadata.keys.sorted()
     var random = RandomStream(seed: 20)
     func damage(_ bytes: inout [UInt8]) {
       let at = random.index(below: bytes.count)
@@ -222,7 +257,6 @@ private func refusal(_ bytes: [UInt8]) -> String? {
     }
     // What does may still be nonsense.
     var (refused, used) = (0, 0)
-    let odd: [Double] = [.nan, .infinity, 0, -0.0, -1, 1e308, -1e-308, .leastNonzeroMagnitude, 1e9]
     for round in 0..<2000 {
       var bytes: [UInt8]
       if round % 4 == 0 {
@@ -232,34 +266,7 @@ private func refusal(_ bytes: [UInt8]) -> String? {
         withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
       } else {
         var file = form
-        for _ in 0...random.index(below: 2) {
-          let name = names[random.index(below: names.count)]
-          guard let tensor = file.tensors[name] else { continue }
-          switch random.index(below: 6) {
-          case 0: file.tensors[name] = nil
-          case 1:
-            let other = names[random.index(below: names.count)]
-            file.tensors[name] = file.tensors[other]
-          case 2:
-            guard let numbers = tensor.doubles else { continue }
-            file.tensors[name] = .init(numbers, shape: tensor.shape.reversed())
-          case 3:
-            guard var numbers = tensor.doubles, !numbers.isEmpty else { continue }
-            numbers[random.index(below: numbers.count)] = odd[random.index(below: odd.count)]
-            file.tensors[name] = .init(numbers, shape: tensor.shape)
-          case 4:
-            guard let numbers = tensor.doubles, let last = tensor.shape.last, last > 1 else {
-              continue
-            }
-            let shape = tensor.shape.dropLast() + [last - 1]
-            file.tensors[name] = .init(
-              Array(numbers.prefix(shape.reduce(1, *))), shape: Array(shape))
-          default:
-            let key = texts[random.index(below: texts.count)]
-            let values = ["", "0", "1", "-1", "9223372036854775807", "relu", "3,3", "65536,65536"]
-            file.metadata[key] = values[random.index(below: values.count)]
-          }
-        }
+        for _ in 0...random.index(below: 2) { forge(&file, &random) }
         bytes = file.sealed()
       }
       if let read = try? Checkpoint(bytes: bytes), read.state.mismatch(with: loaded.task) == nil {
@@ -268,6 +275,30 @@ private func refusal(_ bytes: [UInt8]) -> String? {
       } else {
         refused += 1
       }
+    }
+    #expect(refused > 500 && used > 100, "\(refused) refused, \(used) used")
+  }
+
+  @Test("2000 forged policies are refused, or act")
+  func forgedPolicies() async throws {
+    let policy = try #require(try await states(load())[1].policy)
+    let good = PolicyFile(policy: policy, task: "tiny", experiment: tiny).safetensors
+    var random = RandomStream(seed: 21)
+    var (refused, used) = (0, 0)
+    for _ in 0..<2000 {
+      var file = good
+      for _ in 0...random.index(below: 2) { forge(&file, &random) }
+      let read: PolicyFile
+      do {
+        read = try PolicyFile(Safetensors(bytes: file.encoded()))
+      } catch {
+        #expect("\(error)".hasPrefix("not a network: "))
+        refused += 1
+        continue
+      }
+      used += 1
+      let observations = Matrix(rows: read.policy.observation, columns: 2, repeating: 0.5)
+      #expect(read.policy.mean(for: observations).rows == read.policy.control)
     }
     #expect(refused > 500 && used > 100, "\(refused) refused, \(used) used")
   }

@@ -189,7 +189,7 @@ private let short = [
       if lines.count(where: { $0 == 10 }) > done + 1 { ahead += 1 }
       for file in ["trajectories.csv", "rollouts.csv", "conditions.csv", "progress.csv"] {
         let data = (try? Data(contentsOf: run.appendingPathComponent(file))) ?? Data()
-        if data.last != 10 { torn += 1 }
+        if let last = data.last, last != 10 { torn += 1 }
       }
     }
     print(
@@ -242,6 +242,49 @@ private let short = [
     }
     process.waitUntilExit()
     #expect(process.terminationReason == .exit && process.terminationStatus == 143)
+  }
+
+  /// `scripts/slurm-job` under a `scontrol` that only takes note.
+  @Test func jobThatRunsOutOfTimeIsRequeued() throws {
+    let expected = try uninterrupted("unqueued", iterations: 60)
+    let tools = url("tools")
+    try FileManager.default.createDirectory(at: tools, withIntermediateDirectories: true)
+    let control = tools.appendingPathComponent("scontrol")
+    try "#!/bin/sh\necho \"$@\" >>\"$0.log\"\n".write(
+      to: control, atomically: true, encoding: .utf8)
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: control.path)
+    let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appendingPathComponent("../../scripts/slurm-job").standardizedFileURL
+    var statuses: [Int32] = []
+    for attempt in 0..<3 {
+      let process = Process()
+      // Threads of the test runner block signals, and a shell would go on doing so.
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      process.arguments =
+        ["--default-signal=TERM", "bash", script.path] + short.dropLast()
+        + ["--iterations", "60", "--output", "queued"]
+      process.currentDirectoryURL = folder
+      process.environment = ProcessInfo.processInfo.environment.merging([
+        "GPS": program.path, "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2",
+        "PATH": "\(tools.path):/usr/bin:/bin",
+      ]) { $1 }
+      process.standardOutput = FileHandle.nullDevice
+      process.standardError = FileHandle.nullDevice
+      try process.run()
+      if attempt < 2 {
+        func done() -> Int { CheckpointFolder(in: url("queued")).names.first?.iteration ?? 0 }
+        let before = done()
+        for _ in 0..<20_000 where done() < before + 3 { usleep(1000) }
+        kill(process.processIdentifier, SIGTERM)
+      }
+      process.waitUntilExit()
+      statuses.append(process.terminationStatus)
+    }
+    #expect(statuses == [143, 143, 0])
+    #expect(
+      try String(contentsOf: tools.appendingPathComponent("scontrol.log"), encoding: .utf8)
+        == "requeue 7\nrequeue 7\n")
+    try Results(of: url("queued")).expectEqual(to: expected)
   }
 
   // MARK: - Refusals and endings

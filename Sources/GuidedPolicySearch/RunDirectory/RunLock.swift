@@ -12,13 +12,10 @@ final class RunLock {
     descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
     if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
     // The file is never removed: a process that had opened the old one would not see the new one's lock.
-    if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
-      isEffective = true
-      return
-    }
-    let number = errno
-    isEffective = false
-    if number == EWOULDBLOCK || number == EINTR {
+    var result: Int32
+    repeat { result = flock(descriptor, LOCK_EX | LOCK_NB) } while result != 0 && errno == EINTR
+    isEffective = result == 0
+    if result != 0 && errno == EWOULDBLOCK {
       close(descriptor)
       throw .inUse(path: directory.path)
     }
