@@ -63,12 +63,13 @@ def profile(stacks, path):
             insert(child, names[1:], count)
 
     root = dict(count=0, children={})
-    ours = ("PolicySearch", "LocalStep", "collectRollouts", "rollout", "distill", "evaluation")
+    # What lies above the toolkit's own functions (threads, tasks, thunks) says nothing.
+    above = ("swift_", "swift::", "clone", "start_thread", "unknown", "dispatch", "main", "Main", "thunk", "_start",
+             "partial apply", "resume", "suspend", "await", "closure", "CommandLine", "<deduplicated_symbol>")  # fmt: skip
     for names, count in stacks:
         names = [readable(name) for name in names]
-        # What lies above the search itself (threads, task groups) says nothing.
-        first = next((i for i, name in enumerate(names) if any(word in name for word in ours)), None)
-        insert(root, names[first:] if first is not None else ["elsewhere"], count)
+        first = next((i for i, name in enumerate(names) if not any(word in name for word in above)), None)
+        insert(root, names[first:] if first is not None else ["runtime"], count)
     figure, axis = plt.subplots(figsize=(9, 4.6), constrained_layout=True)
     deepest = 12
     colors = [color for _, _, color in plot.STAGES]
@@ -81,7 +82,7 @@ def profile(stacks, path):
             shade = colors[index % len(colors)] if depth == 0 else color
             axis.barh(-depth, width, left=left, height=0.94, color=shade, alpha=0.9 - 0.045 * depth,
                       edgecolor="white", linewidth=0.5)  # fmt: skip
-            room = int(width * 175)
+            room = int(width * 150)
             if room >= 4:
                 text = name if len(name) <= room else name[: room - 1] + "…"
                 axis.text(left + 0.002, -depth, text, va="center", fontsize=5.5, clip_on=True)
