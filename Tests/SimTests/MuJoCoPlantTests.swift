@@ -2,6 +2,7 @@ import CMuJoCo
 import Foundation
 import GPSCore
 import LinearAlgebra
+import Statistics
 import Testing
 
 @testable import Sim
