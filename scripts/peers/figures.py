@@ -22,8 +22,7 @@ def growth(rows, path):
     """Time of an iteration and peak memory by conditions, with the fitted exponent."""
     count = np.array([row["conditions"] for row in rows], dtype=float)
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), constrained_layout=True)
-    stages = [(name, label, color) for name, label, color in plot.STAGES]
-    for name, label, color in stages:
+    for name, label, color in plot.STAGES:
         seconds = [row["stages"][name.removeprefix("seconds_")] for row in rows]
         left.plot(count, seconds, marker="o", color=color, label=label, linewidth=1)
     for axis, key, unit in ((left, "seconds", "s"), (right, "memory", "MiB")):
@@ -40,6 +39,7 @@ def growth(rows, path):
             axis.plot(count, fit, color="#222222", label=f"whole: conditions to the {exponent:.2f}")
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
+            axis.set_ylim(top=12 * values.max())  # room for the legend
             print(f"time grows like conditions to the {exponent:.3f}", file=sys.stderr)
         axis.set_xlabel("conditions")
         axis.set_ylabel(f"time of an iteration ({unit})" if key == "seconds" else f"peak memory ({unit})")
