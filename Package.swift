@@ -72,6 +72,14 @@ let package = Package(
       name: "GPSTestSupport",
       dependencies: ["LinearAlgebra", "Statistics", "GPSCore"],
       path: "Tests/GPSTestSupport"),
+    // Replaces malloc and its kin by functions that count; linked into the tests alone.
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+    .testTarget(
+      name: "AllocationTests",
+      dependencies: [
+        "CAllocationCounter", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
+        "GlobalPolicy", "GPSTestSupport",
+      ]),
     .testTarget(
       name: "gpsTests",
       dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),

@@ -65,13 +65,14 @@ enum BenchmarkInputs {
   }
 
   /// N points of K overlapping normal distributions in d dimensions, each dimension brought to mean 0
-  /// and deviation 1, and the mixture that EM starts from: K of the points, unit covariances.
+  /// and deviation 1, and the mixture that EM starts from: the mean of twenty points of each
+  /// distribution, unit covariances.
   static func clusteredPoints(d: Int, K: Int, N: Int) -> (points: Matrix, start: GaussianMixture) {
     var stream = RandomStream(seed: Seed.mixture)
     var points = Matrix(rows: d, columns: N)
     for k in 0..<K {
-      let spread = (1 / Double(d).squareRoot()) * matrix(d, d, &stream)
-      let center = stream.normals(d).map { 1.5 * $0 }
+      let spread = .identity(d) + (0.5 / Double(d).squareRoot()) * matrix(d, d, &stream)
+      let center = stream.normals(d).map { 0.5 * $0 }
       for n in stride(from: k, to: N, by: K) {
         let offset = spread * stream.normals(d)
         points.setColumn(n, to: zip(center, offset).map(+))
@@ -79,7 +80,12 @@ enum BenchmarkInputs {
     }
     standardize(&points)
     var means = Matrix(rows: d, columns: K)
-    for k in 0..<K { means.setColumn(k, to: points.column(k * (N / K))) }
+    for k in 0..<K {
+      for sample in 0..<20 {
+        let point = points.column((k + K * sample) % N)
+        for i in 0..<d { means[i, k] += 0.05 * point[i] }
+      }
+    }
     let start = GaussianMixture(
       weights: [Double](repeating: 1 / Double(K), count: K), means: means,
       covariances: MatrixSequence(repeating: .identity(d), count: K))

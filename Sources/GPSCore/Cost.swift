@@ -2,6 +2,10 @@ public import LinearAlgebra
 
 /// A cost of a whole trajectory, to be minimised: ℓ(τ) = Σ_t ℓ_t(x_t, u_t) + ℓ_T(x_T).
 public protocol Cost: Sendable {
+  /// Whether expansions read the points' Jacobians. Trajectories for a cost that does not have none:
+  /// with a few points they would be most of what a trajectory holds.
+  var needsPointJacobians: Bool { get }
+
   /// Adds ℓ_t for every step and ℓ_T as the last number.
   ///
   /// - Parameters:
@@ -22,6 +26,9 @@ public protocol Cost: Sendable {
 }
 
 extension Cost {
+  /// A cost that says nothing may need them.
+  public var needsPointJacobians: Bool { true }
+
   /// ℓ_0 … ℓ_T: T + 1 numbers.
   public func values(along trajectory: Trajectory, in condition: Condition) -> [Double] {
     var values = [Double](repeating: 0, count: trajectory.horizon + 1)

@@ -10,7 +10,8 @@ public struct Trajectory: Sendable, Equatable {
   public var observations: Matrix
   /// Positions of the points: 3 P × (T + 1) [m].
   public var points: Matrix
-  /// Derivatives of the points by the state: T + 1 matrices, 3 P × n.
+  /// Derivatives of the points by the state: T + 1 matrices, 3 P × n; 0 × n if the cost does not need
+  /// them.
   public var pointJacobians: MatrixSequence
 
   /// T, the number of control steps.

@@ -87,11 +87,12 @@ public struct RolloutFailure: Error, Sendable, Equatable {
 ///   - condition: where to start.
 ///   - plantState: the numbers to start from, with noise already added.
 ///   - noise: m × T standard-normal numbers (zeros for mean actions), column t for step t.
+///   - keepsPointJacobians: whether the trajectory holds the points' Jacobians.
 /// - Returns: a trajectory in which every number is finite.
 /// - Throws: `RolloutFailure`, when the plant gives up or a number is not finite.
 public func rollout<System: Plant, P: Policy>(
   _ plant: inout System, under policy: P, workspace: inout P.Workspace, dimensions: Dimensions,
-  condition: Condition, plantState: [Double], noise: [Double]
+  condition: Condition, plantState: [Double], noise: [Double], keepsPointJacobians: Bool = true
 ) throws(RolloutFailure) -> Trajectory {
   let (n, m, o, T) = (
     dimensions.state, dimensions.control, dimensions.observation, dimensions.horizon
@@ -102,7 +103,9 @@ public func rollout<System: Plant, P: Policy>(
   var controls = [Double](repeating: 0, count: m * T)
   var observations = [Double](repeating: 0, count: o * (T + 1))
   var points = [Double](repeating: 0, count: rows * (T + 1))
-  var jacobians = [Double](repeating: 0, count: rows * n * (T + 1))
+  // Without them, every step writes over those of the step before.
+  let stride = keepsPointJacobians ? rows * n : 0
+  var jacobians = [Double](repeating: 0, count: stride * T + rows * n)
 
   var step = 0
   do {
@@ -123,7 +126,7 @@ public func rollout<System: Plant, P: Policy>(
       try requireFinite(observation.span, "observation")
       if rows > 0 {
         var positions = allPoints._mutatingExtracting(rows * t..<rows * (t + 1))
-        var derivatives = allJacobians._mutatingExtracting(rows * n * t..<rows * n * (t + 1))
+        var derivatives = allJacobians._mutatingExtracting(stride * t..<stride * t + rows * n)
         plant.readPoints(positions: &positions, jacobians: &derivatives)
         try requireFinite(positions.span, "point")
         try requireFinite(derivatives.span, "point Jacobian")
@@ -144,8 +147,8 @@ public func rollout<System: Plant, P: Policy>(
     controls: Matrix(rows: m, columns: T, columnMajor: controls),
     observations: Matrix(rows: o, columns: T + 1, columnMajor: observations),
     points: Matrix(rows: rows, columns: T + 1, columnMajor: points),
-    pointJacobians: MatrixSequence(
-      rows: rows, columns: n, count: T + 1, columnMajor: jacobians))
+    pointJacobians: keepsPointJacobians
+      ? MatrixSequence(rows: rows, columns: n, count: T + 1, columnMajor: jacobians) : nil)
 }
 
 private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
@@ -195,6 +198,7 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
     plan.samples >= 1 && plan.maxAttempts >= 1,
     "\(plan.samples) samples of at most \(plan.maxAttempts) attempts")
   let (dimensions, samples) = (task.dimensions, plan.samples)
+  let keepsPointJacobians = task.cost.needsPointJacobians
   let filter = plan.noise.map { NoiseFilter($0, horizon: dimensions.horizon) }
   let pending = (0..<conditions.count).map { _ in PendingCondition(samples: samples) }
 
@@ -215,7 +219,7 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
           outcome.trajectory = try worker.rollout(
             of: conditions[condition], index: condition, under: policies[condition],
             dimensions: dimensions, filter: filter, initialStateNoise: plan.initialStateNoise,
-            stream: &stream)
+            keepsPointJacobians: keepsPointJacobians, stream: &stream)
           break
         } catch {
           outcome.discarded.append(
@@ -263,7 +267,8 @@ private struct RolloutWorker<System: Plant, P: Policy> {
 
   mutating func rollout(
     of condition: Condition, index: Int, under policy: P, dimensions: Dimensions,
-    filter: NoiseFilter?, initialStateNoise: Bool, stream: inout RandomStream
+    filter: NoiseFilter?, initialStateNoise: Bool, keepsPointJacobians: Bool,
+    stream: inout RandomStream
   ) throws(RolloutFailure) -> Trajectory {
     var plantState = condition.initialPlantState
     if initialStateNoise {
@@ -279,7 +284,7 @@ private struct RolloutWorker<System: Plant, P: Policy> {
     defer { workspace = owned }
     return try Sim.rollout(
       &plant, under: policy, workspace: &owned.of, dimensions: dimensions, condition: condition,
-      plantState: plantState, noise: noise)
+      plantState: plantState, noise: noise, keepsPointJacobians: keepsPointJacobians)
   }
 }
 

@@ -47,6 +47,18 @@ import Testing
     ] {
       #expect(names.contains(name), "\(name)")
     }
+    // The same work elsewhere: scripts/peers/lqr.py numpy, dynamics.py and mixture.py (scikit-learn), at
+    // these sizes.
+    let elsewhere = [
+      "riccati": 14.65556044695618, "marginals": 17.69605399336057, "em": -10.176107646215327,
+      "fit": 136.90208531198658, "fit_mixture_prior": 124.43617822603699,
+    ]
+    for (name, value) in elsewhere {
+      let check = try #require(all.first { $0.name == name }?.check)
+      // The covariance floor of EM is not quite that of scikit-learn.
+      let tolerance = name == "em" ? 1e-6 : 1e-9
+      #expect(abs(check - value) <= tolerance * abs(value), "\(name)")
+    }
     for line in all {
       #expect(line.repetitions == 1 && line.minimum > 0 && line.minimum <= line.median)
       #expect(line.flopsPerSecond != nil || line.unitsPerSecond != nil || line.name == "kl_step")

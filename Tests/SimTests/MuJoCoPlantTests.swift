@@ -2,6 +2,7 @@ import CMuJoCo
 import Foundation
 import GPSCore
 import LinearAlgebra
+import Statistics
 import Testing
 
 @testable import Sim
@@ -343,5 +344,38 @@ import Testing
         ActuatedCoordinate(control: 2, position: 2, velocity: 0),
       ])
     #expect(interface.controlNames == ["pan", "reach", "lag"])
+  }
+
+  @Test func `trajectories hold the Jacobians of points for costs that need them`() async throws {
+    let model = try MuJoCoModel(mjcf: pendulumText)
+    let interface = try MuJoCoInterface(
+      model: model, substeps: 5, state: [.jointPositions(), .jointVelocities()], points: ["bob"])
+    let start = Condition(name: "c", initialPlantState: [1.25, -0.5])
+    let controller = try LinearGaussianController(
+      gains: MatrixSequence(rows: 1, columns: 2, count: 10), offsets: Matrix(rows: 1, columns: 10),
+      covariances: MatrixSequence(repeating: .identity(1), count: 10))
+    func trajectory(_ cost: SumCost) async throws -> Trajectory {
+      let task = try MuJoCoTask(
+        name: "pendulum", interface: interface, horizon: 10, conditions: [start], cost: cost,
+        success: SuccessCriterion.all([]))
+      let batches = try await collectRollouts(
+        of: task, in: [start], under: [controller],
+        plan: RolloutPlan(
+          iteration: 0, samples: 1, workers: 1), stream: RandomStream(seed: 1))
+      return try #require(batches[0].trajectories.first)
+    }
+    let effort = CostTerm.control(ControlCost(weights: [1]))
+    let lean = try await trajectory(SumCost(effort))
+    let full = try await trajectory(
+      SumCost(effort, .point(PointCost(points: [0], target: .position([0, 0, 1])))))
+    #expect(lean.states == full.states && lean.points == full.points)
+    #expect(lean.pointJacobians.rows == 0 && full.pointJacobians.rows == 3)
+    for t in 0...10 {
+      // The bob hangs at (−sin q, ·, 2 − cos q) below the hinge: its derivative by q.
+      let q = full.states[0, t]
+      let derivative = full.pointJacobians[t].column(0)
+      #expect(abs(derivative[0] + cos(q)) < 1e-9 && abs(derivative[2] - sin(q)) < 1e-9)
+      #expect(full.pointJacobians[t].column(1) == [0, 0, 0])
+    }
   }
 }

@@ -41,6 +41,16 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
   /// The terms, added in this order.
   public var entries: [Entry]
 
+  /// Whether a term refers to points.
+  public var needsPointJacobians: Bool {
+    entries.contains { entry in
+      switch entry.term {
+      case .point, .region: true
+      case .state, .control: false
+      }
+    }
+  }
+
   /// A weighted sum.
   public init(_ entries: [Entry]) { self.entries = entries }
 

@@ -30,6 +30,8 @@ public struct MuJoCoInterface: Sendable {
   public let actuatedCoordinates: [ActuatedCoordinate]
 
   let layout: MuJoCoLayout
+  /// Whether plants compute the points' Jacobians, or leave them as they are.
+  var readsPointJacobians = true
 
   /// Seconds a control is held: timestep × substeps.
   public var controlPeriod: Double { model.timestep * Double(substeps) }

@@ -306,6 +306,7 @@ public final class MuJoCoPlant: Plant {
         }
       }
     }
+    if !interface.readsPointJacobians { return }
     jacobians.withUnsafeMutableBufferPointer { target in
       guard let data,
         mjguard_site_jacobians(

@@ -53,6 +53,8 @@ public struct MuJoCoTask: ControlTask {
     }
     for condition in conditions + testConditions { try interface.validate(condition) }
     self.name = name
+    var interface = interface
+    interface.readsPointJacobians = cost.needsPointJacobians
     self.interface = interface
     self.conditions = conditions
     self.testConditions = testConditions
