@@ -72,6 +72,46 @@ struct AllocationTests {
     #expect(more == 0)
   }
 
+  @Test func constrainedStep() throws {
+    // With an inactive constraint both lengths take the same passes.
+    var passes = Set<Int>()
+    let more = try growth(40) { T in
+      let (cost, dynamics) = Self.problem(T)
+      var stream = RandomStream(seed: 2)
+      let reference = try RandomProblem.controller(state: 6, control: 3, horizon: T, &stream)
+      return {
+        let solution = try KLConstrainedLQR().improve(
+          from: reference, cost: cost, dynamics: dynamics, bound: 1e12, initialDual: 1e-8)
+        passes.insert(solution.passes)
+      }
+    }
+    #expect(passes.count == 1)
+    #expect(more == 0)
+  }
+
+  @Test func anotherPassAllocatesNothing() throws {
+    var passes: [Int] = []
+    let (cost, dynamics) = Self.problem(40)
+    var stream = RandomStream(seed: 2)
+    let reference = try RandomProblem.controller(state: 6, control: 3, horizon: 40, &stream)
+    func count(_ dual: Double, _ tolerance: Double) throws -> Int {
+      var options = KLConstrainedLQR.Options()
+      options.tolerance = tolerance
+      let solver = KLConstrainedLQR(options: options)
+      return try allocations {
+        passes.append(
+          try solver.improve(
+            from: reference, cost: cost, dynamics: dynamics, bound: 40, initialDual: dual
+          ).passes)
+      }
+    }
+    passes.reserveCapacity(100)
+    let close = try count(1, 0.5)
+    let far = try count(1e6, 1e-6)
+    #expect(passes[3] >= passes[1] + 4)
+    #expect(far == close)
+  }
+
   // MARK: Mixture and dynamics
 
   private static func points(_ N: Int) -> Matrix {
