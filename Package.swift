@@ -74,7 +74,7 @@ let package = Package(
       path: "Tests/GPSTestSupport"),
     .testTarget(
       name: "gpsTests",
-      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
+      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments", "GPSTestSupport"]),
   ]
     + libraries.map {
       .target(name: $0.name, dependencies: $0.dependencies, exclude: ["README.md"])
