@@ -6,9 +6,9 @@ import Testing
 
 /// Whatever the number of workers and whoever comes first, the bytes are the same.
 @Suite("Stress") struct StressTests {
-  /// How often; `scripts/stress` asks for a hundred.
+  /// How often; under a sanitizer less is enough.
   private static let repetitions =
-    ProcessInfo.processInfo.environment["GPS_STRESS_REPETITIONS"].flatMap { Int($0) } ?? 8
+    ProcessInfo.processInfo.environment["GPS_STRESS_REPETITIONS"].flatMap { Int($0) } ?? 100
 
   private static let faults: [Fault] = [
     Fault(iteration: 0, condition: 0, sample: 1, step: 3, .throwing),
@@ -39,6 +39,33 @@ import Testing
       let workers = 1 + repetition % 16
       #expect(
         try await outcome(workers: workers) == one, "\(workers) workers, time \(repetition)")
+    }
+  }
+
+  @Test("a MuJoCo experiment with 1 to 16 workers", .timeLimit(.minutes(30)))
+  func muJoCo() async throws {
+    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Experiments/peg-insertion/experiment.yaml")
+    let loaded = try Experiment.load(
+      file,
+      overrides: [
+        "algorithm.iterations=2", "algorithm.samples=2", "algorithm.modelSamples=1",
+        "training.steps=20", "training.batchSize=512", "horizon=30",
+      ])
+    func outcome(_ task: some ControlTask, workers: Int) async throws -> Outcome {
+      var settings = loaded.experiment.search
+      settings.workers = workers
+      let (state, reports) = try await run(
+        PolicySearch(
+          task: task, settings: settings, initialControllers: loaded.initialControllers, seed: 5))
+      return Outcome(state, reports)
+    }
+    let one = try await outcome(loaded.task, workers: 1)
+    for repetition in 1..<max(2, min(16, Self.repetitions)) {
+      #expect(
+        try await outcome(loaded.task, workers: 1 + repetition) == one,
+        "\(1 + repetition) workers")
     }
   }
 }
