@@ -82,7 +82,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "gpsTests",
-      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments"]),
+      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments", "GPSTestSupport"]),
   ]
     + libraries.map {
       .target(name: $0.name, dependencies: $0.dependencies, exclude: ["README.md"])

@@ -54,7 +54,9 @@ extension BenchmarkRunner {
       func collect(_ policies: [P], workers: Int) async throws -> [RolloutBatch] {
         let batches = try await collectRollouts(
           of: task, in: conditions, under: policies,
-          plan: RolloutPlan(iteration: 0, samples: samples, maxAttempts: 1, workers: workers),
+          plan: RolloutPlan(
+            iteration: 0, samples: samples, options: RolloutOptions(maxAttempts: 1),
+            workers: workers),
           stream: stream)
         if let failed = batches.lazy.compactMap(\.discarded.first).first {
           throw BenchmarkFailure("a rollout failed at step \(failed.step): \(failed.reason)")
@@ -114,7 +116,9 @@ extension BenchmarkRunner {
       let controllers = try controllers()
       let batches = try await collectRollouts(
         of: task, in: conditions, under: controllers,
-        plan: RolloutPlan(iteration: 0, samples: 1, maxAttempts: 1, workers: 1), stream: stream)
+        plan: RolloutPlan(
+          iteration: 0, samples: 1, options: RolloutOptions(maxAttempts: 1), workers: 1),
+        stream: stream)
       var network = NetworkOptions()
       network.hiddenLayers = settings.hidden ?? [64, 64]
       var training = PolicyDistiller.Options()

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,13 +116,48 @@ static mjguard_result loaded(mjguard_log *log, mjguard_result result, mjModel *m
   return mjguard_ok;
 }
 
+// MuJoCo's compiler is C++ with a C++ runtime of its own, so that nobody outside can catch what it
+// throws: for want of memory it throws std::bad_alloc, which ends in abort(). While a thread loads a
+// model, its SIGABRT leads back here instead; that of any other thread is what it was.
+static _Thread_local sigjmp_buf *abort_point;
+static struct sigaction previous_abort;
+
+static void handle_abort(int number) {
+  if (abort_point) siglongjmp(*abort_point, 1);
+  sigaction(number, &previous_abort, NULL);
+  raise(number);
+}
+
+// Called between `begin_loading` and `end_loading`, inside a guarded call.
+static mjModel *load_xml(const char *path, const mjVFS *files, char *text, int size) {
+  sigjmp_buf point;
+  if (sigsetjmp(point, 1) == 0) {
+    abort_point = &point;
+    return mj_loadXML(path, files, text, size);
+  }
+  copy_line(text, (size_t)size, "its compiler gave up; the model may need more memory than there is");
+  return NULL;
+}
+
+static void begin_loading(void) {
+  pthread_mutex_lock(&load_lock);
+  struct sigaction action = {.sa_handler = handle_abort};
+  sigaction(SIGABRT, &action, &previous_abort);
+}
+
+static void end_loading(void) {
+  abort_point = NULL;
+  sigaction(SIGABRT, &previous_abort, NULL);
+  pthread_mutex_unlock(&load_lock);
+}
+
 mjguard_result mjguard_load_file(mjguard_log *log, const char *path, mjModel **model) {
   install();
   char text[1024] = "";
   *model = NULL;
-  pthread_mutex_lock(&load_lock);
-  GUARDED(log, *model = mj_loadXML(path, NULL, text, sizeof text);)
-  pthread_mutex_unlock(&load_lock);
+  begin_loading();
+  GUARDED(log, *model = load_xml(path, NULL, text, sizeof text);)
+  end_loading();
   return loaded(log, result, *model, text);
 }
 
@@ -130,14 +166,14 @@ mjguard_result mjguard_load_text(mjguard_log *log, const char *xml, int length, 
   char text[1024] = "";
   mjVFS files;
   *model = NULL;
-  pthread_mutex_lock(&load_lock);
+  begin_loading();
   GUARDED(log, {
     mj_defaultVFS(&files);
     mj_addBufferVFS(&files, "model.xml", xml, length);
-    *model = mj_loadXML("model.xml", &files, text, sizeof text);
+    *model = load_xml("model.xml", &files, text, sizeof text);
     mj_deleteVFS(&files);
   })
-  pthread_mutex_unlock(&load_lock);
+  end_loading();
   return loaded(log, result, *model, text);
 }
 

@@ -41,6 +41,8 @@ public struct RolloutBatch: Sendable {
   public var condition: Int
   /// The complete rollouts, in the order of their sample numbers.
   public var trajectories: [Trajectory]
+  /// The sample number of each of them: one is missing for a rollout that was given up.
+  public var samples: [Int]
   /// The rollouts that failed and were drawn again or given up, with their reasons.
   public var discarded: [DiscardedRollout]
   /// Wall-clock seconds spent on these rollouts, summed over them, discarded ones included.
@@ -48,11 +50,15 @@ public struct RolloutBatch: Sendable {
 
   /// A batch of rollouts.
   public init(
-    condition: Int, trajectories: [Trajectory], discarded: [DiscardedRollout] = [],
-    seconds: Double = 0
+    condition: Int, trajectories: [Trajectory], samples: [Int]? = nil,
+    discarded: [DiscardedRollout] = [], seconds: Double = 0
   ) {
+    precondition(
+      samples.map { $0.count == trajectories.count } ?? true,
+      "\(samples?.count ?? 0) sample numbers for \(trajectories.count) rollouts")
     self.condition = condition
     self.trajectories = trajectories
+    self.samples = samples ?? Array(trajectories.indices)
     self.discarded = discarded
     self.seconds = seconds
   }

@@ -43,6 +43,13 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
       try InvalidOption.require(
         (1...65536).contains(units), "hiddenLayers.\(index)", units, "between 1 and 65536")
     }
+    // Training keeps nine numbers per weight.
+    let weights = zip(hiddenLayers, hiddenLayers.dropFirst()).reduce(0.0) {
+      $0 + Double($1.0) * Double($1.1)
+    }
+    try InvalidOption.require(
+      hiddenLayers.count <= 100 && weights <= 1e8, "hiddenLayers", hiddenLayers,
+      "at most 100 layers with 1e8 weights between them")
     try InvalidOption.require(
       deviationFloor > 0 && deviationFloor.isFinite, "deviationFloor", deviationFloor,
       "a positive number")

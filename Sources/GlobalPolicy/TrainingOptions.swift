@@ -84,14 +84,17 @@ extension PolicyDistiller {
       func fraction(_ key: String, _ value: Double) throws(InvalidOption) {
         try InvalidOption.require(value >= 0 && value < 1, key, value, "at least 0 and below 1")
       }
-      try InvalidOption.require(steps >= 1, "steps", steps, "at least 1")
+      try InvalidOption.require(
+        (1...1_000_000_000).contains(steps), "steps", steps, "between 1 and 1e9")
       try InvalidOption.require(
         (1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
       try positive("learningRate", learningRate)
       try InvalidOption.require(
         finalLearningRateFraction >= 0 && finalLearningRateFraction <= 1,
         "finalLearningRateFraction", finalLearningRateFraction, "between 0 and 1")
-      try InvalidOption.require(warmUpSteps >= 0, "warmUpSteps", warmUpSteps, "at least 0")
+      try InvalidOption.require(
+        (0...1_000_000_000).contains(warmUpSteps), "warmUpSteps", warmUpSteps,
+        "between 0 and 1e9")
       try fraction("momentum", momentum)
       try fraction("secondMomentum", secondMomentum)
       try positive("epsilon", epsilon)

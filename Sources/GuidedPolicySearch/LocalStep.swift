@@ -51,6 +51,12 @@ struct LocalStep: Sendable {
     let clock = ContinuousClock()
     let began = clock.now
     let samples = batch.trajectories
+    if samples.count == 1 {
+      notes.append("\(report.name): one rollout alone; the dynamics rest on the prior")
+    } else if samples.allSatisfy({ $0.controls == samples[0].controls }) {
+      notes.append(
+        "\(report.name): all rollouts have the same controls, which do not tell how controls act")
+    }
 
     // The step rule judges the last step by these rollouts.
     let rule = StepRule(
@@ -89,6 +95,11 @@ struct LocalStep: Sendable {
     let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
       from: reference, cost: cost, dynamics: fit.dynamics, bound: bound,
       initialDual: previous.dual)
+    if solution.indefinitePasses > 0 {
+      notes.append(
+        "\(report.name): raised the dual \(solution.indefinitePasses) times because the cost is not "
+          + "convex enough, or the predicted states were not finite")
+    }
     let imagined = try imagine(
       settings.modelSamples, under: solution.controller, dynamics: fit.dynamics,
       stream: stream.child(.custom, 2))

@@ -54,8 +54,8 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   /// Numerics that fail leave a condition's controller, or the network, as it was, with a note.
   ///
   /// - Returns: the state after it and a report for people and files.
-  /// - Throws: `SearchError` when no condition can go on, an error of the task's `makePlant` or of
-  ///   invalid settings, or `CancellationError`; the state that was passed in is untouched and can
+  /// - Throws: `SearchError` when no condition can go on, an error of invalid settings, or
+  ///   `CancellationError`; the state that was passed in is untouched and can
   ///   be advanced again.
   public func advancing(_ state: State) async throws -> (next: State, report: Report) {
     let clock = ContinuousClock()
@@ -64,9 +64,10 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     next.iteration += 1
 
     // 1–3. One pipeline per condition.
-    let steps = try await rollOut(state) { batch in
+    var steps = try await rollOut(state) { batch in
       try localStep(on: batch, from: state)
     }
+    try await rescue(&steps, from: state)
     for (i, step) in steps.enumerated() { next.conditions[i] = step.next }
     next.rollouts += steps.reduce(0) { $0 + $1.batch.trajectories.count }
     if steps.allSatisfy({ $0.batch.trajectories.isEmpty }) {
@@ -145,7 +146,8 @@ extension PolicySearch {
   ) async throws -> [Step] {
     let plan = RolloutPlan(
       iteration: state.iteration, samples: settings.samples, purpose: .rollout,
-      noise: settings.noise, initialStateNoise: true, workers: settings.workers)
+      noise: settings.noise, initialStateNoise: true, options: settings.rollouts,
+      workers: settings.workers)
     if let policy = state.policy, settings.sampling == .onPolicy {
       return try await collectRollouts(
         of: task, in: task.conditions,
@@ -155,6 +157,41 @@ extension PolicySearch {
     return try await collectRollouts(
       of: task, in: task.conditions, under: state.conditions.map(\.controller), plan: plan,
       stream: stream, then: then)
+  }
+
+  /// Conditions in which every rollout of the network failed are rolled out once more, by their local
+  /// controllers: a network that came out bad must not end a search that can mend it.
+  func rescue(_ steps: inout [LocalStep], from state: State) async throws {
+    guard state.policy != nil, settings.sampling == .onPolicy else { return }
+    let first = steps
+    let failed = first.indices.filter { first[$0].batch.trajectories.isEmpty }
+    if failed.isEmpty { return }
+    let plan = RolloutPlan(
+      iteration: state.iteration, samples: settings.samples, purpose: .rollout,
+      noise: settings.noise, initialStateNoise: true,
+      options: RolloutOptions(maxAttempts: 1, timeLimit: settings.rollouts.timeLimit),
+      workers: settings.workers)
+    let rescued = try await collectRollouts(
+      of: task, in: failed.map { task.conditions[$0] },
+      under: failed.map { state.conditions[$0].controller }, plan: plan,
+      stream: stream.child(.custom, 0)
+    ) { batch in
+      let i = failed[batch.condition]
+      let earlier = first[i].batch
+      var batch = batch
+      batch.condition = i
+      batch.discarded = earlier.discarded + batch.discarded
+      batch.seconds += earlier.seconds
+      var step = try localStep(on: batch, from: state)
+      if !batch.trajectories.isEmpty {
+        step.notes.insert(
+          "\(step.report.name): no rollout of the network succeeded "
+            + "(\(earlier.discarded.last?.reason ?? "")); the local controller rolled out instead",
+          at: 0)
+      }
+      return step
+    }
+    for (i, step) in zip(failed, rescued) { steps[i] = step }
   }
 
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
@@ -186,15 +223,31 @@ extension PolicySearch {
         RolloutBatch(
           condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
       }, controllers: used.map(\.next.controller))
-    let policy =
-      state.policy
-      ?? NeuralPolicy.initial(
-        observation: task.dimensions.observation, control: task.dimensions.control,
-        options: settings.network,
-        stream: stream.child(.networkInitialization))
-    return try await PolicyDistiller(options: settings.training).distill(
-      policy, onto: set, optimizer: state.optimizer,
-      stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
+    let fresh = NeuralPolicy.initial(
+      observation: task.dimensions.observation, control: task.dimensions.control,
+      options: settings.network, stream: stream.child(.networkInitialization))
+    var (policy, optimizer, options) = (state.policy ?? fresh, state.optimizer, settings.training)
+    // Within one training the distiller itself goes back to the last good weights with half the rate.
+    // Where that was not enough, the whole training begins again with a far smaller rate: first from
+    // the previous network, then from new weights.
+    var notes: [String] = []
+    while true {
+      do {
+        var outcome = try await PolicyDistiller(options: options).distill(
+          policy, onto: set, optimizer: optimizer,
+          stream: stream.child(.minibatches, state.iteration), workers: settings.workers)
+        outcome.notes = notes + outcome.notes
+        return outcome
+      } catch let error as GlobalPolicyError {
+        guard case .diverged = error, notes.count < 2 else { throw error }
+        options.learningRate = settings.training.learningRate / 100
+        optimizer = nil
+        if !notes.isEmpty { policy = fresh }
+        notes.append(
+          "\(error); trained again from \(notes.isEmpty ? "the previous network" : "new weights") "
+            + "at learning rate \(options.learningRate)")
+      }
+    }
   }
 
   /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.
@@ -202,7 +255,8 @@ extension PolicySearch {
     guard let policy = state.policy, !conditions.isEmpty else { return nil }
     return try await evaluation(
       of: policy, on: task, in: conditions, iteration: state.iteration, rollouts: 1, noise: nil,
-      initialStateNoise: false, stream: stream, workers: settings.workers)
+      initialStateNoise: false, timeLimit: settings.rollouts.timeLimit, stream: stream,
+      workers: settings.workers)
   }
 }
 
@@ -216,18 +270,20 @@ extension PolicySearch {
 ///   - rollouts: per condition.
 ///   - noise: exploration noise; nil for mean actions.
 ///   - initialStateNoise: whether the conditions' initial-state noise is drawn.
+///   - timeLimit: wall-clock seconds of one rollout; nil for any time.
 ///   - stream: the root of the randomness.
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
-/// - Throws: an error of the task's `makePlant`, or `CancellationError`.
+/// - Throws: `CancellationError`.
 public func evaluation<System: ControlTask>(
   of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
-  rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, stream: RandomStream,
-  workers: Int
+  rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, timeLimit: Double? = nil,
+  stream: RandomStream, workers: Int
 ) async throws -> Evaluation {
   let plan = RolloutPlan(
     iteration: iteration, samples: rollouts, purpose: .evaluation, noise: noise,
-    initialStateNoise: initialStateNoise, maxAttempts: 1, workers: workers)
+    initialStateNoise: initialStateNoise,
+    options: RolloutOptions(maxAttempts: 1, timeLimit: timeLimit), workers: workers)
   let entries = try await collectRollouts(
     of: task, in: conditions,
     under: [NeuralPolicy](repeating: policy, count: conditions.count), plan: plan, stream: stream

@@ -22,8 +22,10 @@ public struct Report: Sendable {
   /// The training rollouts, for `trajectories.csv`.
   public var batches: [RolloutBatch]
 
-  /// Mean of the conditions' mean costs.
-  public var meanCost: Double { mean(of: \.meanCost) }
+  /// Mean of the mean costs of the conditions that have rollouts; NaN if none has.
+  public var meanCost: Double {
+    optionalMean { $0.costs.isEmpty ? nil : $0.meanCost } ?? .nan
+  }
   /// Mean over conditions of the improvement that the models predicted for the previous step; nil if
   /// no condition has one.
   public var predictedImprovement: Double? { optionalMean(of: \.predictedImprovement) }
@@ -75,8 +77,8 @@ public struct ConditionReport: Sendable {
   /// How the local optimisation ended: a `KLConstrainedLQR.Status`, or "kept previous controller".
   public var status: String
 
-  /// Mean cost of the training rollouts.
-  public var meanCost: Double { costs.reduce(0, +) / Double(max(1, costs.count)) }
+  /// Mean cost of the training rollouts; NaN if there are none.
+  public var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
   /// Sample standard deviation of their costs.
   public var costStandardDeviation: Double {
     guard costs.count > 1 else { return 0 }
@@ -102,6 +104,13 @@ public struct Evaluation: Sendable {
     public var successes: [Bool]
     /// The rollouts themselves.
     public var batch: RolloutBatch
+
+    /// Mean cost of the rollouts that did not fail; NaN if all did.
+    public var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
+    /// Share of successful rollouts; one that failed is none.
+    public var successRate: Double {
+      Double(successes.count { $0 }) / Double(max(1, successes.count))
+    }
   }
   /// One entry per condition.
   public var entries: [Entry]
@@ -111,10 +120,10 @@ public struct Evaluation: Sendable {
     let successes = entries.flatMap(\.successes)
     return Double(successes.filter { $0 }.count) / Double(max(1, successes.count))
   }
-  /// Mean cost over all conditions.
+  /// Mean cost over all conditions, of the rollouts that did not fail; NaN if all did.
   public var meanCost: Double {
     let costs = entries.flatMap(\.costs)
-    return costs.reduce(0, +) / Double(max(1, costs.count))
+    return costs.reduce(0, +) / Double(costs.count)
   }
 }
 

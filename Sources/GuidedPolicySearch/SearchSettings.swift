@@ -40,6 +40,8 @@ public struct SearchSettings: Sendable, Equatable {
   /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
   /// added to what the network learns from.
   public var modelSamples = 10
+  /// When a rollout is given up, and how often it is drawn again.
+  public var rollouts = RolloutOptions()
   /// Exploration noise of the training rollouts.
   public var noise = ExplorationNoise()
   /// Dynamics fit.
@@ -64,6 +66,7 @@ public struct SearchSettings: Sendable, Equatable {
   ///   "dynamics.mixture.tolerance"), the value and what is allowed.
   public func validated() throws(InvalidOption) -> SearchSettings {
     try validateOwnOptions()
+    do { _ = try rollouts.validated() } catch { throw error.within("rollouts") }
     do { _ = try noise.validated() } catch { throw error.within("noise") }
     do { _ = try dynamics.validated() } catch { throw error.within("dynamics") }
     do { _ = try policyLinearization.validated() } catch {
@@ -80,14 +83,18 @@ public struct SearchSettings: Sendable, Equatable {
     typealias Option = InvalidOption
     try Option.require(iterations >= 1, "iterations", iterations, "at least 1")
     try Option.require(samples >= 1, "samples", samples, "at least 1")
+    try Option.require(samples <= 100_000, "samples", samples, "at most 100000")
     try Option.require(klStep > 0 && klStep.isFinite, "klStep", klStep, "more than 0")
+    try Option.require(
+      (1e-12...1e12).contains(klStep), "klStep", klStep, "between 1e-12 and 1e12")
     try Option.require(
       minStepMultiplier > 0 && minStepMultiplier <= 1, "minStepMultiplier", minStepMultiplier,
       "in (0, 1]")
     try Option.require(
       maxStepMultiplier >= 1 && maxStepMultiplier.isFinite, "maxStepMultiplier", maxStepMultiplier,
       "at least 1")
-    try Option.require(modelSamples >= 0, "modelSamples", modelSamples, "at least 0")
+    try Option.require(
+      (0...100_000).contains(modelSamples), "modelSamples", modelSamples, "between 0 and 100000")
     try Option.require(workers >= 1, "workers", workers, "at least 1")
   }
 }

@@ -120,7 +120,9 @@ public struct KLConstrainedLQR: Sendable {
     var lastFailure: LQRError?
     while let dual = search.nextDual {
       switch surrogate.pass(dual: dual) {
-      case .success(let divergence): search.record(divergence: divergence)
+      case .success(let divergence):
+        search.record(divergence: divergence)
+        lastFailure = .boundNotReached(bound: bound, divergence: divergence, dual: dual)
       case .failure(let error):
         lastFailure = error
         search.recordFailure()

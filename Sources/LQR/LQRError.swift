@@ -9,6 +9,8 @@ public enum LQRError: Error, Sendable, Equatable, CustomStringConvertible {
   case notPositiveDefinite(step: Int, eigenvalue: Double, dual: Double)
   /// A mean or covariance of the forward pass is NaN or infinite at this time step.
   case marginalsNotFinite(step: Int, dual: Double)
+  /// Even at the largest dual the divergence is over its bound.
+  case boundNotReached(bound: Double, divergence: Double, dual: Double)
   /// An input is NaN or infinite.
   case inputNotFinite(field: String)
 
@@ -20,6 +22,9 @@ public enum LQRError: Error, Sendable, Equatable, CustomStringConvertible {
         + "dual \(dual))"
     case .marginalsNotFinite(let step, let dual):
       "the predicted states are not finite at step \(step) (dual \(dual))"
+    case .boundNotReached(let bound, let divergence, let dual):
+      "the KL divergence is \(divergence) at the largest dual tried, \(dual), over its bound of "
+        + "\(bound)"
     case .inputNotFinite(let field):
       "the \(field) given to the local optimisation is not finite"
     }

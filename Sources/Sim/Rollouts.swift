@@ -28,7 +28,36 @@ public struct ExplorationNoise: Codable, Sendable, Equatable {
   public func validated() throws(InvalidOption) -> ExplorationNoise {
     try InvalidOption.require(scale >= 0 && scale.isFinite, "scale", scale, "at least 0")
     try InvalidOption.require(
-      smoothing >= 0 && smoothing.isFinite, "smoothing", smoothing, "at least 0")
+      (0...1e6).contains(smoothing), "smoothing", smoothing, "between 0 and 1000000")
+    return self
+  }
+}
+
+/// When a rollout is given up, and how often it is drawn again.
+public struct RolloutOptions: Codable, Sendable, Equatable {
+  /// How often a rollout that failed is drawn again, the first try included.
+  public var maxAttempts: Int
+  /// Wall-clock seconds that one rollout may take; nil for any time. A rollout over its limit is
+  /// discarded, so that with a limit results depend on how fast the machine is.
+  public var timeLimit: Double?
+
+  /// Options; with no arguments, three tries of any length.
+  public init(maxAttempts: Int = 3, timeLimit: Double? = nil) {
+    self.maxAttempts = maxAttempts
+    self.timeLimit = timeLimit
+  }
+
+  /// These options, if they are in range.
+  ///
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  public func validated() throws(InvalidOption) -> RolloutOptions {
+    try InvalidOption.require(
+      (1...1000).contains(maxAttempts), "maxAttempts", maxAttempts, "between 1 and 1000")
+    if let timeLimit {
+      try InvalidOption.require(
+        timeLimit > 0 && timeLimit <= 1e6, "timeLimit", timeLimit,
+        "more than 0 and at most 1000000, or null")
+    }
     return self
   }
 }
@@ -45,8 +74,8 @@ public struct RolloutPlan: Sendable {
   public var noise: ExplorationNoise?
   /// Whether the condition's initial numbers get their noise.
   public var initialStateNoise: Bool
-  /// How often a rollout that failed is drawn again, the first try included.
-  public var maxAttempts: Int
+  /// When a rollout is given up, and how often it is drawn again.
+  public var options: RolloutOptions
   /// Rollouts at the same time.
   public var workers: Int
 
@@ -54,14 +83,14 @@ public struct RolloutPlan: Sendable {
   public init(
     iteration: Int, samples: Int, purpose: RandomStream.Purpose = .rollout,
     noise: ExplorationNoise? = ExplorationNoise(), initialStateNoise: Bool = true,
-    maxAttempts: Int = 3, workers: Int
+    options: RolloutOptions = RolloutOptions(), workers: Int
   ) {
     self.iteration = iteration
     self.samples = samples
     self.purpose = purpose
     self.noise = noise
     self.initialStateNoise = initialStateNoise
-    self.maxAttempts = maxAttempts
+    self.options = options
     self.workers = workers
   }
 }
@@ -87,12 +116,14 @@ public struct RolloutFailure: Error, Sendable, Equatable {
 ///   - condition: where to start.
 ///   - plantState: the numbers to start from, with noise already added.
 ///   - noise: m × T standard-normal numbers (zeros for mean actions), column t for step t.
+///   - timeLimit: wall-clock seconds, looked at between steps; nil for any time.
 ///   - keepsPointJacobians: whether the trajectory holds the points' Jacobians.
 /// - Returns: a trajectory in which every number is finite.
-/// - Throws: `RolloutFailure`, when the plant gives up or a number is not finite.
+/// - Throws: `RolloutFailure`, when the plant gives up, a number is not finite or time is up.
 public func rollout<System: Plant, P: Policy>(
   _ plant: inout System, under policy: P, workspace: inout P.Workspace, dimensions: Dimensions,
-  condition: Condition, plantState: [Double], noise: [Double], keepsPointJacobians: Bool = true
+  condition: Condition, plantState: [Double], noise: [Double], timeLimit: Double? = nil,
+  keepsPointJacobians: Bool = true
 ) throws(RolloutFailure) -> Trajectory {
   let (n, m, o, T) = (
     dimensions.state, dimensions.control, dimensions.observation, dimensions.horizon
@@ -108,6 +139,7 @@ public func rollout<System: Plant, P: Policy>(
   var jacobians = [Double](repeating: 0, count: stride * T + rows * n)
 
   var step = 0
+  let deadline = timeLimit.map { ContinuousClock.now + .seconds($0) }
   do {
     try plant.reset(to: condition, plantState: plantState.span)
     var allStates = states.mutableSpan
@@ -118,6 +150,9 @@ public func rollout<System: Plant, P: Policy>(
     let noise = noise.span
     for t in 0...T {
       step = t
+      if let deadline, ContinuousClock.now > deadline {
+        throw PlantFailure("the rollout takes longer than \(timeLimit ?? 0) s")
+      }
       var state = allStates._mutatingExtracting(n * t..<n * (t + 1))
       plant.readState(into: &state)
       try requireFinite(state.span, "state")
@@ -173,9 +208,10 @@ private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
 ///
 /// Random numbers come from `stream.child(purpose, iteration, condition, sample, attempt)`: the
 /// noise of the initial state first, then that of all T steps. No result depends on the number of
-/// workers. A rollout that fails is recorded in its batch and drawn again from the next attempt's
-/// stream, up to `maxAttempts`; a condition whose tries are used up goes on with the rollouts it
-/// has, possibly none.
+/// workers. A rollout that fails, or whose cost is not finite, is recorded in its batch and drawn
+/// again from the next attempt's stream, with a new plant, up to `maxAttempts`; a condition whose
+/// tries are used up goes on with the rollouts it has, possibly none. A plant that cannot be made is
+/// a rollout that failed.
 ///
 /// - Parameters:
 ///   - task: makes the plants.
@@ -185,8 +221,7 @@ private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
 ///   - stream: the parent of all random streams used.
 ///   - finish: what follows a condition's rollouts, such as its dynamics fit.
 /// - Returns: the results of `finish`, in the order of the conditions.
-/// - Throws: what `makePlant()` or `finish` threw, that of the lowest condition first, or
-///   `CancellationError`.
+/// - Throws: what `finish` threw, that of the lowest condition first, or `CancellationError`.
 public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
   of task: T, in conditions: [Condition], under policies: [P], plan: RolloutPlan,
   stream: RandomStream, then finish: @escaping @Sendable (RolloutBatch) async throws -> R
@@ -195,8 +230,8 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
     policies.count == conditions.count,
     "\(policies.count) policies for \(conditions.count) conditions")
   precondition(
-    plan.samples >= 1 && plan.maxAttempts >= 1,
-    "\(plan.samples) samples of at most \(plan.maxAttempts) attempts")
+    plan.samples >= 1 && plan.options.maxAttempts >= 1,
+    "\(plan.samples) samples of at most \(plan.options.maxAttempts) attempts")
   let (dimensions, samples) = (task.dimensions, plan.samples)
   let keepsPointJacobians = task.cost.needsPointJacobians
   let filter = plan.noise.map { NoiseFilter($0, horizon: dimensions.horizon) }
@@ -204,22 +239,21 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
 
   let results: [R?] = try await parallelMap(
     conditions.count * samples, workers: plan.workers,
-    makeContext: {
-      RolloutWorker<T.System, P>(plant: try task.makePlant(), dimensions: dimensions)
-    },
-    body: { (job: Int, worker: inout RolloutWorker<T.System, P>) async throws -> R? in
+    makeContext: { RolloutWorker<T, P>(task) },
+    body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws -> R? in
       let (condition, sample) = (job / samples, job % samples)
       var outcome = SampleOutcome()
       let clock = ContinuousClock()
       let start = clock.now
-      for attempt in 0..<plan.maxAttempts {
+      for attempt in 0..<plan.options.maxAttempts {
         try Task.checkCancellation()
         var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
         do throws(RolloutFailure) {
           outcome.trajectory = try worker.rollout(
             of: conditions[condition], index: condition, under: policies[condition],
-            dimensions: dimensions, filter: filter, initialStateNoise: plan.initialStateNoise,
-            keepsPointJacobians: keepsPointJacobians, stream: &stream)
+            filter: filter, initialStateNoise: plan.initialStateNoise,
+            timeLimit: plan.options.timeLimit, keepsPointJacobians: keepsPointJacobians,
+            stream: &stream)
           break
         } catch {
           outcome.discarded.append(
@@ -240,7 +274,7 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
 
 /// Takes all rollouts of a plan in parallel: one batch per condition.
 ///
-/// - Throws: what `makePlant()` threw, or `CancellationError`.
+/// - Throws: `CancellationError`.
 public func collectRollouts<T: ControlTask, P: Policy>(
   of task: T, in conditions: [Condition], under policies: [P], plan: RolloutPlan,
   stream: RandomStream
@@ -250,8 +284,11 @@ public func collectRollouts<T: ControlTask, P: Policy>(
 }
 
 /// What one worker owns.
-private struct RolloutWorker<System: Plant, P: Policy> {
-  var plant: System
+private struct RolloutWorker<T: ControlTask, P: Policy> {
+  let task: T
+  /// Nil before the first rollout and after one that failed: what a plant keeps of a failure is its
+  /// own affair and shall not reach the next rollout.
+  var plant: T.System?
   /// m × T.
   var noise: [Double]
   /// T + 1 numbers of scratch for the filter.
@@ -259,15 +296,16 @@ private struct RolloutWorker<System: Plant, P: Policy> {
   /// Scratch of the policy of one condition.
   var workspace: (condition: Int, of: P.Workspace)?
 
-  init(plant: System, dimensions: Dimensions) {
-    self.plant = plant
+  init(_ task: T) {
+    self.task = task
+    let dimensions = task.dimensions
     noise = [Double](repeating: 0, count: dimensions.control * dimensions.horizon)
     scratch = [Double](repeating: 0, count: dimensions.horizon)
   }
 
   mutating func rollout(
-    of condition: Condition, index: Int, under policy: P, dimensions: Dimensions,
-    filter: NoiseFilter?, initialStateNoise: Bool, keepsPointJacobians: Bool,
+    of condition: Condition, index: Int, under policy: P, filter: NoiseFilter?,
+    initialStateNoise: Bool, timeLimit: Double?, keepsPointJacobians: Bool,
     stream: inout RandomStream
   ) throws(RolloutFailure) -> Trajectory {
     var plantState = condition.initialPlantState
@@ -277,14 +315,27 @@ private struct RolloutWorker<System: Plant, P: Policy> {
       }
     }
     if let filter {
-      filter.fill(&noise, rows: dimensions.control, scratch: &scratch, from: &stream)
+      filter.fill(&noise, rows: task.dimensions.control, scratch: &scratch, from: &stream)
     }
     var owned = workspace.take() ?? (index, policy.makeWorkspace())
     if owned.condition != index { owned = (index, policy.makeWorkspace()) }
     defer { workspace = owned }
-    return try Sim.rollout(
-      &plant, under: policy, workspace: &owned.of, dimensions: dimensions, condition: condition,
-      plantState: plantState, noise: noise, keepsPointJacobians: keepsPointJacobians)
+    var plant: T.System
+    do {
+      plant = try self.plant.take() ?? task.makePlant()
+    } catch {
+      throw RolloutFailure(step: 0, reason: "no plant could be made: \(error)")
+    }
+    let trajectory = try Sim.rollout(
+      &plant, under: policy, workspace: &owned.of, dimensions: task.dimensions,
+      condition: condition, plantState: plantState, noise: noise, timeLimit: timeLimit,
+      keepsPointJacobians: keepsPointJacobians)
+    self.plant = plant
+    let costs = task.cost.values(along: trajectory, in: condition)
+    if let step = costs.firstIndex(where: { !$0.isFinite }) {
+      throw RolloutFailure(step: step, reason: "the cost is \(costs[step])")
+    }
+    return trajectory
   }
 }
 
@@ -370,6 +421,7 @@ private final class PendingCondition: Sendable {
     return complete.map { list in
       RolloutBatch(
         condition: condition, trajectories: list.compactMap(\.trajectory),
+        samples: list.indices.filter { list[$0].trajectory != nil },
         discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
     }
   }

@@ -128,11 +128,13 @@ struct Evaluate: AsyncParsableCommand {
     }
     row("condition", "success", "mean cost")
     for entry in evaluation.entries {
-      let count = Double(max(1, entry.costs.count))
       row(
-        entry.condition,
-        percent(Double(entry.successes.count { $0 }) / Double(max(1, entry.successes.count))),
-        number(entry.costs.isEmpty ? nil : entry.costs.reduce(0, +) / count))
+        entry.condition, percent(entry.successRate),
+        number(entry.costs.isEmpty ? nil : entry.meanCost))
+    }
+    let failed = evaluation.entries.flatMap(\.batch.discarded)
+    if let last = failed.last {
+      printLine("\(failed.count) rollouts failed, the last because \(last.reason)")
     }
   }
 }

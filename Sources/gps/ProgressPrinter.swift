@@ -131,7 +131,7 @@ private func pad(_ text: String, _ width: Int) -> String {
 
 /// Four significant digits, or a dash for nothing.
 func number(_ value: Double?) -> String {
-  guard let value else { return "-" }
+  guard let value, value.isFinite else { return "-" }
   return String(format: "%.4g", value)
 }
 

@@ -65,7 +65,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, training, conditions, success, dynamics, network, description, optimization, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, training, conditions, success, rollouts, dynamics, network, description, optimization, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
@@ -162,7 +162,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "target: goal, l1: 1", replace: "target: {goal: 1}",
       message:
-        "demo.yaml:12:37: cost.1.point.target: numbers 1 to 3 of the goal are needed, but goals have 3 numbers"
+        "demo.yaml:12:37: cost.1.point.target: 3 numbers of the goal from number 1 on are needed, but goals have 3 numbers"
     ),
     Mistake(
       find: "below: 0.1", replace: "below: 0.1, at: {last: 22}",

@@ -199,7 +199,8 @@ private final class Flags: Sendable {
       }
       let batches = try await collectRollouts(
         of: task, in: task.conditions, under: [policy, policy],
-        plan: RolloutPlan(iteration: 0, samples: 2, maxAttempts: 2, workers: 1),
+        plan: RolloutPlan(
+          iteration: 0, samples: 2, options: RolloutOptions(maxAttempts: 2), workers: 1),
         stream: RandomStream(seed: 1))
       // x_3 is spoilt; the condition ends with no rollout, the other one with all.
       #expect(batches.map(\.trajectories.count) == [0, 2])
@@ -211,15 +212,17 @@ private final class Flags: Sendable {
     }
   }
 
-  @Test("A simulator that cannot be made, and a stage that fails, end the run")
+  @Test("A simulator that cannot be made fails its rollouts, a stage that fails ends the run")
   func errors() async throws {
     let policy = try controller(state: 1, control: 1, horizon: 5)
     let plan = RolloutPlan(iteration: 0, samples: 2, workers: 2)
     let broken = ProbeTask(2, makeError: PlantFailure("no model"))
-    await #expect(throws: PlantFailure("no model")) {
-      _ = try await collectRollouts(
-        of: broken, in: broken.conditions, under: [policy, policy], plan: plan,
-        stream: RandomStream(seed: 1))
+    let batches = try await collectRollouts(
+      of: broken, in: broken.conditions, under: [policy, policy], plan: plan,
+      stream: RandomStream(seed: 1))
+    for batch in batches {
+      #expect(batch.trajectories.isEmpty && batch.discarded.count == 6)
+      #expect(batch.discarded.allSatisfy { $0.reason == "no plant could be made: no model" })
     }
     // Both conditions fail: the lower one is reported, whatever the timing.
     let task = ProbeTask(2)

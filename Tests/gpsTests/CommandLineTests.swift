@@ -19,7 +19,7 @@ let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
 // A marker is waited for in the output before the program is interrupted.
 func gps(
   _ arguments: [String], environment: [String: String] = [:], shellPrefix: String = "",
-  interruptAfter marker: String? = nil, by signal: Int32 = SIGINT
+  interruptAfter marker: String? = nil, by signal: Int32 = SIGINT, in workingFolder: URL? = nil
 ) throws -> Outcome {
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   let process = Process()
@@ -30,7 +30,7 @@ func gps(
     process.executableURL = URL(fileURLWithPath: "/bin/sh")
     process.arguments = ["-c", shellPrefix + " exec \"$0\" \"$@\"", program.path] + arguments
   }
-  process.currentDirectoryURL = folder
+  process.currentDirectoryURL = workingFolder ?? folder
   process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
   let id = UUID().uuidString
   let outputURL = folder.appendingPathComponent("out-\(id)")

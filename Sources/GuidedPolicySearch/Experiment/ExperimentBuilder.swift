@@ -164,6 +164,16 @@ struct ExperimentBuilder {
   private func finish<System: ControlTask>(
     _ task: System, model: URL?
   ) throws(ExperimentError) -> LoadedExperiment {
+    // Several matrices of this size are kept per step and condition.
+    let size = Double(task.dimensions.state + task.dimensions.control)
+    let entries = size * size * Double(experiment.horizon) * Double(task.conditions.count)
+    if entries > 1e8 {
+      throw refuse(
+        "horizon",
+        problem:
+          "too much memory: \(experiment.horizon) steps of \(task.conditions.count) conditions "
+          + "with \(task.dimensions.state) states and \(task.dimensions.control) controls")
+    }
     var controllers: [LinearGaussianController] = []
     for condition in task.conditions {
       do {
@@ -443,10 +453,10 @@ struct ExperimentBuilder {
   private func goal(_ first: Int, _ count: Int, _ path: String) throws(ExperimentError) -> Int {
     // All goals have the same length.
     let length = experiment.conditions.train.first?.goal.count ?? 0
-    if first + count > length {
+    if first > length - count {
       throw refuse(
         path,
-        problem: "numbers \(first) to \(first + count - 1) of the goal are needed, "
+        problem: "\(count) numbers of the goal from number \(first) on are needed, "
           + (length == 0 ? "but the conditions have none" : "but goals have \(length) numbers"))
     }
     return first

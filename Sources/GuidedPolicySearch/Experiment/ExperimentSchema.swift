@@ -27,6 +27,9 @@ extension Experiment {
           "initialController", \.initialController, InitialController.codec,
           "Local controllers of iteration 0, which hold the initial position and explore."),
         .section("algorithm", \.search, .algorithm, "The search and its step size."),
+        Field(
+          "rollouts", \.search.rollouts, Schema.rollouts.codec,
+          "When a rollout is given up, and how often it is drawn again."),
         Field("noise", \.search.noise, Schema.noise.codec, "Exploration noise."),
         Field("dynamics", \.search.dynamics, Schema.dynamics.codec, "Fit of the dynamics."),
         Field(
@@ -947,6 +950,23 @@ extension Schema where Root == SearchSettings {
       ],
       // The stages have sections of their own, which answer for themselves.
       validate: { try $0.validateOwnOptions() })
+  }
+}
+
+extension Schema where Root == RolloutOptions {
+  static var rollouts: Schema<RolloutOptions> {
+    Schema(
+      RolloutOptions(),
+      [
+        Field(
+          "maxAttempts", \.maxAttempts, .wholeNumber,
+          "Tries of a rollout that fails, the first included."),
+        Field(
+          "timeLimit", \.timeLimit, .optional(.number),
+          "Seconds that a rollout may take; null for any time. Results then depend on the machine."
+        ),
+      ],
+      validate: { _ = try $0.validated() })
   }
 }
 

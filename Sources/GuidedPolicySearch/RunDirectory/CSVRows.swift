@@ -41,10 +41,11 @@ struct CSVRows {
     bytes.append(contentsOf: number.description.utf8)
   }
 
-  /// The shortest text that reads back as the same number; an empty field for nil.
+  /// The shortest text that reads back as the same number; an empty field for nil, and for NaN and
+  /// infinities, which stand for the mean of nothing.
   mutating func append(_ number: Double?) {
     beginField()
-    if let number { bytes.append(contentsOf: shortest(number).utf8) }
+    if let number, number.isFinite { bytes.append(contentsOf: shortest(number).utf8) }
   }
 
   /// A field with nothing in it.

@@ -206,8 +206,8 @@ extension LoadedExperiment {
     func judge(_ conditions: [Condition]) async throws -> Evaluation {
       try await evaluation(
         of: policy, on: task, in: conditions, iteration: 0, rollouts: rollouts,
-        noise: isNoisy ? ExplorationNoise() : nil, initialStateNoise: true, stream: stream,
-        workers: workers)
+        noise: isNoisy ? ExplorationNoise() : nil, initialStateNoise: true,
+        timeLimit: experiment.search.rollouts.timeLimit, stream: stream, workers: workers)
     }
     let training = try await judge(task.conditions)
     let test = task.testConditions.isEmpty ? nil : try await judge(task.testConditions)

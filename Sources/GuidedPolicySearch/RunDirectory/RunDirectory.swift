@@ -200,10 +200,11 @@ public final class RunDirectory {
       format:
         "\(year: .defaultDigits)\(month: .twoDigits)\(day: .twoDigits)T\(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased))\(minute: .twoDigits)\(second: .twoDigits)",
       timeZone: .current, calendar: Calendar(identifier: .gregorian))
-    // The task's name comes from a file: it must not lead out of the folder.
-    let safe = String(
+    // The task's name comes from a file: it must not lead out of the folder, nor be too long for it.
+    var safe = String(
       task.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "-" }
     ).drop { $0 == "." }
+    while safe.utf8.count > 150 { safe.removeLast() }
     let name = "\(safe)-\(date.formatted(style))-\(seed)"
     var url = folder.appendingPathComponent(name)
     var number = 2
@@ -334,13 +335,14 @@ extension RunDirectory {
         rolloutRows.append("step \(failure.step): \(failure.reason)")
         rolloutRows.endRow()
       }
-      for (sample, trajectory) in batch.trajectories.enumerated() {
+      for (index, trajectory) in batch.trajectories.enumerated() {
+        let sample = batch.samples[index]
         rolloutRows.append(report.iteration)
         rolloutRows.append(name)
         rolloutRows.append(sample)
         rolloutRows.append(kind)
-        rolloutRows.append(costs.indices.contains(sample) ? costs[sample] : nil)
-        rolloutRows.append(successes.indices.contains(sample) && successes[sample] ? 1 : 0)
+        rolloutRows.append(costs.indices.contains(index) ? costs[index] : nil)
+        rolloutRows.append(successes.indices.contains(index) && successes[index] ? 1 : 0)
         rolloutRows.append(batch.discarded.count { $0.sample == sample } + 1)
         rolloutRows.appendEmpty()
         rolloutRows.endRow()
@@ -404,9 +406,8 @@ extension RunDirectory {
       rows.append(condition.passes)
       rows.append(condition.status)
       rows.append(condition.successRate)
-      let count = entry.map { Double($0.costs.count) } ?? 0
-      rows.append(count > 0 ? entry.map { $0.costs.reduce(0, +) / count } : nil)
-      rows.append(count > 0 ? entry.map { Double($0.successes.count { $0 }) / count } : nil)
+      rows.append(entry?.meanCost)
+      rows.append(entry?.successRate)
       rows.endRow()
     }
     return rows

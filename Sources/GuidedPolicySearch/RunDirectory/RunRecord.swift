@@ -51,8 +51,11 @@ struct RunRecord {
     state = next
     self.summary = summary
     var isBest = false
-    if let cost = report.policy?.meanCost, cost.isFinite, cost < best?.cost ?? .infinity {
-      best = Checkpoint.Best(iteration: state.iteration, cost: cost)
+    // A network that cannot be rolled out in some condition is not the best because of the others.
+    if let evaluation = report.policy, evaluation.entries.allSatisfy(\.batch.discarded.isEmpty),
+      evaluation.meanCost < best?.cost ?? .infinity
+    {
+      best = Checkpoint.Best(iteration: state.iteration, cost: evaluation.meanCost)
       isBest = true
     }
     if isBest || state.iteration.isMultiple(of: schedule.every) {

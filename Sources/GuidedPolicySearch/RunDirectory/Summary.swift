@@ -33,11 +33,9 @@ public struct Summary: Sendable, Equatable, Codable {
       successRate = evaluation.successRate
       meanCost = finite(evaluation.meanCost)
       perCondition = evaluation.entries.map { entry in
-        let count = Double(max(1, entry.costs.count))
-        return ConditionSummary(
-          condition: entry.condition,
-          successRate: Double(entry.successes.filter { $0 }.count) / count,
-          meanCost: finite(entry.costs.reduce(0, +) / count))
+        ConditionSummary(
+          condition: entry.condition, successRate: entry.successRate,
+          meanCost: finite(entry.meanCost))
       }
     }
   }

@@ -26,11 +26,13 @@ public final class MuJoCoModel: @unchecked Sendable {
   ///
   /// - Throws: `MuJoCoError` when there is no such file, MuJoCo refuses it, or it has no actuators.
   public convenience init(contentsOf path: String) throws(MuJoCoError) {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
-      throw .noSuchFile(path: path)
-    }
-    guard !isFolder.boolValue, FileManager.default.isReadableFile(atPath: path) else {
+    guard FileManager.default.fileExists(atPath: path) else { throw .noSuchFile(path: path) }
+    // A pipe would never end, a device might not.
+    let isRegular =
+      (try? FileManager.default.attributesOfItem(
+        atPath: URL(fileURLWithPath: path).resolvingSymlinksInPath().path)[.type])
+      as? FileAttributeType == .typeRegular
+    guard isRegular, FileManager.default.isReadableFile(atPath: path) else {
       throw .unreadable(path: path)
     }
     try self.init(source: path) { log, model in mjguard_load_file(log, path, &model) }
@@ -72,6 +74,12 @@ public final class MuJoCoModel: @unchecked Sendable {
     guard load(log.pointer, &model) == mjguard_ok, let model else {
       throw .invalidModel(source: source, reason: log.errorText)
     }
+    // MuJoCo takes a NaN for "not given", and warns; a model that says so is not what was meant.
+    let reason = log.warningText.contains("'NaN'") ? "it contains a NaN" : Self.badNumber(in: model)
+    if let reason {
+      mj_deleteModel(model)
+      throw .invalidModel(source: source, reason: reason)
+    }
     guard model.pointee.nu > 0 else {
       mj_deleteModel(model)
       throw .noActuators(source: source)
@@ -83,6 +91,40 @@ public final class MuJoCoModel: @unchecked Sendable {
   }
 
   deinit { mj_deleteModel(pointer) }
+
+  /// What MuJoCo's reader lets pass but nothing can be simulated with; nil if all is well.
+  private static func badNumber(in pointer: UnsafeMutablePointer<mjModel>) -> String? {
+    let model = pointer.pointee
+    if !(model.opt.timestep > 0 && model.opt.timestep.isFinite) {
+      return "the timestep is \(model.opt.timestep)"
+    }
+    let (bodies, joints, dofs) = (Int(model.nbody), Int(model.njnt), Int(model.nv))
+    let gravity = model.opt.gravity
+    if !(gravity.0 + gravity.1 + gravity.2).isFinite { return "gravity is not finite" }
+    let fields: [(String, UnsafeMutablePointer<Double>?, Int)] = [
+      ("a joint's reference position", model.qpos0, Int(model.nq)),
+      ("a body's position", model.body_pos, 3 * bodies),
+      ("a body's orientation", model.body_quat, 4 * bodies),
+      ("a body's centre of mass", model.body_ipos, 3 * bodies),
+      ("a body's mass", model.body_mass, bodies),
+      ("a body's inertia", model.body_inertia, 3 * bodies),
+      ("a joint's anchor", model.jnt_pos, 3 * joints),
+      ("a joint's axis", model.jnt_axis, 3 * joints),
+      ("a joint's stiffness", model.jnt_stiffness, joints),
+      ("a joint's friction", model.dof_frictionloss, dofs),
+      ("a joint's armature", model.dof_armature, dofs),
+      ("a joint's damping", model.dof_damping, dofs),
+      ("a geom's position", model.geom_pos, 3 * Int(model.ngeom)),
+      ("a site's position", model.site_pos, 3 * Int(model.nsite)),
+      ("an actuator's gear", model.actuator_gear, 6 * Int(model.nactuator)),
+      ("an actuator's gain", model.actuator_gainprm, Int(mjNGAIN) * Int(model.nactuator)),
+    ]
+    for (name, numbers, count) in fields {
+      guard let numbers else { continue }
+      for i in 0..<count where !numbers[i].isFinite { return "\(name) is not finite" }
+    }
+    return nil
+  }
 }
 
 extension MuJoCoModel {
