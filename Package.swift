@@ -14,16 +14,19 @@ struct Row {
 
 // Data flows down this table: a target knows only those above it (see README, "Map").
 let libraries: [Row] = [
+  Row("Differentiation"),
   Row("LinearAlgebra", "COpenBLAS", "CLAPACKE", "CBLASKernels", "CMatrixKernels"),
   Row("Statistics", "LinearAlgebra", "CMatrixKernels"),
   Row("GPSCore", "LinearAlgebra", "Statistics"),
-  Row("Sim", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
+  Row(
+    "Sim", "Differentiation", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
   Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
     "GuidedPolicySearch",
-    "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
+    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
+    "GlobalPolicy",
     .product(name: "Yams", package: "Yams"),
     .product(name: "Logging", package: "swift-log")),
   Row(

@@ -259,6 +259,33 @@ mjguard_result mjguard_step(
   return result;
 }
 
+mjguard_result mjguard_transition(
+    mjguard_log *log, const mjModel *model, mjData *data, int substeps, double *transition,
+    double *scratch, int accelerations) {
+  const int s = 2 * (int)model->nv, m = (int)model->nu;
+  double *const A = transition, *const B = A + s * s;
+  double *const Ak = scratch, *const Bk = Ak + s * s, *const old = Bk + s * m;
+  // The centred difference's error is least where h² meets the rounding error over h.
+  const double step = 1e-6;
+  GUARDED(log, {
+    mjd_transitionFD(model, data, step, 1, A, B, NULL, NULL);
+    mj_step(model, data);
+    for (int i = 1; i < substeps; i++) {
+      mjd_transitionFD(model, data, step, 1, Ak, Bk, NULL, NULL);
+      mju_copy(old, A, s * s);
+      mju_mulMatMat(A, Ak, old, s, s, s);
+      mju_copy(old, B, s * m);
+      mju_mulMatMat(B, Ak, old, s, s, m);
+      mju_addTo(B, Bk, s * m);
+      mj_step(model, data);
+    }
+    mj_step1(model, data);
+    if (accelerations) mj_forwardSkip(model, data, mjSTAGE_VEL, 0);
+  })
+  if (result == mjguard_ok && mjguard_invalidating(data) >= 0) result = mjguard_unstable;
+  return result;
+}
+
 mjguard_result mjguard_site_jacobians(
     mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
     double *jacobians) {

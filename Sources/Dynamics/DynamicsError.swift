@@ -11,6 +11,8 @@ public enum DynamicsError: Error, Sendable, Equatable, CustomStringConvertible {
   case jointCovariance(condition: Int?, step: Int, LinearAlgebraError)
   /// The mixture of the prior could not be fitted.
   case mixture(condition: Int?, StatisticsError)
+  /// Known dynamics could not be linearised at a time step.
+  case linearization(condition: Int?, step: Int, reason: String)
 
   /// One sentence for people.
   public var description: String {
@@ -23,6 +25,8 @@ public enum DynamicsError: Error, Sendable, Equatable, CustomStringConvertible {
     case .jointCovariance(let condition, let step, let error):
       "\(Self.place(condition))the joint covariance of the dynamics at step \(step) is unusable: "
         + "\(error)"
+    case .linearization(let condition, let step, let reason):
+      "\(Self.place(condition))the known dynamics cannot be linearised at step \(step): \(reason)"
     case .mixture(let condition, let error):
       "\(Self.place(condition))the dynamics prior could not be fitted: \(error)"
     }

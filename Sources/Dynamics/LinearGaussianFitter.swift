@@ -134,7 +134,8 @@ public struct LinearGaussianFitter: Sendable {
           + "of the mean variance")
     }
 
-    let (mean, covariance) = initialState(trajectories)
+    let (mean, covariance) = Self.initialState(
+      trajectories, floor: options.initialCovarianceFloor)
     var dynamics = LinearGaussianDynamics(
       transitions: fit.coefficients, offsets: fit.offsets, covariances: fit.covariances,
       initialMean: mean, initialCovariance: covariance)
@@ -172,7 +173,9 @@ public struct LinearGaussianFitter: Sendable {
   }
 
   /// Mean and covariance (weight 1 / N) of x_0, with the floor.
-  private func initialState(_ trajectories: [Trajectory]) -> (mean: [Double], covariance: Matrix) {
+  static func initialState(
+    _ trajectories: [Trajectory], floor: Double
+  ) -> (mean: [Double], covariance: Matrix) {
     let N = Double(trajectories.count)
     let n = trajectories[0].states.rows
     let origin = trajectories[0].states.column(0)
@@ -184,7 +187,7 @@ public struct LinearGaussianFitter: Sendable {
       let centered = (0..<n).map { gap[$0] - shift[$0] }
       covariance += (1 / N) * Matrix.outer(centered, centered)
     }
-    for i in 0..<n { covariance[i, i] *= 1 + options.initialCovarianceFloor }
+    for i in 0..<n { covariance[i, i] *= 1 + floor }
     return ((0..<n).map { origin[$0] + shift[$0] }, covariance)
   }
 

@@ -9,20 +9,24 @@ import Synchronization
 /// - Parameters:
 ///   - count: how many calls.
 ///   - workers: at most this many at once; at least 1.
+///   - ownThreads: whether each worker gets a thread of its own, for work that blocks; otherwise they
+///     share the pool that has a thread per core.
 ///   - makeContext: what each worker makes once and owns, such as a plant or scratch.
 ///   - body: the work; it receives its worker's context.
 /// - Returns: the results in the order of their indices.
 /// - Throws: what `makeContext` or `body` threw, or `CancellationError`.
 public func parallelMap<Context, Result: Sendable>(
-  _ count: Int, workers: Int,
+  _ count: Int, workers: Int, ownThreads: Bool = false,
   makeContext: @escaping @Sendable () throws -> Context,
   body: @escaping @Sendable (Int, inout Context) async throws -> Result
 ) async throws -> [Result] {
   if count == 0 { return [] }
   let queue = IndexQueue(count: count)
+  let executor = ownThreads ? ThreadExecutor(threads: max(1, min(workers, count))) : nil
+  defer { executor?.stop() }
   let results = await withTaskGroup(of: [(Int, Swift.Result<Result, any Error>)].self) { group in
     for _ in 0..<max(1, min(workers, count)) {
-      group.addTask {
+      group.addTask(executorPreference: executor) {
         var mine: [(Int, Swift.Result<Result, any Error>)] = []
         var context: Context?
         while let index = queue.next() {

@@ -3,6 +3,11 @@
 /// Deliberately not `Sendable`: the worker that made a plant owns it. A plant draws no random numbers
 /// and keeps nothing from one rollout to the next.
 public protocol Plant {
+  /// Whether a step waits for real time to pass, as a robot's does: each worker then gets a thread of
+  /// its own, so that as many plants run at once as there are workers, and none keeps a core from
+  /// the rest of the program. By default false.
+  static var waitsForRealTime: Bool { get }
+
   /// Puts the system at the start of a rollout.
   ///
   /// - Parameters:
@@ -33,6 +38,9 @@ public protocol Plant {
 }
 
 extension Plant {
+  /// A simulation computes and does not wait.
+  public static var waitsForRealTime: Bool { false }
+
   /// A plant without points writes nothing.
   public func readPoints(
     positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>

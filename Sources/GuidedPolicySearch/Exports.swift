@@ -1,5 +1,6 @@
 // One import gives a user everything: `import GuidedPolicySearch`.
 
+@_exported public import Differentiation
 @_exported public import Dynamics
 @_exported public import GPSCore
 @_exported public import GlobalPolicy

@@ -44,7 +44,7 @@ struct LocalStep: Sendable {
     notes.append("\(report.name): kept the previous controller: \(reason)")
   }
 
-  /// Fits the dynamics, expands the cost and improves the controller.
+  /// Fits the dynamics, or linearises those that are known, expands the cost and improves the controller.
   mutating func improve(
     settings: SearchSettings, task: some ControlTask, policy: NeuralPolicy?, stream: RandomStream
   ) throws {
@@ -71,11 +71,22 @@ struct LocalStep: Sendable {
     next.expectation = nil
 
     // 2. Dynamics, and the policy about the same samples.
-    let fit = try LinearGaussianFitter(options: settings.dynamics).fit(
-      samples, updating: previous.dynamicsPrior, condition: batch.condition,
-      stream: stream.child(.mixture, 0))
-    next.dynamicsPrior = fit.prior
-    notes += fit.notes
+    let condition = task.conditions[batch.condition]
+    let dynamics: LinearGaussianDynamics
+    if let options = settings.knownDynamics {
+      guard let known = try task.knownDynamics(in: condition) else {
+        throw SearchError.noKnownDynamics(task: task.name)
+      }
+      dynamics = try DynamicsLinearizer(options: options).linearize(
+        known, about: samples, condition: batch.condition)
+    } else {
+      let fit = try LinearGaussianFitter(options: settings.dynamics).fit(
+        samples, updating: previous.dynamicsPrior, condition: batch.condition,
+        stream: stream.child(.mixture, 0))
+      next.dynamicsPrior = fit.prior
+      notes += fit.notes
+      dynamics = fit.dynamics
+    }
     var reference = previous.controller
     if let policy {
       let linearized = try PolicyLinearizer(options: settings.policyLinearization).linearize(
@@ -88,12 +99,12 @@ struct LocalStep: Sendable {
     dynamicsSeconds = (fitted - began).inSeconds
 
     // 3. Local optimisation.
-    let cost = try task.cost.quadratic(over: samples, in: task.conditions[batch.condition])
+    let cost = try task.cost.quadratic(over: samples, in: condition)
     let bound =
       settings.klStep * next.stepMultiplier * Double(task.dimensions.horizon)
     report.divergenceBound = bound
     let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
-      from: reference, cost: cost, dynamics: fit.dynamics, bound: bound,
+      from: reference, cost: cost, dynamics: dynamics, bound: bound,
       initialDual: previous.dual)
     if solution.indefinitePasses > 0 {
       notes.append(
@@ -101,10 +112,10 @@ struct LocalStep: Sendable {
           + "convex enough, or the predicted states were not finite")
     }
     let imagined = try imagine(
-      settings.modelSamples, under: solution.controller, dynamics: fit.dynamics,
+      settings.modelSamples, under: solution.controller, dynamics: dynamics,
       stream: stream.child(.custom, 2))
     let expectation = try self.expectation(
-      of: solution, reference: reference, cost: cost, dynamics: fit.dynamics)
+      of: solution, reference: reference, cost: cost, dynamics: dynamics)
     // Nothing can fail from here on: either the whole step is taken or none of it.
     self.imagined = imagined
     next.controller = solution.controller

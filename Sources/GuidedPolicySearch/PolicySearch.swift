@@ -9,7 +9,7 @@
 
 import Dynamics
 public import GPSCore
-public import GlobalPolicy
+import GlobalPolicy
 import LQR
 public import Sim
 public import Statistics
@@ -62,6 +62,11 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     let start = clock.now
     var next = state
     next.iteration += 1
+    if settings.knownDynamics != nil, let condition = task.conditions.first,
+      try task.knownDynamics(in: condition) == nil
+    {
+      throw SearchError.noKnownDynamics(task: task.name)
+    }
 
     // 1–3. One pipeline per condition.
     var steps = try await rollOut(state) { batch in
@@ -275,9 +280,9 @@ extension PolicySearch {
 ///   - workers: how many rollouts at once.
 /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
 /// - Throws: `CancellationError`.
-public func evaluation<System: ControlTask>(
-  of policy: NeuralPolicy, on task: System, in conditions: [Condition], iteration: Int,
-  rollouts: Int, noise: ExplorationNoise?, initialStateNoise: Bool, timeLimit: Double? = nil,
+public func evaluation<System: ControlTask, P: Policy>(
+  of policy: P, on task: System, in conditions: [Condition], iteration: Int, rollouts: Int,
+  noise: ExplorationNoise?, initialStateNoise: Bool, timeLimit: Double? = nil,
   stream: RandomStream, workers: Int
 ) async throws -> Evaluation {
   let plan = RolloutPlan(
@@ -286,7 +291,7 @@ public func evaluation<System: ControlTask>(
     options: RolloutOptions(maxAttempts: 1, timeLimit: timeLimit), workers: workers)
   let entries = try await collectRollouts(
     of: task, in: conditions,
-    under: [NeuralPolicy](repeating: policy, count: conditions.count), plan: plan, stream: stream
+    under: [P](repeating: policy, count: conditions.count), plan: plan, stream: stream
   ) { batch in
     let condition = conditions[batch.condition]
     return Evaluation.Entry(
@@ -316,12 +321,16 @@ public enum SearchError: Error, Sendable, CustomStringConvertible {
   /// Every rollout of every condition failed in the simulator; the reason is that of the first
   /// condition's last attempt.
   case noRollouts(iteration: Int, reason: String)
+  /// The settings ask for known dynamics, and the task has none to give.
+  case noKnownDynamics(task: String)
 
   /// One sentence for people.
   public var description: String {
     switch self {
     case .noRollouts(let iteration, let reason):
       "no rollout of iteration \(iteration) succeeded; the last failed because \(reason)"
+    case .noKnownDynamics(let task):
+      "the dynamics of task \(task) are not known: leave them to be fitted"
     }
   }
 }

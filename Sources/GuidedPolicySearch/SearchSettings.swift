@@ -46,6 +46,9 @@ public struct SearchSettings: Sendable, Equatable {
   public var noise = ExplorationNoise()
   /// Dynamics fit.
   public var dynamics = LinearGaussianFitter.Options()
+  /// Set for a task with known dynamics: nothing is fitted, they are linearised about the mean of
+  /// each condition's rollouts.
+  public var knownDynamics: DynamicsLinearizer.Options?
   /// Linearisation of the global policy.
   public var policyLinearization = PolicyLinearizer.Options()
   /// Search for the dual variable.
@@ -69,6 +72,7 @@ public struct SearchSettings: Sendable, Equatable {
     do { _ = try rollouts.validated() } catch { throw error.within("rollouts") }
     do { _ = try noise.validated() } catch { throw error.within("noise") }
     do { _ = try dynamics.validated() } catch { throw error.within("dynamics") }
+    do { _ = try knownDynamics?.validated() } catch { throw error.within("dynamics.known") }
     do { _ = try policyLinearization.validated() } catch {
       throw error.within("policyLinearization")
     }

@@ -204,7 +204,8 @@ private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
 ///
 /// Workers take (condition, sample) jobs in the order of the conditions, each with a plant of its
 /// own. The worker that completes the last rollout of a condition runs `finish` for it at once, while
-/// the others go on rolling out other conditions.
+/// the others go on rolling out other conditions. Plants that wait for real time have threads of
+/// their own (`Plant.waitsForRealTime`).
 ///
 /// Random numbers come from `stream.child(purpose, iteration, condition, sample, attempt)`: the
 /// noise of the initial state first, then that of all T steps. No result depends on the number of
@@ -238,7 +239,7 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
   let pending = (0..<conditions.count).map { _ in PendingCondition(samples: samples) }
 
   let results: [R?] = try await parallelMap(
-    conditions.count * samples, workers: plan.workers,
+    conditions.count * samples, workers: plan.workers, ownThreads: T.System.waitsForRealTime,
     makeContext: { RolloutWorker<T, P>(task) },
     body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws -> R? in
       let (condition, sample) = (job / samples, job % samples)

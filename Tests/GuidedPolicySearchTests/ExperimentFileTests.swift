@@ -276,12 +276,39 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     #expect(standard.regression.strength == 5)
   }
 
+  @Test func knownDynamicsTakeThePlaceOfAFit() throws {
+    #expect(try Experiment(yaml: good).search.knownDynamics == nil)
+    for (text, noise) in [
+      ("dynamics=known", DynamicsLinearizer.Options().processNoise),
+      ("dynamics={known: {processNoise: 0.01}}", 0.01),
+    ] {
+      let override = Experiment.Override(text, source: "--set")
+      let experiment = try Experiment(yaml: good, overrides: [override])
+      #expect(experiment.search.knownDynamics?.processNoise == noise)
+      #expect(try Experiment(yaml: experiment.yaml) == experiment)
+      #expect(problem(good, [override]) == "no error")
+    }
+    #expect(
+      problem(good, ["dynamics={known: {processNoise: 0}}"])
+        == "--set dynamics={known: {processNoise: 0}}: dynamics.known.processNoise: 0 is not allowed "
+        + "(must be in (0, 1])")
+    #expect(problem(good, ["dynamics={known: {prior: none}}"]).contains("dynamics.known"))
+    #expect(problem(good, ["dynamics=guessed"]).contains("known"))
+    #expect(Experiment.reference(of: "dynamics")?.contains("processNoise") == true)
+  }
+
   @Test func settingsAnswerForTheirStages() throws {
     _ = try SearchSettings().validated()
     for (key, change) in [
       ("samples", { $0.samples = 0 }),
       ("noise.scale", { $0.noise.scale = -1 }),
       ("dynamics.mixture.maxClusters", { $0.dynamics.mixture.maxClusters = 0 }),
+      (
+        "dynamics.known.processNoise",
+        {
+          $0.knownDynamics = DynamicsLinearizer.Options(); $0.knownDynamics?.processNoise = 0
+        }
+      ),
       ("policyLinearization.maxTrajectories", { $0.policyLinearization.maxTrajectories = 0 }),
       ("localOptimization.tolerance", { $0.localOptimization.tolerance = 2 }),
       ("network.hiddenLayers.1", { $0.network.hiddenLayers = [8, 0] }),

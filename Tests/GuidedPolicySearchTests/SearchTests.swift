@@ -237,6 +237,24 @@ private func runShipped(
 
   // MARK: - Learning
 
+  @Test("with known dynamics the shipped point mass learns, and nothing is fitted")
+  func learnsFromKnownDynamics() async throws {
+    let loaded = try Experiment.load(
+      pointMassFile(), overrides: ["dynamics=known", "algorithm.iterations=6"])
+    let (state, reports) = try await runShipped(loaded, seed: 0, workers: 2)
+    #expect(reports.last?.policy?.successRate == 1)
+    #expect(state.conditions.allSatisfy { $0.dynamicsPrior == DynamicsPrior() })
+  }
+
+  @Test("a task without known dynamics is refused at once")
+  func unknownDynamics() async throws {
+    let search = try makeSearch { $0.knownDynamics = DynamicsLinearizer.Options() }
+    let error = await #expect(throws: SearchError.self) {
+      _ = try await search.advancing(search.initialState)
+    }
+    #expect("\(error.map { "\($0)" } ?? "")".contains("not known"))
+  }
+
   @Test(
     "the shipped point mass reaches its goal in all conditions", .timeLimit(.minutes(5)),
     arguments: [0, 1, 2] as [UInt64])

@@ -1,3 +1,4 @@
+import Differentiation
 import Foundation
 import GPSCore
 import LinearAlgebra
@@ -6,28 +7,31 @@ import Testing
 
 @testable import Sim
 
-private func derivative<S: NativeSystem>(_ system: S, _ x: [Double], _ u: [Double]) -> [Double] {
+private func derivative<S: ContinuousSystem>(_ system: S, _ x: [Double], _ u: [Double]) -> [Double]
+{
   var result = [Double](repeating: 0, count: x.count)
   var target = result.mutableSpan
-  S.derivative(x.span, u.span, system, into: &target)
+  system.derivative(x.span, u.span, into: &target)
   return result
 }
 
-private func points<S: NativeSystem>(_ system: S, _ x: [Double]) -> (p: [Double], J: Matrix) {
-  var p = [Double](repeating: 0, count: 3 * S.pointNames.count)
-  var J = [Double](repeating: 0, count: p.count * x.count)
+private func points<S: DynamicSystem>(_ system: S, _ x: [Double]) -> (p: [Double], J: Matrix) {
+  var p = [Double](repeating: .nan, count: 3 * system.pointNames.count)
+  var J = [Double](repeating: .nan, count: p.count * x.count)
+  var scratch = PointScratch(state: x.count, points: system.pointNames.count)
   var positions = p.mutableSpan
   var jacobians = J.mutableSpan
-  S.points(x.span, system, positions: &positions, jacobians: &jacobians)
+  system.locatePoints(x.span, scratch: &scratch, positions: &positions, jacobians: &jacobians)
   return (p, Matrix(rows: p.count, columns: x.count, columnMajor: J))
 }
 
 /// The state after `steps` control periods of a constant control.
-private func simulate<S: NativeSystem>(
+private func simulate<S: ContinuousSystem>(
   _ system: S, from x: [Double], control: [Double], period: Double, substeps: Int, steps: Int
 ) throws -> [Double] {
   var plant = NativePlant(
-    system, controlPeriod: period, substeps: substeps, observation: NativeObservation())
+    system, timeStep: TimeStep(controlPeriod: period, substeps: substeps),
+    observation: NativeObservation())
   try plant.reset(to: Condition(name: "", initialPlantState: x), plantState: x.span)
   for _ in 0..<steps { try plant.step(control: control.span) }
   var state = x
@@ -176,7 +180,7 @@ private func rodEnergy(
 
   @Test("Energy is conserved without damping, to fourth order in the step")
   func conservation() throws {
-    func order<S: NativeSystem>(
+    func order<S: ContinuousSystem>(
       _ system: S, _ energy: ([Double]) -> Double, from x: [Double], control: [Double]
     ) throws -> (order: Double, drift: Double) {
       let drifts = try [8, 16].map { substeps in
@@ -215,7 +219,7 @@ private func rodEnergy(
 
   @Test("Point Jacobians are the derivatives of the points")
   func jacobians() {
-    func check<S: NativeSystem>(_ system: S, _ x: [Double]) {
+    func check<S: ContinuousSystem>(_ system: S, _ x: [Double]) {
       let (_, J) = points(system, x)
       let h = 1e-6
       for j in x.indices {

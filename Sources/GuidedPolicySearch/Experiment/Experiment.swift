@@ -67,6 +67,8 @@ public struct NativeSettings: Sendable, Equatable {
   public var controlPeriod = 0.05
   /// Integration steps per control.
   public var substeps = 4
+  /// How each of them is taken.
+  public var integrator = Integrator.rungeKutta4
   /// What a policy sees.
   public var observation = NativeObservationSettings()
 

@@ -121,7 +121,7 @@ struct ExperimentBuilder {
     }
   }
 
-  private func buildNative<Model: NativeSystem>(
+  private func buildNative<Model: DynamicSystem>(
     _ settings: NativeSettings, _ model: Model, path: String
   ) throws(ExperimentError) -> LoadedExperiment {
     _ = try goalDimension()
@@ -133,7 +133,7 @@ struct ExperimentBuilder {
       throw refuse("system.native.model.\(path).\(key)", option.value, option.allowed)
     }
     let names = Names(
-      states: Model.stateNames, points: Model.pointNames, controls: Model.controlNames)
+      states: model.stateNames, points: model.pointNames, controls: model.controlNames)
     var entries: [Int]?
     let base = "system.native.observation"
     if let list = settings.observation.state {
@@ -148,7 +148,8 @@ struct ExperimentBuilder {
     do {
       let task = try NativeTask(
         name: experiment.task, model: model, controlPeriod: settings.controlPeriod,
-        substeps: settings.substeps, horizon: experiment.horizon, conditions: train,
+        substeps: settings.substeps, integrator: settings.integrator, horizon: experiment.horizon,
+        conditions: train,
         testConditions: test, cost: try cost(names),
         success: try success(experiment.success, "success", names), observation: observation)
       return try finish(task, model: nil)
@@ -197,6 +198,16 @@ struct ExperimentBuilder {
       // "limits.upper" is optimization.controlLimits.upper in a file.
       let key = error.key.split(separator: ".").dropFirst().joined(separator: ".")
       throw refuse("optimization.controlLimits.\(key)", error.value, error.allowed)
+    }
+    if experiment.search.knownDynamics != nil {
+      for condition in task.conditions {
+        do {
+          guard try task.knownDynamics(in: condition) == nil else { continue }
+        } catch {
+          throw refuse("dynamics", "known", "only where they are: \(oneLine("\(error)"))")
+        }
+        throw refuse("dynamics", "known", "a fit: the dynamics of this task are not known")
+      }
     }
     return LoadedExperiment(
       experiment: experiment, task: task, initialControllers: controllers, model: model)

@@ -31,7 +31,9 @@ extension Experiment {
           "rollouts", \.search.rollouts, Schema.rollouts.codec,
           "When a rollout is given up, and how often it is drawn again."),
         Field("noise", \.search.noise, Schema.noise.codec, "Exploration noise."),
-        Field("dynamics", \.search.dynamics, Schema.dynamics.codec, "Fit of the dynamics."),
+        Field(
+          "dynamics", \.search.dynamicsSource, .source,
+          "Fit of the dynamics; or \"known\", to linearise the task's own."),
         Field(
           "policyLinearization", \.search.policyLinearization, Schema.policyLinearization.codec,
           "Fit of linear controllers to the network, about the rollouts."),
@@ -215,6 +217,7 @@ extension NativeSettings {
         .required("model", \.model, NativeModel.codec, "The equations and their parameters."),
         Field("controlPeriod", \.controlPeriod, .number, "Seconds between two controls."),
         Field("substeps", \.substeps, .wholeNumber, "Integration steps per control."),
+        Field("integrator", \.integrator, .word, "How each integration step is taken."),
         Field(
           "observation", \.observation, NativeObservationSettings.schema.codec,
           "What the policy sees."),
@@ -1020,6 +1023,74 @@ extension Schema where Root == LinearGaussianRegression.Options {
         Field(
           "covarianceFloor", \.covarianceFloor, .number,
           "Added to the variance of each output, as a share of that over the data."),
+      ],
+      validate: { _ = try $0.validated() })
+  }
+}
+
+/// Where a search gets its dynamics from.
+enum DynamicsSource: Sendable {
+  case fit(LinearGaussianFitter.Options)
+  case known(DynamicsLinearizer.Options)
+}
+
+extension SearchSettings {
+  var dynamicsSource: DynamicsSource {
+    get { knownDynamics.map { .known($0) } ?? .fit(dynamics) }
+    set {
+      switch newValue {
+      case .fit(let options): (dynamics, knownDynamics) = (options, nil)
+      case .known(let options): knownDynamics = options
+      }
+    }
+  }
+}
+
+extension Codec where Value == DynamicsSource {
+  /// The options of the fit; or "known", or those of known dynamics under that key.
+  static var source: Codec {
+    let fit = Schema<LinearGaussianFitter.Options>.dynamics.codec
+    let known = Schema<DynamicsLinearizer.Options>.linearizer.codec
+    return Codec(
+      expects: "the options of a fit, or known",
+      entries: fit.entries + [
+        ReferenceEntry(
+          key: "known", expects: known.expects,
+          text: "Instead of all others: linearise the task's own dynamics; fit nothing.",
+          entries: known.entries)
+      ],
+      read: { (tree, path) throws(ExperimentError) in
+        switch tree.content {
+        case .plain("known"), .quoted("known"): return .known(DynamicsLinearizer.Options())
+        case .mapping(let entries) where entries.count == 1 && entries[0].key == "known":
+          return .known(try known.read(entries[0].value, join(path, "known")))
+        case .mapping: return .fit(try fit.read(tree, path))
+        default: throw wrongType(tree, path, "a mapping of settings, or known")
+        }
+      },
+      write: { source in
+        switch source {
+        case .fit(let options): fit.write(options)
+        case .known(let options):
+          .mapping([
+            SettingsTree.Entry(key: "known", content: known.write(options))
+          ])
+        }
+      })
+  }
+}
+
+extension Schema where Root == DynamicsLinearizer.Options {
+  static var linearizer: Schema<DynamicsLinearizer.Options> {
+    Schema(
+      DynamicsLinearizer.Options(),
+      [
+        Field(
+          "processNoise", \.processNoise, .number,
+          "Standard deviation of the noise, as a share of each state's over the rollouts."),
+        Field(
+          "initialCovarianceFloor", \.initialCovarianceFloor, .number,
+          "Added to the initial state's variance, as a share of that over the rollouts."),
       ],
       validate: { _ = try $0.validated() })
   }

@@ -136,6 +136,14 @@ extension MuJoCoModel {
   public var jointVelocityCount: Int { Int(pointer.pointee.nv) }
   /// How many controls there are.
   public var controlCount: Int { Int(pointer.pointee.nu) }
+  /// Numbers of state that actuators have of their own.
+  var activationCount: Int { Int(pointer.pointee.na) }
+  /// Whether MuJoCo's own finite differences of a step apply.
+  var canTransitionByDifferences: Bool {
+    let model = pointer.pointee
+    return model.opt.integrator != Int32(mjINT_RK4.rawValue) && model.nhistory == 0
+      && model.nplugin == 0 && model.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
+  }
   /// Joints by their names, in the model's order; one without a name is called by its number.
   public var jointNames: [String] { names(.joint) }
   /// Bodies by their names, "world" first.

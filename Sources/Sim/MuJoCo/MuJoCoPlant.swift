@@ -140,6 +140,27 @@ public final class MuJoCoPlant: Plant {
     try finish(result)
   }
 
+  /// Steps like `step`, and writes the derivative of joint positions and velocities after the step by
+  /// those before and by the controls, by MuJoCo's finite differences.
+  ///
+  /// - Parameters:
+  ///   - control: m numbers.
+  ///   - transition: A (s × s), then B (s × m), row-major, with s = nq + nv; written.
+  ///   - scratch: s (2 s + m) numbers.
+  /// - Throws: `PlantFailure`, as `step` does.
+  func transition(
+    control: Span<Double>, into transition: inout [Double], scratch: inout [Double]
+  ) throws(PlantFailure) {
+    guard let data, let ctrl = data.pointee.ctrl else {
+      throw PlantFailure("the plant was not reset after an error of MuJoCo")
+    }
+    for i in 0..<nu { ctrl[i] = control[i] }
+    let result = mjguard_transition(
+      log.pointer, model, data, Int32(truncatingIfNeeded: interface.substeps), &transition,
+      &scratch, interface.layout.needsAccelerations ? 1 : 0)
+    try finish(result)
+  }
+
   /// Turns the result of a guarded call into a failure, if it is one, and completes the kinematics.
   private func finish(_ result: mjguard_result) throws(PlantFailure) {
     guard result != mjguard_error, let data else {

@@ -71,6 +71,13 @@ public struct MuJoCoTask: ControlTask {
   /// - Throws: `MuJoCoError` when MuJoCo cannot make the model's data.
   public func makePlant() throws -> MuJoCoPlant { try interface.makePlant() }
 
+  /// The model itself, linearised by finite differences; see `MuJoCoDynamics` for what is supported.
+  ///
+  /// - Throws: `MuJoCoError` when the state does not say where the simulation starts.
+  public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? {
+    try MuJoCoDynamics(interface, in: condition)
+  }
+
   /// Whether a rollout reached what the task asks for.
   public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
     success.isSuccess(trajectory, in: condition)

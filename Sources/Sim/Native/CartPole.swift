@@ -1,4 +1,4 @@
-import Foundation
+public import Differentiation
 public import GPSCore
 
 /// A pole hinged to a cart on a rail: state [p, θ, ṗ, θ̇], control [f].
@@ -10,7 +10,7 @@ public import GPSCore
 ///
 ///     (m_c + m_p) p̈ + m_p l θ̈ cos θ − m_p l θ̇² sin θ = f − c_p ṗ
 ///     m_p l p̈ cos θ + J θ̈ − m_p g l sin θ = −c_θ θ̇
-public struct CartPole: NativeSystem {
+public struct CartPole: ContinuousSystem, Codable, Equatable {
   /// m_c [kg].
   public var cartMass: Double
   /// m_p [kg].
@@ -40,49 +40,49 @@ public struct CartPole: NativeSystem {
     self.forceLimit = forceLimit
   }
 
+  /// 4.
+  public var stateCount: Int { 4 }
+  /// 1.
+  public var controlCount: Int { 1 }
   /// Names of the state.
-  public static var stateNames: [String] {
+  public var stateNames: [String] {
     ["cart_position_m", "pole_angle_rad", "cart_velocity_m_per_s", "pole_velocity_rad_per_s"]
   }
   /// Names of the controls.
-  public static var controlNames: [String] { ["cart_force_N"] }
+  public var controlNames: [String] { ["cart_force_N"] }
   /// The free end of the pole, in the plane of x (along the rail) and z (up).
-  public static var pointNames: [String] { ["tip"] }
+  public var pointNames: [String] { ["tip"] }
   /// The force accelerates the cart.
-  public static var actuatedCoordinates: [ActuatedCoordinate] {
+  public var actuatedCoordinates: [ActuatedCoordinate] {
     [ActuatedCoordinate(control: 0, position: 0, velocity: 2)]
   }
 
   /// Writes [ṗ, θ̇, p̈, θ̈].
-  public static func derivative(
-    _ x: Span<Double>, _ u: Span<Double>, _ parameters: CartPole,
-    into derivative: inout MutableSpan<Double>
+  @inlinable
+  public func derivative<S: DifferentiableScalar>(
+    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {
-    let (pole, half) = (parameters.poleMass, 0.5 * parameters.poleLength)
-    let (sine, cosine) = (sin(x[1]), cos(x[1]))
+    let lever = 0.5 * poleMass * poleLength
+    let (sine, cosine) = sinCos(x[1])
     // The two equations as a symmetric system for p̈ and θ̈.
-    let a11 = parameters.cartMass + pole
-    let a12 = pole * half * cosine
-    let a22 = pole * parameters.poleLength * parameters.poleLength / 3
-    let force = limited(u[0], to: parameters.forceLimit)
-    let b1 = force - parameters.cartDamping * x[2] + pole * half * x[3] * x[3] * sine
-    let b2 = pole * parameters.gravity * half * sine - parameters.poleDamping * x[3]
+    let a11 = cartMass + poleMass
+    let a12 = lever * cosine
+    let a22 = poleMass * poleLength * poleLength / 3
+    let b1 = limited(u[0], to: forceLimit) - cartDamping * x[2] + lever * x[3] * x[3] * sine
+    let b2 = lever * gravity * sine - poleDamping * x[3]
     let determinant = a11 * a22 - a12 * a12
-    derivative[0] = x[2]
-    derivative[1] = x[3]
-    derivative[2] = (a22 * b1 - a12 * b2) / determinant
-    derivative[3] = (a11 * b2 - a12 * b1) / determinant
+    rate[0] = x[2]
+    rate[1] = x[3]
+    rate[2] = (a22 * b1 - a12 * b2) / determinant
+    rate[3] = (a11 * b2 - a12 * b1) / determinant
   }
 
   /// The tip at (p + L sin θ, 0, L cos θ).
-  public static func points(
-    _ x: Span<Double>, _ parameters: CartPole, positions: inout MutableSpan<Double>,
-    jacobians: inout MutableSpan<Double>
-  ) {
-    let (along, up) = (parameters.poleLength * sin(x[1]), parameters.poleLength * cos(x[1]))
-    (positions[0], positions[1], positions[2]) = (x[0] + along, 0, up)
-    jacobians[0] = 1
-    (jacobians[3], jacobians[5]) = (up, -along)
+  @inlinable
+  public func points<S: DifferentiableScalar>(_ x: Span<S>, positions: inout MutableSpan<S>) {
+    let (sine, cosine) = sinCos(x[1])
+    (positions[0], positions[1]) = (x[0] + poleLength * sine, .zero)
+    positions[2] = poleLength * cosine
   }
 
   /// Kinetic and potential energy [J]; zero at rest with the pole level.

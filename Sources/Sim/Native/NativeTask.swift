@@ -17,16 +17,16 @@ public struct NativeObservation: Codable, Sendable, Equatable {
   }
 }
 
-/// A control problem around a native system.
-public struct NativeTask<Model: NativeSystem>: ControlTask {
+/// A control problem around a system written in Swift.
+public struct NativeTask<Model: DynamicSystem>: ControlTask {
   /// The name used in file names and messages.
   public let name: String
   /// The system's parameters.
   public let model: Model
   /// Seconds between two controls.
   public let controlPeriod: Double
-  /// Integration steps per control period.
-  public let substeps: Int
+  /// How a continuous system is integrated over them.
+  public let timeStep: TimeStep
   /// The training conditions.
   public let conditions: [Condition]
   /// Conditions that are evaluated and never trained on.
@@ -41,27 +41,47 @@ public struct NativeTask<Model: NativeSystem>: ControlTask {
   public let dimensions: Dimensions
 
   /// Names of the state, with units.
-  public var stateNames: [String] { Model.stateNames }
+  public let stateNames: [String]
   /// Names of the controls, with units.
-  public var controlNames: [String] { Model.controlNames }
+  public let controlNames: [String]
   /// Names of the points.
-  public var pointNames: [String] { Model.pointNames }
+  public var pointNames: [String] { model.pointNames }
   /// Which entries of the state each control accelerates.
-  public var actuatedCoordinates: [ActuatedCoordinate] { Model.actuatedCoordinates }
+  public var actuatedCoordinates: [ActuatedCoordinate] { model.actuatedCoordinates }
 
   /// A control problem, checked.
   ///
+  /// - Parameters:
+  ///   - name: for file names and messages.
+  ///   - model: the system.
+  ///   - controlPeriod: seconds between two controls.
+  ///   - substeps: integration steps per control period; a discrete system takes none.
+  ///   - integrator: how each of them is taken.
+  ///   - horizon: T, the number of control steps.
+  ///   - conditions: the training conditions.
+  ///   - testConditions: conditions that are evaluated and never trained on.
+  ///   - cost: what is minimised: a `SumCost`, which is checked, or a cost of your own.
+  ///   - success: what decides about success: a `SuccessCriterion`, which is checked, or a judge of
+  ///     your own.
+  ///   - observation: what a policy sees.
   /// - Throws: `SimError` that names what does not fit and what is allowed.
   public init(
-    name: String, model: Model, controlPeriod: Double, substeps: Int = 4, horizon: Int,
-    conditions: [Condition], testConditions: [Condition] = [], cost: SumCost,
-    success: SuccessCriterion, observation: NativeObservation = NativeObservation()
+    name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
+    integrator: Integrator = .rungeKutta4, horizon: Int, conditions: [Condition],
+    testConditions: [Condition] = [], cost: any Cost,
+    success: any SuccessJudge = SuccessCriterion.all([]),
+    observation: NativeObservation = NativeObservation()
   ) throws(SimError) {
     try model.validate()
     try SimError.checkPositive(controlPeriod, key: "controlPeriod")
     try SimError.check(substeps >= 1, key: "substeps", value: substeps, allowed: "1 or more")
     try SimError.check(horizon >= 1, key: "horizon", value: horizon, allowed: "1 or more")
-    let (n, points) = (Model.stateNames.count, Model.pointNames.count)
+    let (n, points) = (model.stateCount, model.pointNames.count)
+    for (key, names, count) in [
+      ("stateNames", model.stateNames, n), ("controlNames", model.controlNames, model.controlCount),
+    ] where names.count != count {
+      throw .length(key: key, found: names.count, expected: "\(count)")
+    }
     let all = conditions + testConditions
     guard let first = conditions.first else {
       throw .length(key: "conditions", found: 0, expected: "1 or more")
@@ -94,31 +114,50 @@ public struct NativeTask<Model: NativeSystem>: ControlTask {
       try SimError.check(point, below: points, key: "observation.points")
     }
     let dimensions = Dimensions(
-      state: n, control: Model.controlNames.count,
+      state: n, control: model.controlCount,
       observation: (observation.stateEntries?.count ?? n) + 3 * observation.points.count
         + (observation.goal ? first.goal.count : 0),
       horizon: horizon, points: points)
-    self.cost = try cost.validated(for: dimensions, conditions: all)
-    self.success = try success.validated(for: dimensions, conditions: all)
+    _ = try (cost as? SumCost)?.validated(for: dimensions, conditions: all)
+    _ = try (success as? SuccessCriterion)?.validated(for: dimensions, conditions: all)
+    self.cost = cost
+    self.success = success
     self.dimensions = dimensions
     self.name = name
     self.model = model
     self.controlPeriod = controlPeriod
-    self.substeps = substeps
+    timeStep = TimeStep(
+      controlPeriod: controlPeriod, substeps: substeps, integrator: integrator)
+    (stateNames, controlNames) = (model.stateNames, model.controlNames)
     self.conditions = conditions
     self.testConditions = testConditions
     self.observation = observation
   }
 
+  /// A control problem judged by a criterion, or by nothing: then every rollout is a success.
+  ///
+  /// - Throws: `SimError` that names what does not fit and what is allowed.
+  public init(
+    name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
+    integrator: Integrator = .rungeKutta4, horizon: Int, conditions: [Condition],
+    testConditions: [Condition] = [], cost: any Cost, success: SuccessCriterion = .all([]),
+    observation: NativeObservation = NativeObservation()
+  ) throws(SimError) {
+    let judge: any SuccessJudge = success
+    try self.init(
+      name: name, model: model, controlPeriod: controlPeriod, substeps: substeps,
+      integrator: integrator, horizon: horizon, conditions: conditions,
+      testConditions: testConditions, cost: cost, success: judge, observation: observation)
+  }
+
   /// A new plant.
   public func makePlant() throws -> NativePlant<Model> {
-    NativePlant(
-      model, controlPeriod: controlPeriod, substeps: substeps, observation: observation)
+    NativePlant(model, timeStep: timeStep, observation: observation)
   }
 
   /// The equations themselves; conditions do not change them.
   public func knownDynamics(in condition: Condition) -> (any KnownDynamics)? {
-    NativeDynamics(model, controlPeriod: controlPeriod, substeps: substeps)
+    NativeDynamics(model, timeStep: timeStep)
   }
 
   /// Whether a rollout reached what the task asks for.

@@ -1,3 +1,4 @@
+public import Differentiation
 public import GPSCore
 
 /// A mass in the plane, pushed by two forces: state [p_x, p_y, v_x, v_y], control [f_x, f_y].
@@ -5,7 +6,7 @@ public import GPSCore
 ///     ṗ = v,   m v̇ = f − c v
 ///
 /// Obstacles are a matter of cost and success (`RegionCost`, `SuccessCriterion.pointOutside`).
-public struct PointMass: NativeSystem {
+public struct PointMass: ContinuousSystem, Codable, Equatable {
   /// The straight walls of a room; the mass stops dead against them.
   public struct Walls: Codable, Sendable, Equatable {
     /// Lowest p_x and p_y [m].
@@ -39,16 +40,20 @@ public struct PointMass: NativeSystem {
     self.walls = walls
   }
 
+  /// 4.
+  public var stateCount: Int { 4 }
+  /// 2.
+  public var controlCount: Int { 2 }
   /// Names of the state.
-  public static var stateNames: [String] {
+  public var stateNames: [String] {
     ["position_x_m", "position_y_m", "velocity_x_m_per_s", "velocity_y_m_per_s"]
   }
   /// Names of the controls.
-  public static var controlNames: [String] { ["force_x_N", "force_y_N"] }
+  public var controlNames: [String] { ["force_x_N", "force_y_N"] }
   /// The mass itself, at z = 0.
-  public static var pointNames: [String] { ["mass"] }
+  public var pointNames: [String] { ["mass"] }
   /// Each force accelerates one axis.
-  public static var actuatedCoordinates: [ActuatedCoordinate] {
+  public var actuatedCoordinates: [ActuatedCoordinate] {
     [
       ActuatedCoordinate(control: 0, position: 0, velocity: 2),
       ActuatedCoordinate(control: 1, position: 1, velocity: 3),
@@ -56,36 +61,33 @@ public struct PointMass: NativeSystem {
   }
 
   /// Writes [v, (f − c v) / m].
-  public static func derivative(
-    _ x: Span<Double>, _ u: Span<Double>, _ parameters: PointMass,
-    into derivative: inout MutableSpan<Double>
+  @inlinable
+  public func derivative<S: DifferentiableScalar>(
+    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {
     for i in 0..<2 {
-      derivative[i] = x[2 + i]
-      let force = limited(u[i], to: parameters.forceLimit)
-      derivative[2 + i] = (force - parameters.damping * x[2 + i]) / parameters.mass
+      rate[i] = x[2 + i]
+      rate[2 + i] = (limited(u[i], to: forceLimit) - damping * x[2 + i]) / mass
     }
   }
 
   /// The mass's own position.
-  public static func points(
-    _ x: Span<Double>, _ parameters: PointMass, positions: inout MutableSpan<Double>,
-    jacobians: inout MutableSpan<Double>
-  ) {
-    (positions[0], positions[1], positions[2]) = (x[0], x[1], 0)
-    (jacobians[0], jacobians[4]) = (1, 1)
+  @inlinable
+  public func points<S: DifferentiableScalar>(_ x: Span<S>, positions: inout MutableSpan<S>) {
+    (positions[0], positions[1], positions[2]) = (x[0], x[1], .zero)
   }
 
   /// Puts the mass back to a wall it has passed and takes away the velocity into it.
-  public static func constrain(_ x: inout MutableSpan<Double>, _ parameters: PointMass) {
-    guard let walls = parameters.walls else { return }
+  @inlinable
+  public func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) {
+    guard let walls else { return }
     for i in 0..<2 {
-      if x[i] < walls.lower[i] {
-        x[i] = walls.lower[i]
-        x[2 + i] = max(0, x[2 + i])
-      } else if x[i] > walls.upper[i] {
-        x[i] = walls.upper[i]
-        x[2 + i] = min(0, x[2 + i])
+      if x[i].value < walls.lower[i] {
+        x[i] = S(walls.lower[i])
+        x[2 + i] = max(.zero, x[2 + i])
+      } else if x[i].value > walls.upper[i] {
+        x[i] = S(walls.upper[i])
+        x[2 + i] = min(.zero, x[2 + i])
       }
     }
   }
@@ -110,7 +112,8 @@ public struct PointMass: NativeSystem {
 }
 
 /// What an actuator with a symmetric limit delivers.
-func limited(_ command: Double, to limit: Double?) -> Double {
+@inlinable
+func limited<S: DifferentiableScalar>(_ command: S, to limit: Double?) -> S {
   guard let limit else { return command }
-  return command < -limit ? -limit : command > limit ? limit : command
+  return command.clamped(to: -limit...limit)
 }

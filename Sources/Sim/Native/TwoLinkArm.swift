@@ -1,4 +1,4 @@
-import Foundation
+public import Differentiation
 public import GPSCore
 
 /// Two uniform rods in the plane, driven by torques at shoulder and elbow: state [q₁, q₂, q̇₁, q̇₂],
@@ -11,7 +11,7 @@ public import GPSCore
 ///     M(q) q̈ + h [−2 q̇₁ q̇₂ − q̇₂²; q̇₁²] + g(q) = τ − c q̇
 ///
 /// Gravity, if any, acts along −y.
-public struct TwoLinkArm: NativeSystem {
+public struct TwoLinkArm: ContinuousSystem, Codable, Equatable {
   /// m₁ and m₂ [kg].
   public var masses: [Double]
   /// l₁ and l₂ [m].
@@ -35,16 +35,20 @@ public struct TwoLinkArm: NativeSystem {
     self.torqueLimit = torqueLimit
   }
 
+  /// 4.
+  public var stateCount: Int { 4 }
+  /// 2.
+  public var controlCount: Int { 2 }
   /// Names of the state.
-  public static var stateNames: [String] {
+  public var stateNames: [String] {
     ["shoulder_rad", "elbow_rad", "shoulder_velocity_rad_per_s", "elbow_velocity_rad_per_s"]
   }
   /// Names of the controls.
-  public static var controlNames: [String] { ["shoulder_torque_Nm", "elbow_torque_Nm"] }
+  public var controlNames: [String] { ["shoulder_torque_Nm", "elbow_torque_Nm"] }
   /// The end of the second rod, at z = 0.
-  public static var pointNames: [String] { ["hand"] }
+  public var pointNames: [String] { ["hand"] }
   /// Each torque accelerates one joint.
-  public static var actuatedCoordinates: [ActuatedCoordinate] {
+  public var actuatedCoordinates: [ActuatedCoordinate] {
     [
       ActuatedCoordinate(control: 0, position: 0, velocity: 2),
       ActuatedCoordinate(control: 1, position: 1, velocity: 3),
@@ -52,59 +56,57 @@ public struct TwoLinkArm: NativeSystem {
   }
 
   /// M(q): its entries 11, 12 and 22.
-  private static func inertia(_ cosine: Double, _ parameters: TwoLinkArm) -> (
-    Double, Double, Double
-  ) {
-    let (m1, m2) = (parameters.masses[0], parameters.masses[1])
-    let (l1, l2) = (parameters.lengths[0], parameters.lengths[1])
+  @inlinable
+  func inertia<S: DifferentiableScalar>(_ cosine: S) -> (S, S, Double) {
+    let (m1, m2) = (masses[0], masses[1])
+    let (l1, l2) = (lengths[0], lengths[1])
     let cross = 0.5 * m2 * l1 * l2 * cosine
     // I₂ + m₂ (l₂ / 2)² = m₂ l₂² / 3
     let own = m2 * l2 * l2 / 3
-    return (m1 * l1 * l1 / 3 + m2 * l1 * l1 + own + 2 * cross, own + cross, own)
+    return (2 * cross + (m1 * l1 * l1 / 3 + m2 * l1 * l1 + own), own + cross, own)
   }
 
   /// Writes [q̇, q̈].
-  public static func derivative(
-    _ x: Span<Double>, _ u: Span<Double>, _ parameters: TwoLinkArm,
-    into derivative: inout MutableSpan<Double>
+  @inlinable
+  public func derivative<S: DifferentiableScalar>(
+    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {
-    let (m1, m2) = (parameters.masses[0], parameters.masses[1])
-    let (l1, l2) = (parameters.lengths[0], parameters.lengths[1])
+    let (m1, m2) = (masses[0], masses[1])
+    let (l1, l2) = (lengths[0], lengths[1])
     let (v1, v2) = (x[2], x[3])
-    let (M11, M12, M22) = inertia(cos(x[1]), parameters)
-    let h = 0.5 * m2 * l1 * l2 * sin(x[1])
-    var b1 = limited(u[0], to: parameters.torqueLimit) - parameters.damping * v1
-    var b2 = limited(u[1], to: parameters.torqueLimit) - parameters.damping * v2
-    b1 += h * (2 * v1 * v2 + v2 * v2)
+    let (sine, cosine) = sinCos(x[1])
+    let (M11, M12, M22) = inertia(cosine)
+    let h = 0.5 * m2 * l1 * l2 * sine
+    var b1 = limited(u[0], to: torqueLimit) - damping * v1
+    var b2 = limited(u[1], to: torqueLimit) - damping * v2
+    b1 += h * (2 * v1 + v2) * v2
     b2 -= h * v1 * v1
-    if parameters.gravity != 0 {
-      let outer = 0.5 * m2 * l2 * parameters.gravity * cos(x[0] + x[1])
-      b1 -= (0.5 * m1 + m2) * l1 * parameters.gravity * cos(x[0]) + outer
+    if gravity != 0 {
+      let outer = 0.5 * m2 * l2 * gravity * cos(x[0] + x[1])
+      let inner = (0.5 * m1 + m2) * l1 * gravity * cos(x[0])
+      b1 -= inner + outer
       b2 -= outer
     }
     let determinant = M11 * M22 - M12 * M12
-    derivative[0] = v1
-    derivative[1] = v2
-    derivative[2] = (M22 * b1 - M12 * b2) / determinant
-    derivative[3] = (M11 * b2 - M12 * b1) / determinant
+    rate[0] = v1
+    rate[1] = v2
+    rate[2] = (M22 * b1 - M12 * b2) / determinant
+    rate[3] = (M11 * b2 - M12 * b1) / determinant
   }
 
   /// The hand at l₁ (cos q₁, sin q₁) + l₂ (cos(q₁ + q₂), sin(q₁ + q₂)).
-  public static func points(
-    _ x: Span<Double>, _ parameters: TwoLinkArm, positions: inout MutableSpan<Double>,
-    jacobians: inout MutableSpan<Double>
-  ) {
-    let (l1, l2) = (parameters.lengths[0], parameters.lengths[1])
-    let (x2, y2) = (l2 * cos(x[0] + x[1]), l2 * sin(x[0] + x[1]))
-    let (x1, y1) = (l1 * cos(x[0]), l1 * sin(x[0]))
-    (positions[0], positions[1], positions[2]) = (x1 + x2, y1 + y2, 0)
-    (jacobians[0], jacobians[1]) = (-y1 - y2, x1 + x2)
-    (jacobians[3], jacobians[4]) = (-y2, x2)
+  @inlinable
+  public func points<S: DifferentiableScalar>(_ x: Span<S>, positions: inout MutableSpan<S>) {
+    let first = sinCos(x[0])
+    let second = sinCos(x[0] + x[1])
+    positions[0] = lengths[0] * first.cos + lengths[1] * second.cos
+    positions[1] = lengths[0] * first.sin + lengths[1] * second.sin
+    positions[2] = .zero
   }
 
   /// Kinetic and potential energy [J].
   public func energy(_ x: [Double]) -> Double {
-    let (M11, M12, M22) = Self.inertia(cos(x[1]), self)
+    let (M11, M12, M22) = inertia(cos(x[1]))
     return 0.5 * (M11 * x[2] * x[2] + 2 * M12 * x[2] * x[3] + M22 * x[3] * x[3])
       + gravity
       * ((0.5 * masses[0] + masses[1]) * lengths[0] * sin(x[0])

@@ -1,0 +1,203 @@
+public import Foundation
+
+/// A real number that can carry derivatives with it: `Double`, `Dual` or `HyperDual`.
+///
+/// A function written once, generic over this protocol, computes values when it is given doubles and
+/// exact derivatives when it is given dual numbers (forward-mode automatic differentiation; Griewank
+/// and Walther 2008, "Evaluating derivatives", chapter 3):
+///
+/// ```swift
+/// func height<S: DifferentiableScalar>(_ angle: S, length: Double) -> S { length * cos(angle) }
+/// ```
+///
+/// Arithmetic mixes with doubles, which are constants: `2 * x`, `x + 1`, `mass * gravity * sin(x)`.
+/// A constant where a scalar is wanted is `S(0.5)`. Comparisons (`x < S(1)`, `max(x, y)`) look at values
+/// alone, so that every type of scalar takes the same branch; the derivative is that of the branch
+/// taken. Where the compiler finds an expression too complex, give a part of it a name.
+public protocol DifferentiableScalar: Comparable, BitwiseCopyable, Sendable {
+  /// A constant: its derivatives are zero.
+  init(_ constant: Double)
+
+  /// The number itself, without derivatives.
+  var value: Double { get }
+
+  /// f of this number, for a function of one variable given with its derivatives.
+  ///
+  /// - Parameters:
+  ///   - function: f(x).
+  ///   - slope: f'(x), given x and f(x).
+  ///   - curvature: f''(x), given x, f(x) and f'(x).
+  /// - Returns: f(x) with its derivatives.
+  func applying(
+    _ function: (Double) -> Double, slope: (_ x: Double, _ f: Double) -> Double,
+    curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
+  ) -> Self
+
+  /// The sum.
+  static func + (a: Self, b: Self) -> Self
+  /// The difference.
+  static func - (a: Self, b: Self) -> Self
+  /// The product.
+  static func * (a: Self, b: Self) -> Self
+  /// The quotient.
+  static func / (a: Self, b: Self) -> Self
+  /// The negative.
+  static prefix func - (a: Self) -> Self
+  /// The sum with a constant.
+  static func + (a: Self, b: Double) -> Self
+  /// The difference from a constant.
+  static func - (a: Self, b: Double) -> Self
+  /// The product with a constant.
+  static func * (a: Self, b: Double) -> Self
+  /// The quotient by a constant.
+  static func / (a: Self, b: Double) -> Self
+  /// The sum with a constant.
+  static func + (a: Double, b: Self) -> Self
+  /// The difference from a constant.
+  static func - (a: Double, b: Self) -> Self
+  /// The product with a constant.
+  static func * (a: Double, b: Self) -> Self
+  /// The quotient of a constant.
+  static func / (a: Double, b: Self) -> Self
+}
+
+extension DifferentiableScalar {
+  /// The constant 0.
+  @inlinable public static var zero: Self { Self(0) }
+
+  /// Adds `b`.
+  @inlinable public static func += (a: inout Self, b: Self) { a = a + b }
+  /// Subtracts `b`.
+  @inlinable public static func -= (a: inout Self, b: Self) { a = a - b }
+  /// Multiplies by `b`.
+  @inlinable public static func *= (a: inout Self, b: Self) { a = a * b }
+  /// Divides by `b`.
+  @inlinable public static func /= (a: inout Self, b: Self) { a = a / b }
+
+  /// This number, or the nearer end of the range, where derivatives are zero.
+  @inlinable public func clamped(to range: ClosedRange<Double>) -> Self {
+    value < range.lowerBound
+      ? Self(range.lowerBound) : value > range.upperBound ? Self(range.upperBound) : self
+  }
+}
+
+extension Double: DifferentiableScalar {
+  /// The number itself.
+  @inlinable public var value: Double { self }
+
+  /// f(x).
+  @inlinable public func applying(
+    _ function: (Double) -> Double, slope: (_ x: Double, _ f: Double) -> Double,
+    curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
+  ) -> Double { function(self) }
+}
+
+// MARK: - Elementary functions
+
+/// Sine of an angle [rad].
+@inlinable public func sin<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.sin, slope: { x, _ in Foundation.cos(x) }, curvature: { _, f, _ in -f })
+}
+
+/// Cosine of an angle [rad].
+@inlinable public func cos<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.cos, slope: { x, _ in -Foundation.sin(x) }, curvature: { _, f, _ in -f })
+}
+
+/// Sine and cosine of an angle [rad]; with derivatives, cheaper than one after the other.
+@inlinable public func sinCos<S: DifferentiableScalar>(_ x: S) -> (sin: S, cos: S) {
+  let (s, c) = (Foundation.sin(x.value), Foundation.cos(x.value))
+  return (
+    x.applying({ _ in s }, slope: { _, _ in c }, curvature: { _, _, _ in -s }),
+    x.applying({ _ in c }, slope: { _, _ in -s }, curvature: { _, _, _ in -c })
+  )
+}
+
+/// Tangent of an angle [rad].
+@inlinable public func tan<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.tan, slope: { _, f in 1 + f * f }, curvature: { _, f, d in 2 * f * d })
+}
+
+/// Angle in [−π/2, π/2] whose sine is x [rad].
+@inlinable public func asin<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(
+    Foundation.asin, slope: { x, _ in 1 / (1 - x * x).squareRoot() },
+    curvature: { x, _, d in x * d * d * d })
+}
+
+/// Angle in [0, π] whose cosine is x [rad].
+@inlinable public func acos<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(
+    Foundation.acos, slope: { x, _ in -1 / (1 - x * x).squareRoot() },
+    curvature: { x, _, d in x * d * d * d })
+}
+
+/// Angle in (−π/2, π/2) whose tangent is x [rad].
+@inlinable public func atan<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(
+    Foundation.atan, slope: { x, _ in 1 / (1 + x * x) }, curvature: { x, _, d in -2 * x * d * d })
+}
+
+/// Angle of the point (x, y) in [−π, π] [rad]; not differentiable at the origin.
+@inlinable public func atan2<S: DifferentiableScalar>(_ y: S, _ x: S) -> S {
+  let angle = Foundation.atan2(y.value, x.value)
+  if S.self == Double.self { return S(angle) }
+  // Turned by −angle the point lies on the positive x axis, where atan has no branch to choose.
+  let (c, s) = (Foundation.cos(angle), Foundation.sin(angle))
+  return angle + atan((c * y - s * x) / (c * x + s * y))
+}
+
+/// Hyperbolic sine.
+@inlinable public func sinh<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.sinh, slope: { x, _ in Foundation.cosh(x) }, curvature: { _, f, _ in f })
+}
+
+/// Hyperbolic cosine.
+@inlinable public func cosh<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.cosh, slope: { x, _ in Foundation.sinh(x) }, curvature: { _, f, _ in f })
+}
+
+/// Hyperbolic tangent.
+@inlinable public func tanh<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.tanh, slope: { _, f in 1 - f * f }, curvature: { _, f, d in -2 * f * d })
+}
+
+/// e to the power of x.
+@inlinable public func exp<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.exp, slope: { _, f in f }, curvature: { _, f, _ in f })
+}
+
+/// Natural logarithm.
+@inlinable public func log<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(Foundation.log, slope: { x, _ in 1 / x }, curvature: { _, _, d in -d * d })
+}
+
+/// Square root; not differentiable at 0.
+@inlinable public func sqrt<S: DifferentiableScalar>(_ x: S) -> S {
+  x.applying(
+    { $0.squareRoot() }, slope: { _, f in 0.5 / f }, curvature: { x, _, d in -0.5 * d / x })
+}
+
+/// x to the power of a constant.
+@inlinable public func pow<S: DifferentiableScalar>(_ x: S, _ exponent: Double) -> S {
+  x.applying(
+    { Foundation.pow($0, exponent) },
+    slope: { x, _ in exponent == 0 ? 0 : exponent * Foundation.pow(x, exponent - 1) },
+    curvature: { x, _, _ in
+      exponent == 0 || exponent == 1
+        ? 0 : exponent * (exponent - 1) * Foundation.pow(x, exponent - 2)
+    })
+}
+
+/// x to the power of y, for x > 0.
+@inlinable public func pow<S: DifferentiableScalar>(_ x: S, _ y: S) -> S {
+  S.self == Double.self ? S(Foundation.pow(x.value, y.value)) : exp(y * log(x))
+}
+
+/// The magnitude; its derivative at 0 is that of x.
+@inlinable public func abs<S: DifferentiableScalar>(_ x: S) -> S { x.value < 0 ? -x : x }
+
+/// The length of (x, y); not differentiable at the origin.
+@inlinable public func hypot<S: DifferentiableScalar>(_ x: S, _ y: S) -> S {
+  S.self == Double.self ? S(Foundation.hypot(x.value, y.value)) : sqrt(x * x + y * y)
+}
