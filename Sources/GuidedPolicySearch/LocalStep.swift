@@ -46,7 +46,8 @@ struct LocalStep: Sendable {
 
   /// Fits the dynamics, or linearises those that are known, expands the cost and improves the controller.
   mutating func improve(
-    settings: SearchSettings, task: some ControlTask, policy: NeuralPolicy?, stream: RandomStream
+    settings: SearchSettings, task: some ControlTask, policy: NeuralPolicy?, iteration: Int,
+    stream: RandomStream
   ) throws {
     let clock = ContinuousClock()
     let began = clock.now
@@ -101,7 +102,7 @@ struct LocalStep: Sendable {
     // 3. Local optimisation.
     let cost = try task.cost.quadratic(over: samples, in: condition)
     let bound =
-      settings.klStep * next.stepMultiplier * Double(task.dimensions.horizon)
+      settings.klStep(in: iteration) * next.stepMultiplier * Double(task.dimensions.horizon)
     report.divergenceBound = bound
     let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
       from: reference, cost: cost, dynamics: dynamics, bound: bound,

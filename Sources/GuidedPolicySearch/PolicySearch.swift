@@ -212,7 +212,7 @@ extension PolicySearch {
     step.judge(batch, under: task, in: condition)
     do {
       try step.improve(
-        settings: settings, task: task, policy: state.policy,
+        settings: settings, task: task, policy: state.policy, iteration: state.iteration,
         stream: stream.child(.mixture, state.iteration, i))
     } catch {
       step.keepController("\(error)")

@@ -1,4 +1,5 @@
 public import Dynamics
+import Foundation
 public import GPSCore
 public import GlobalPolicy
 public import LQR
@@ -33,6 +34,9 @@ public struct SearchSettings: Sendable, Equatable {
   public var samples = 5
   /// ε: bound on the KL divergence per time step [nats], before the step multiplier.
   public var klStep = 1.0
+  /// The factor on `klStep` from one iteration to the next: below 1, early steps are long and late ones
+  /// short, so that a policy that is already good is no longer put at risk.
+  public var klStepDecay = 1.0
   /// Smallest step multiplier.
   public var minStepMultiplier = 0.3
   /// Largest step multiplier.
@@ -63,6 +67,9 @@ public struct SearchSettings: Sendable, Equatable {
   /// The defaults.
   public init() {}
 
+  /// The bound on the KL divergence per time step in an iteration, counted from 0 [nats].
+  func klStep(in iteration: Int) -> Double { klStep * pow(klStepDecay, Double(iteration)) }
+
   /// These settings, checked (those of the stages too).
   ///
   /// - Throws: `InvalidOption` naming the key (that of a stage after its own, as in
@@ -91,6 +98,8 @@ public struct SearchSettings: Sendable, Equatable {
     try Option.require(klStep > 0 && klStep.isFinite, "klStep", klStep, "more than 0")
     try Option.require(
       (1e-12...1e12).contains(klStep), "klStep", klStep, "between 1e-12 and 1e12")
+    try Option.require(
+      klStepDecay > 0 && klStepDecay <= 1, "klStepDecay", klStepDecay, "in (0, 1]")
     try Option.require(
       minStepMultiplier > 0 && minStepMultiplier <= 1, "minStepMultiplier", minStepMultiplier,
       "in (0, 1]")

@@ -70,7 +70,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",
@@ -301,6 +301,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     _ = try SearchSettings().validated()
     for (key, change) in [
       ("samples", { $0.samples = 0 }),
+      ("klStepDecay", { $0.klStepDecay = 0 }),
+      ("klStepDecay", { $0.klStepDecay = 1.1 }),
       ("noise.scale", { $0.noise.scale = -1 }),
       ("dynamics.mixture.maxClusters", { $0.dynamics.mixture.maxClusters = 0 }),
       (

@@ -95,6 +95,22 @@ private func runShipped(
     }
   }
 
+  @Test("the bound on the divergence shrinks by klStepDecay from one iteration to the next")
+  func decayingStep() async throws {
+    let search = try makeSearch { settings in
+      (settings.klStep, settings.klStepDecay) = (0.8, 0.25)
+      (settings.minStepMultiplier, settings.maxStepMultiplier) = (1, 1)
+    }
+    let (_, reports) = try await run(search)
+    // Nats per step times 15 steps.
+    for (report, bound) in zip(reports, [12, 3, 0.75]) {
+      for condition in report.conditions {
+        #expect(abs(condition.divergenceBound - bound) < 1e-12)
+        #expect(condition.divergence <= 1.1 * bound)
+      }
+    }
+  }
+
   @Test("off-policy rollouts are the local controllers', on-policy ones the network's")
   func sampling() async throws {
     let noisy = try makeSearch()

@@ -944,6 +944,9 @@ extension Schema where Root == SearchSettings {
         Field(
           "klStep", \.klStep, .number,
           "Bound on the KL divergence per time step [nats], before the step multiplier."),
+        Field(
+          "klStepDecay", \.klStepDecay, .number,
+          "The factor on klStep from one iteration to the next."),
         Field("minStepMultiplier", \.minStepMultiplier, .number, "Smallest step multiplier."),
         Field("maxStepMultiplier", \.maxStepMultiplier, .number, "Largest step multiplier."),
         Field(
@@ -981,7 +984,8 @@ extension Schema where Root == ExplorationNoise {
         Field("scale", \.scale, .number, "A factor: 1 explores with the policy's own covariance."),
         Field(
           "smoothing", \.smoothing, .number,
-          "Standard deviation of a Gaussian filter over time [control steps]; 0 for white noise."),
+          "Standard deviation of a Gaussian filter over time [control steps]; 0 for white noise, from "
+            + "which dynamics are easiest to fit."),
         Field(
           "renormalizes", \.renormalizes, .truth,
           "Whether filtered noise is brought back to unit variance."),
