@@ -104,7 +104,7 @@ extension LoadedExperiment {
       of: task, in: task.conditions, under: controllers,
       plan: RolloutPlan(
         iteration: iteration, samples: 1, purpose: .evaluation, noise: nil,
-        initialStateNoise: false, maxAttempts: 1, workers: workers),
+        initialStateNoise: false, options: RolloutOptions(maxAttempts: 1), workers: workers),
       stream: RandomStream(seed: experiment.seed))
   }
 
