@@ -38,7 +38,7 @@ extension Cost {
     return values
   }
 
-  /// The expansion about one trajectory.
+  /// The expansion about one trajectory: values, gradients and Hessians in y = [x; u] at T + 1 steps.
   public func expansion(along trajectory: Trajectory, in condition: Condition) -> CostExpansion {
     var expansion = CostExpansion(
       state: trajectory.states.rows, control: trajectory.controls.rows, horizon: trajectory.horizon)

@@ -2,28 +2,11 @@ import Foundation
 import GuidedPolicySearch
 import Testing
 
-// The code that the articles of the documentation show. A test below sees to it that every piece of
-// Swift in an article stands in this file, so what readers copy compiles.
+// The code that the articles of the documentation show, but for the pendulum and the cost of
+// CustomPendulumTests. A test below sees to it that every piece of Swift in an article stands in one
+// of these files, so what readers copy compiles.
 
 // MARK: - Getting started
-
-private struct Pendulum: ContinuousSystem {
-  var mass = 1.0, length = 1.0, damping = 0.1, gravity = 9.81
-
-  let stateCount = 2
-  let controlCount = 1
-  var stateNames: [String] { ["angle_rad", "velocity_rad_per_s"] }
-  var controlNames: [String] { ["torque_Nm"] }
-  var actuatedCoordinates: [ActuatedCoordinate] { [.init(control: 0, position: 0, velocity: 1)] }
-
-  func derivative<S: DifferentiableScalar>(
-    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
-  ) {
-    let weight = mass * gravity * length * sin(x[0])
-    rate[0] = x[1]
-    rate[1] = (u[0] - damping * x[1] - weight) / (mass * length * length)
-  }
-}
 
 private func makePendulumTask() throws -> NativeTask<Pendulum> {
   let task = try NativeTask(
@@ -92,20 +75,6 @@ private func heaterController() throws -> LinearGaussianController {
 }
 
 // MARK: - Costs
-
-private struct Reach: DifferentiableCost {
-  func running<S: DifferentiableScalar>(
-    _ x: Span<S>, _ u: Span<S>, points: Span<S>, at moment: CostMoment
-  ) -> S {
-    let error = x[0] - moment.condition.goal[0]
-    return error * error + 0.01 * x[1] * x[1] + 0.001 * u[0] * u[0]
-  }
-
-  func final<S: DifferentiableScalar>(_ x: Span<S>, points: Span<S>, at moment: CostMoment) -> S {
-    let error = x[0] - moment.condition.goal[0]
-    return 10 * (error * error + x[1] * x[1])
-  }
-}
 
 private func armCost(shoulder: Int, elbow: Int, hand: Int) -> SumCost {
   let cost = SumCost([
@@ -262,7 +231,11 @@ private func armCost(shoulder: Int, elbow: Int, hand: Int) -> SumCost {
 
   @Test("Every piece of Swift in the articles is compiled here")
   func articlesAreCompiled() throws {
-    let compiled = Self.lines(of: try String(contentsOfFile: #filePath, encoding: .utf8))
+    let folder = URL(filePath: #filePath).deletingLastPathComponent()
+    let compiled = try ["DocumentationTests", "CustomPendulumTests"].flatMap { name in
+      let file = folder.appending(path: "\(name).swift")
+      return Self.lines(of: try String(contentsOf: file, encoding: .utf8))
+    }
     let articles = try FileManager.default.contentsOfDirectory(
       at: Self.catalogue, includingPropertiesForKeys: nil
     ).filter { $0.pathExtension == "md" }
