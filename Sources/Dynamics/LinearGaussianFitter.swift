@@ -27,7 +27,7 @@ public struct LinearGaussianFitter: Sendable {
     public var prior = PriorKind.mixture
     /// How the mixture is fitted.
     public var mixture = GaussianMixture.Options()
-    /// How many of the last trajectories the mixture is fitted to.
+    /// How many of the last trajectories of a condition the mixture is fitted to, at least 1.
     public var maxTrajectories = 20
     /// How the regression is regularised.
     public var regression = LinearGaussianRegression.Options()

@@ -9,7 +9,8 @@ public struct Condition: Sendable, Equatable, Codable {
   public var initialPlantStateDeviation: [Double]
   /// Displacements of named bodies [m, in the parent's frame].
   public var bodyOffsets: [String: [Double]]
-  /// The goal, in units the task defines; empty if it has none.
+  /// The goal, in units the task defines; empty if it has none. Costs and success criteria refer to
+  /// it, and an observation may show it to the policy.
   public var goal: [Double]
 
   /// A condition.

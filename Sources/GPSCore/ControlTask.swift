@@ -3,21 +3,21 @@ public protocol ControlTask: Sendable {
   /// The controlled system.
   associatedtype System: Plant
 
-  /// The name used in file names and messages.
+  /// The name used in file names and messages; not empty.
   var name: String { get }
   /// n, m, o, T and the number of points.
   var dimensions: Dimensions { get }
-  /// Seconds between two controls.
+  /// Seconds between two controls; more than 0.
   var controlPeriod: Double { get }
   /// n names with units where they have one, e.g. "joint_positions.elbow_rad".
   var stateNames: [String] { get }
-  /// m names.
+  /// m names, with units where they have one, e.g. "torque_Nm".
   var controlNames: [String] { get }
-  /// The training conditions, M of them.
+  /// The training conditions, M > 0 of them.
   var conditions: [Condition] { get }
-  /// Conditions that are evaluated and never trained on.
+  /// Conditions that are evaluated and never trained on; by default none.
   var testConditions: [Condition] { get }
-  /// What is minimised.
+  /// What is minimised over a rollout, in a unit of the task's own.
   var cost: any Cost { get }
   /// Where the coordinates that single controls drive are in the state, if that is known: what an
   /// initial controller is built from.
@@ -26,15 +26,23 @@ public protocol ControlTask: Sendable {
   /// The dynamics under one condition with their derivatives, if they are known; nil if they can only
   /// be fitted to rollouts.
   ///
+  /// - Parameter condition: one of `conditions` or `testConditions`; displaced bodies change dynamics.
+  /// - Returns: x' = f(x, u) over one control period, or nil; by default nil.
   /// - Throws: when the dynamics are known and cannot be made ready.
   func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)?
 
   /// A new copy of the system for one worker.
   ///
-  /// - Throws: when the simulator cannot be made ready.
+  /// - Returns: a plant that no other worker holds.
+  /// - Throws: when the simulator cannot be made ready; the rollout that wanted it has then failed.
   func makePlant() throws -> System
 
   /// Whether a rollout reached what the task asks for; separate from the cost.
+  ///
+  /// - Parameters:
+  ///   - trajectory: a complete rollout, T controls and T + 1 states.
+  ///   - condition: the one it started from.
+  /// - Returns: true for a success.
   func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool
 }
 

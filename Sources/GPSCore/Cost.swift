@@ -17,8 +17,10 @@ public protocol Cost: Sendable {
 
   /// Adds values, gradients and Hessians in y = [x; u] at every step.
   ///
+  /// Hessians must be symmetric; they may be indefinite.
+  ///
   /// - Parameters:
-  ///   - expansion: added to.
+  ///   - expansion: added to; of the trajectory's n, m and T.
   ///   - trajectory: the rollout about which to expand.
   ///   - condition: where its goal comes from.
   func addExpansion(
@@ -29,14 +31,14 @@ extension Cost {
   /// A cost that says nothing may need them.
   public var needsPointJacobians: Bool { true }
 
-  /// ℓ_0 … ℓ_T: T + 1 numbers.
+  /// ℓ_0 … ℓ_T: T + 1 numbers, whose sum is the cost of the rollout.
   public func values(along trajectory: Trajectory, in condition: Condition) -> [Double] {
     var values = [Double](repeating: 0, count: trajectory.horizon + 1)
     addValues(to: &values, along: trajectory, in: condition)
     return values
   }
 
-  /// The expansion about one trajectory.
+  /// The expansion about one trajectory: values, gradients and Hessians in y = [x; u] at T + 1 steps.
   public func expansion(along trajectory: Trajectory, in condition: Condition) -> CostExpansion {
     var expansion = CostExpansion(
       state: trajectory.states.rows, control: trajectory.controls.rows, horizon: trajectory.horizon)
@@ -45,8 +47,12 @@ extension Cost {
   }
 
   /// The quadratic cost about a batch: each rollout's expansion in absolute coordinates, averaged
-  /// with equal weights.
+  /// with equal weights: C = mean C_n, c = mean (c_n − C_n y_n).
   ///
+  /// - Parameters:
+  ///   - trajectories: N > 0 rollouts of one shape.
+  ///   - condition: where the goal comes from.
+  /// - Returns: T + 1 quadratics in y = [x; u].
   /// - Throws: `CostError` when an entry is not finite.
   public func quadratic(
     over trajectories: [Trajectory], in condition: Condition

@@ -15,9 +15,9 @@ public protocol Policy: Sendable {
   ///   - step: t, from 0.
   ///   - state: n numbers; a policy that sees observations alone ignores it.
   ///   - observation: o numbers; a local controller ignores it.
-  ///   - noise: m standard-normal numbers, or zeros for the mean action.
+  ///   - noise: m standard-normal numbers without a unit, or zeros for the mean action.
   ///   - workspace: scratch from `makeWorkspace()`.
-  ///   - action: m numbers, written.
+  ///   - action: m numbers in the controls' own units, written.
   func act(
     step: Int, state: Span<Double>, observation: Span<Double>, noise: Span<Double>,
     workspace: inout Workspace, action: inout MutableSpan<Double>)

@@ -11,9 +11,9 @@ public import Statistics
 public struct NeuralPolicy: Sendable, Codable, Equatable {
   /// An affine map of each dimension to zero mean and unit deviation.
   public struct Standardization: Sendable, Codable, Equatable {
-    /// What is subtracted.
+    /// What is subtracted, in the dimension's own unit.
     public var mean: [Double]
-    /// What is divided by afterwards.
+    /// What is divided by afterwards, in the same unit; more than 0.
     public var deviation: [Double]
 
     /// The map that changes nothing.
@@ -35,7 +35,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   public internal(set) var isWhitened: Bool
   /// Whether the scaling of controls is fixed.
   public internal(set) var isScaled: Bool
-  /// Σ_π: m × m.
+  /// Σ_π: m × m, in squared units of the controls.
   public internal(set) var covariance: Matrix
   /// Lower Cholesky factor of Σ_π: m × m.
   public internal(set) var covarianceFactor: Matrix
@@ -121,8 +121,8 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
 
   /// The mean actions for many observations at once.
   ///
-  /// - Parameter observations: o × S, one sample per column.
-  /// - Returns: m × S.
+  /// - Parameter observations: o × S, one sample per column, in the task's own units.
+  /// - Returns: m × S, in the controls' own units.
   public func mean(for observations: Matrix) -> Matrix {
     mean(for: observations, variant: .best)
   }

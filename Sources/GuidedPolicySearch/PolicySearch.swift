@@ -53,6 +53,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   ///
   /// Numerics that fail leave a condition's controller, or the network, as it was, with a note.
   ///
+  /// - Parameter state: `initialState`, what an earlier call returned, or that of a `Checkpoint`.
   /// - Returns: the state after it and a report for people and files.
   /// - Throws: `SearchError` when no condition can go on, an error of invalid settings, or
   ///   `CancellationError`; the state that was passed in is untouched and can
@@ -118,6 +119,9 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   }
 
   /// The iterations from `state` up to `settings.iterations`, as a sequence to loop over.
+  ///
+  /// - Parameter state: `initialState`, what an earlier iteration ended with, or that of a `Checkpoint`.
+  /// - Returns: pairs of the state after an iteration and its report.
   public func iterations(from state: State) -> Iterations { Iterations(search: self, state: state) }
 
   /// An asynchronous sequence of iterations; it ends with the first error, which it throws.
@@ -131,6 +135,9 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     public func makeAsyncIterator() -> Iterations { self }
 
     /// The next iteration: the state after it, and its report; nil after the last.
+    ///
+    /// - Throws: as `PolicySearch.advancing`; the iterations before are then done, and can be gone on
+    ///   from.
     public mutating func next() async throws -> (state: State, report: Report)? {
       if state.iteration >= search.settings.iterations { return nil }
       let (next, report) = try await search.advancing(state)

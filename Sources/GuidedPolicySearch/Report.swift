@@ -1,6 +1,8 @@
 public import GPSCore
 
 /// What one iteration did, for people and files; nothing of it travels to the next iteration.
+///
+/// Costs and improvements are in the unit of the task's cost, success rates from 0 to 1.
 public struct Report: Sendable {
   /// From 0.
   public var iteration: Int
@@ -33,7 +35,7 @@ public struct Report: Sendable {
   public var actualImprovement: Double? { optionalMean(of: \.actualImprovement) }
   /// Mean over conditions of the new step's KL divergence [nats per trajectory].
   public var divergence: Double { mean(of: \.divergence) }
-  /// Mean over conditions of the bound on it.
+  /// Mean over conditions of the bound on it [nats per trajectory].
   public var divergenceBound: Double { mean(of: \.divergenceBound) }
   /// Mean over conditions of the step multiplier.
   public var stepMultiplier: Double { mean(of: \.stepMultiplier) }
@@ -66,11 +68,11 @@ public struct ConditionReport: Sendable {
   /// KL divergence of the new controller from its reference [nats per trajectory]; 0 if the previous
   /// controller was kept.
   public var divergence: Double
-  /// The bound on it; 0 if the local optimisation was not reached.
+  /// The bound on it [nats per trajectory]; 0 if the local optimisation was not reached.
   public var divergenceBound: Double
   /// The factor on the KL step ε in this iteration.
   public var stepMultiplier: Double
-  /// The dual variable η of the KL constraint.
+  /// The dual variable η of the KL constraint [cost per nat].
   public var dual: Double
   /// Backward passes of the search for η.
   public var passes: Int

@@ -28,21 +28,21 @@ public struct SearchSettings: Sendable, Equatable {
   public var algorithm = Algorithm.mirrorDescent
   /// Which policy takes the training rollouts after iteration 0.
   public var sampling = Sampling.onPolicy
-  /// Iterations.
+  /// Iterations, at least 1.
   public var iterations = 12
-  /// Rollouts per condition and iteration.
+  /// N, the rollouts per condition and iteration, at least 1.
   public var samples = 5
-  /// ε: bound on the KL divergence per time step [nats], before the step multiplier.
+  /// ε: bound on the KL divergence per time step [nats], before the step multiplier; more than 0.
   public var klStep = 1.0
   /// The factor on `klStep` from one iteration to the next: below 1, early steps are long and late ones
-  /// short, so that a policy that is already good is no longer put at risk.
+  /// short, so that a policy that is already good is no longer put at risk; in (0, 1].
   public var klStepDecay = 1.0
-  /// Smallest step multiplier.
+  /// Smallest step multiplier, in (0, 1] (Montgomery & Levine 2016, section 4.2, has the rule).
   public var minStepMultiplier = 0.3
-  /// Largest step multiplier.
+  /// Largest step multiplier, at least 1.
   public var maxStepMultiplier = 1.0
   /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
-  /// added to what the network learns from.
+  /// added to what the network learns from; 0 for none.
   public var modelSamples = 10
   /// When a rollout is given up, and how often it is drawn again.
   public var rollouts = RolloutOptions()
@@ -61,7 +61,7 @@ public struct SearchSettings: Sendable, Equatable {
   public var network = NetworkOptions()
   /// Its training.
   public var training = PolicyDistiller.Options()
-  /// Concurrent workers; results do not depend on it.
+  /// Concurrent workers, at least 1; results do not depend on it.
   public var workers = 1
 
   /// The defaults.

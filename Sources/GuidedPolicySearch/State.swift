@@ -34,9 +34,9 @@ public struct ConditionState: Sendable, Equatable {
   public var dynamicsPrior = DynamicsPrior()
   /// What earlier observations say of the policy's linearisation.
   public var policyPrior = PolicyPrior()
-  /// The factor on the KL step ε.
+  /// The factor on the KL step ε, without a unit.
   public var stepMultiplier = 1.0
-  /// η of the last step, where the next search starts.
+  /// η of the last step [cost per nat], where the next search starts.
   public var dual = 1.0
   /// What the last step promised; nil before the first.
   public var expectation: StepExpectation?

@@ -35,13 +35,14 @@ public enum InitialController: Codable, Sendable, Equatable {
 
     /// g, one per control: the control that accelerates the coordinate by 1 rad/s² or 1 m/s².
     public var gains: [Double]
-    /// The factor on Q_uu⁻¹: one number, or one per control.
+    /// The factor on Q_uu⁻¹, how loud exploration is: one number, or one per control; more than 0.
     public var variance: [Double]
-    /// The weight of the position.
+    /// The weight of the squared position error beside that of the effort: [s⁻⁴] where effort is counted
+    /// as acceleration, [squared control per rad² or m²] where it is counted as control.
     public var stiffness: Double
     /// The weight of the velocity, relative to `stiffness` [s²].
     public var velocityStiffness: Double
-    /// The factor on both at step T.
+    /// The factor on both weights at step T.
     public var finalWeight: Double
     /// What counts as effort.
     public var effort: Effort
@@ -62,9 +63,9 @@ public enum InitialController: Codable, Sendable, Equatable {
 
   /// Settings of u = −K_p (q − q_0) − K_d v + noise.
   public struct PDOptions: Codable, Sendable, Equatable {
-    /// K_p: one number, or one per control.
+    /// K_p [control per rad or m]: one number, or one per control.
     public var positionGains: [Double]
-    /// K_d: one number, or one per control.
+    /// K_d [control per rad/s or m/s]: one number, or one per control.
     public var velocityGains: [Double]
     /// Variance of the noise: one number, or one per control, in squared units of the control.
     public var variance: [Double]
@@ -123,6 +124,10 @@ public enum InitialController: Codable, Sendable, Equatable {
 
   /// The controller for the state that a task has at the beginning of `condition`.
   ///
+  /// - Parameters:
+  ///   - task: whose `actuatedCoordinates` say what each control drives; a plant is made and reset once.
+  ///   - condition: where it starts.
+  /// - Returns: a controller over the full state, for all T steps.
   /// - Throws: `SimError`, or what making and resetting a plant throws.
   public func controller<T: ControlTask>(
     for task: T, in condition: Condition

@@ -16,13 +16,14 @@ public indirect enum SuccessCriterion: SuccessJudge, Codable, Sendable, Equatabl
 
   /// A point is nearer to its target than `below` [m].
   case pointDistance(point: Int, to: PointTarget, below: Double, at: Moment)
-  /// Each entry of the state is within its tolerance of its target.
+  /// Each entry of the state is within its tolerance of its target, in the entry's own unit: one
+  /// tolerance per entry.
   case stateWithin(entries: [Int], target: StateTarget, tolerance: [Double], at: Moment)
   /// A point is inside a region.
   case pointInside(point: Int, region: Region, at: Moment)
   /// A point is outside a region: `.always` for an obstacle that was never entered.
   case pointOutside(point: Int, region: Region, at: Moment)
-  /// All of these.
+  /// All of these; an empty list calls every rollout a success.
   case all([SuccessCriterion])
 
   /// Whether `trajectory` is a success.
@@ -63,6 +64,10 @@ public indirect enum SuccessCriterion: SuccessJudge, Codable, Sendable, Equatabl
 
   /// This criterion, if every index, length and number in it fits the problem.
   ///
+  /// - Parameters:
+  ///   - dimensions: n, T and the number of points, which indices must stay below.
+  ///   - conditions: all that will be judged; their goals must be long enough.
+  /// - Returns: the criterion as it is.
   /// - Throws: `SimError` that names the criterion and what is allowed.
   public func validated(
     for dimensions: Dimensions, conditions: [Condition]

@@ -4,7 +4,7 @@ import Testing
 // What a user writes, with no import but one.
 
 /// A pendulum that hangs at angle 0, driven at its pivot.
-private struct Pendulum: ContinuousSystem {
+struct Pendulum: ContinuousSystem {
   var mass = 1.0, length = 1.0, damping = 0.1, gravity = 9.81
 
   let stateCount = 2
@@ -23,7 +23,7 @@ private struct Pendulum: ContinuousSystem {
 }
 
 /// To the goal angle, at rest, with little torque.
-private struct Reach: DifferentiableCost {
+struct Reach: DifferentiableCost {
   func running<S: DifferentiableScalar>(
     _ x: Span<S>, _ u: Span<S>, points: Span<S>, at moment: CostMoment
   ) -> S {

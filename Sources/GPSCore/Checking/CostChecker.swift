@@ -4,7 +4,7 @@ import LinearAlgebra
 ///
 /// Points move with the state along their Jacobians, as the expansion takes them to.
 public struct CostChecker: Sendable {
-  /// Largest relative error that passes.
+  /// Largest relative error that passes, beyond what the differences themselves may be off by.
   public var tolerance = 1e-5
   /// Whether Hessians are checked: a Gauss-Newton approximation is not the Hessian.
   public var checksHessians = true
@@ -25,6 +25,12 @@ public struct CostChecker: Sendable {
   }
 
   /// Checks values, gradients and Hessians at every step of a trajectory.
+  ///
+  /// - Parameters:
+  ///   - cost: what is checked.
+  ///   - trajectory: n states and m controls, as many as there are names.
+  ///   - condition: where the cost's goal comes from.
+  /// - Returns: the entries that are off by more than `tolerance`, named, the worst first.
   public func check(
     _ cost: some Cost, along trajectory: Trajectory, in condition: Condition
   ) -> DerivativeReport {

@@ -5,7 +5,7 @@
 /// print(report)   // "dynamics Jacobian: pole_velocity_rad_per_s by cart_force_N at step 3 is …"
 /// ```
 public struct DynamicsChecker: Sendable {
-  /// Largest relative error that passes.
+  /// Largest relative error that passes, beyond what the differences themselves may be off by.
   public var tolerance = 1e-5
   /// Whether a rollout's own next states are compared with the dynamics' step.
   public var comparesNextStates = true
@@ -27,6 +27,11 @@ public struct DynamicsChecker: Sendable {
 
   /// Checks at one state and control.
   ///
+  /// - Parameters:
+  ///   - dynamics: what is checked.
+  ///   - state: x, n numbers.
+  ///   - control: u, m numbers.
+  /// - Returns: the entries that are off by more than `tolerance`, named, the worst first.
   /// - Throws: what the dynamics throw there or nearby.
   public func check(
     _ dynamics: some KnownDynamics, state: [Double], control: [Double]
@@ -36,6 +41,10 @@ public struct DynamicsChecker: Sendable {
 
   /// Checks at every state and control of a trajectory.
   ///
+  /// - Parameters:
+  ///   - dynamics: what is checked.
+  ///   - trajectory: n states and m controls, as many as there are names.
+  /// - Returns: the entries that are off by more than `tolerance`, named, the worst first.
   /// - Throws: what the dynamics throw there or nearby.
   public func check(
     _ dynamics: some KnownDynamics, along trajectory: Trajectory

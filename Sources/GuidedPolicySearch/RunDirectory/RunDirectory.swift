@@ -245,13 +245,17 @@ public final class RunDirectory {
   /// Removes the policy: the state that the run goes on from has none.
   func removePolicy() { unlink(url.appendingPathComponent(FileName.policy).path) }
 
-  /// Writes the policy in place of the one before.
+  /// Writes the policy in place of the one before: a reader sees one or the other, never a part.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
   public func write(policy: Safetensors) throws(RunDirectoryError) {
     try CheckedFile.replace(
       url.appendingPathComponent(FileName.policy).path, with: policy.encoded())
   }
 
-  /// Writes the summary in place of the one before.
+  /// Writes the summary in place of the one before, as JSON.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
   public func write(summary: Summary) throws(RunDirectoryError) {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -317,6 +321,7 @@ extension RunDirectory {
 
   /// Appends the rows of one iteration.
   ///
+  /// - Parameter report: its trajectories have the states and controls that the signals name.
   /// - Throws: `RunDirectoryError`; the files keep the iterations before.
   public func append(_ report: Report) throws(RunDirectoryError) {
     var rolloutRows = CSVRows()

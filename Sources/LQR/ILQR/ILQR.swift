@@ -119,9 +119,9 @@ public struct ILQR: Sendable {
     public var trajectory: Trajectory
     /// ℓ_0 … ℓ_T: T + 1 numbers.
     public var costs: [Double]
-    /// K of u = ū + K (x − x̄): T matrices m × n.
+    /// K of u = ū + K (x − x̄): T matrices m × n [unit of the control per unit of the state].
     public var gains: MatrixSequence
-    /// Largest gap between a state and what the dynamics make of the one before.
+    /// Largest gap between a state and what the dynamics make of the one before, in the states' units.
     public var gap: Double
     /// Why the search ended.
     public var status: Status

@@ -22,11 +22,13 @@ public enum CostTerm: Codable, Sendable, Equatable {
   }
 }
 
-/// A weighted sum of terms.
+/// A weighted sum of terms: ℓ_t = Σ weight · term_t, each term with a ramp of its own.
+///
+/// Costs have no unit of their own: weights turn squared radians, metres and newtons into one number.
 public struct SumCost: Cost, Codable, Sendable, Equatable {
   /// A term and its weight.
   public struct Entry: Codable, Sendable, Equatable {
-    /// The factor on the term.
+    /// The factor on the term, which sets its unit beside those of the others.
     public var weight: Double
     /// The term.
     public var term: CostTerm
@@ -59,6 +61,10 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
 
   /// This cost, if every index, length and number in it fits the problem.
   ///
+  /// - Parameters:
+  ///   - dimensions: n, m and the number of points, which indices must stay below.
+  ///   - conditions: all that the cost will be asked for; their goals must be long enough.
+  /// - Returns: the cost as it is.
   /// - Throws: `SimError` that names the term and what is allowed.
   public func validated(
     for dimensions: Dimensions, conditions: [Condition]
@@ -67,7 +73,10 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
     return self
   }
 
-  /// Each term's own share of the values, in the order of the terms: for figures and logs.
+  /// Each term's own share of the values, its weight included, in the order of the terms: for figures
+  /// and logs.
+  ///
+  /// - Returns: T + 1 numbers for each term.
   public func valuesByTerm(along trajectory: Trajectory, in condition: Condition) -> [[Double]] {
     entries.map { SumCost([$0]).values(along: trajectory, in: condition) }
   }

@@ -21,9 +21,9 @@ public protocol DynamicSystem: Sendable {
   var stateCount: Int { get }
   /// m.
   var controlCount: Int { get }
-  /// n names with units; by default x0, x1, …
+  /// n names with units, e.g. "angle_rad": the columns of CSV files; by default x0, x1, …
   var stateNames: [String] { get }
-  /// m names with units; by default u0, u1, …
+  /// m names with units, e.g. "torque_Nm"; by default u0, u1, …
   var controlNames: [String] { get }
   /// Names of the P points in space that costs may refer to; by default none.
   var pointNames: [String] { get }
@@ -39,6 +39,8 @@ public protocol DynamicSystem: Sendable {
 
   /// Mends a state that the system's walls do not allow; called at reset and after every integration
   /// step. By default there are none.
+  ///
+  /// - Parameter x: n numbers, changed in place.
   func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>)
 
   /// Refuses parameters out of range; by default everything is allowed.

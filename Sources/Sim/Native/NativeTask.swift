@@ -150,7 +150,7 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
       testConditions: testConditions, cost: cost, success: judge, observation: observation)
   }
 
-  /// A new plant.
+  /// A new plant; it never throws.
   public func makePlant() throws -> NativePlant<Model> {
     NativePlant(model, timeStep: timeStep, observation: observation)
   }

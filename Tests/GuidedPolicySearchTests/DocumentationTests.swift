@@ -1,0 +1,274 @@
+import Foundation
+import GuidedPolicySearch
+import Testing
+
+// The code that the articles of the documentation show, but for the pendulum and the cost of
+// CustomPendulumTests. A test below sees to it that every piece of Swift in an article stands in one
+// of these files, so what readers copy compiles.
+
+// MARK: - Getting started
+
+private func makePendulumTask() throws -> NativeTask<Pendulum> {
+  let task = try NativeTask(
+    name: "pendulum", model: Pendulum(), controlPeriod: 0.05, horizon: 40,
+    conditions: [-1, 1].map { angle in
+      Condition(
+        name: "to \(angle) rad", initialPlantState: [0, 0],
+        initialPlantStateDeviation: [0.1, 0.1], goal: [angle])
+    },
+    cost: SumCost([
+      .init(weight: 0.002, .control(ControlCost(weights: [1]))),
+      .init(weight: 10, .state(StateCost(entries: [0], target: .goal(first: 0)))),
+      .init(weight: 0.1, .state(StateCost(entries: [1], target: .numbers([0])))),
+    ]),
+    success: .stateWithin(
+      entries: [0], target: .goal(first: 0), tolerance: [0.1], at: .last(5)))
+  return task
+}
+
+// MARK: - A custom system
+
+private struct Heater: Plant {
+  var temperature = 0.0  // °C above the room
+
+  mutating func reset(to condition: Condition, plantState: Span<Double>) throws {
+    temperature = plantState[0]
+  }
+
+  mutating func step(control: Span<Double>) throws {
+    temperature += 0.1 * (control[0] - 0.5 * temperature)
+    if temperature > 200 { throw PlantFailure("the heater is at \(temperature) °C") }
+  }
+
+  func readState(into state: inout MutableSpan<Double>) { state[0] = temperature }
+  func readObservation(into observation: inout MutableSpan<Double>) {
+    observation[0] = temperature
+  }
+}
+
+private struct HeaterTask: ControlTask {
+  let name = "heater"
+  let dimensions = Dimensions(state: 1, control: 1, observation: 1, horizon: 20)
+  let controlPeriod = 1.0
+  let stateNames = ["temperature_K"]
+  let controlNames = ["power_W"]
+  let conditions = [
+    Condition(name: "cold", initialPlantState: [0], initialPlantStateDeviation: [1])
+  ]
+  let cost: any Cost = SumCost(
+    .state(StateCost(entries: [0], target: .numbers([20]))),
+    .control(ControlCost(weights: [0.01])))
+
+  func makePlant() throws -> Heater { Heater() }
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    abs(trajectory.states[0, trajectory.horizon] - 20) < 2
+  }
+}
+
+private func heaterController() throws -> LinearGaussianController {
+  let T = 20
+  let start = try LinearGaussianController(
+    gains: MatrixSequence(rows: 1, columns: 1, count: T),
+    offsets: Matrix(rows: 1, columns: T, repeating: 5),
+    covariances: MatrixSequence(repeating: Matrix([[4]]), count: T))
+  return start
+}
+
+// MARK: - Costs
+
+private func armCost(shoulder: Int, elbow: Int, hand: Int) -> SumCost {
+  let cost = SumCost([
+    .init(weight: 1, .control(ControlCost(weights: [0.01, 0.01]))),
+    .init(
+      weight: 0.01,
+      .state(StateCost(entries: [shoulder, elbow], target: .numbers([0, 0])))),
+    .init(
+      weight: 1,
+      .point(
+        PointCost(
+          points: [hand], target: .goal(first: 0), norm: Norm(l2: 1, log: 0.1, alpha: 1e-3)))),
+  ])
+  return cost
+}
+
+// MARK: - Tests
+
+@Suite struct DocumentationTests {
+  @Test("The pendulum of the first article learns, and its policy can be stored, read and asked")
+  func gettingStarted() async throws {
+    let task = try makePendulumTask()
+    var settings = SearchSettings()
+    settings.iterations = 12
+    settings.workers = 2
+    let starts = try task.conditions.map { condition in
+      try InitialController.lqr(.init(gains: [1], variance: [4])).controller(
+        for: task, in: condition)
+    }
+    let search = PolicySearch(
+      task: task, settings: settings, initialControllers: starts, seed: 0)
+    var state = search.initialState
+    for try await (next, report) in search.iterations(from: state) {
+      state = next
+      print(report.iteration, report.meanCost, report.policy?.successRate ?? 0)
+    }
+
+    let url = try temporaryFolder().appendingPathComponent("policy.safetensors")
+    defer { try? FileManager.default.removeItem(at: url.deletingLastPathComponent()) }
+    let policy = try #require(state.policy)
+    let file = PolicyFile(policy: policy, task: task.name, experiment: "")
+    try Data(file.safetensors.encoded()).write(to: url)
+
+    let loaded = try PolicyFile(contentsOf: url).policy
+    #expect(loaded == policy)
+    let observation = [0.3, 0, 1]  // angle, velocity, goal
+    let action = loaded.mean(for: Matrix(rows: 3, columns: 1, columnMajor: observation))
+    #expect(action.rows == 1 && action.columns == 1 && action[0, 0].isFinite)
+
+    let judged = try await evaluation(
+      of: loaded, on: task, in: task.conditions, iteration: 0, rollouts: 1, noise: nil,
+      initialStateNoise: false, stream: RandomStream(seed: 1), workers: 2)
+    #expect(judged.successRate == 1)
+  }
+
+  @Test("Known dynamics need no fit, and their trajectory can be optimised alone")
+  func knownDynamics() async throws {
+    let task = try makePendulumTask()
+    var settings = SearchSettings()
+    settings.knownDynamics = .init()
+    _ = try settings.validated()
+
+    let condition = task.conditions[0]
+    let dynamics = NativeDynamics(task.model, timeStep: task.timeStep)
+    let solution = try await ILQR().optimize(
+      dynamics, cost: task.cost, in: condition, from: condition.initialPlantState,
+      controls: Matrix(rows: 1, columns: task.dimensions.horizon),
+      limits: ControlLimits(magnitudes: [12]))
+    print(solution.status, solution.cost, solution.iterations.count)
+    #expect(solution.status == .converged)
+
+    let trajectory = solution.trajectory
+    let report = try DynamicsChecker(task).check(dynamics, along: trajectory)
+    print(report)
+    #expect(report.isCorrect)
+    let costReport = CostChecker(task).check(Reach(), along: trajectory, in: condition)
+    print(costReport)
+    #expect(costReport.isCorrect)
+  }
+
+  @Test("A simulator of one's own under a controller of one's own learns")
+  func heater() async throws {
+    let task = HeaterTask()
+    var settings = SearchSettings()
+    settings.iterations = 6
+    settings.training.steps = 500
+    let search = PolicySearch(
+      task: task, settings: settings, initialControllers: [try heaterController()], seed: 0)
+    var costs: [Double] = []
+    for try await (_, report) in search.iterations(from: search.initialState) {
+      costs.append(try #require(report.policy).meanCost)
+    }
+    #expect(costs[costs.count - 1] < 0.5 * costs[0], "\(costs)")
+  }
+
+  @Test("A search in code writes the same CSV files as the program, and goes on from a checkpoint")
+  func runDirectory() async throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let task = HeaterTask()
+    var settings = SearchSettings()
+    settings.iterations = 2
+    settings.training.steps = 50
+    let search = PolicySearch(
+      task: task, settings: settings, initialControllers: [try heaterController()], seed: 0)
+
+    let directory = try RunDirectory(
+      at: folder.appendingPathComponent("run"), experiment: "", signals: .init(task),
+      replacing: false)
+    for try await (state, report) in search.iterations(from: search.initialState) {
+      try directory.append(report)
+      try Checkpoint(state: state, task: task.name).write(
+        to: folder.appendingPathComponent("checkpoint.safetensors"))
+    }
+    let progress = try String(
+      contentsOf: directory.url.appendingPathComponent("progress.csv"), encoding: .utf8)
+    #expect(progress.split(separator: "\n").count == 3)
+    let stored = try Checkpoint(contentsOf: folder.appendingPathComponent("checkpoint.safetensors"))
+    #expect(stored.state.iteration == 2)
+  }
+
+  @Test("The arm's cost is right")
+  func arm() throws {
+    let cost = armCost(shoulder: 2, elbow: 3, hand: 0)
+    _ = try cost.validated(
+      for: Dimensions(state: 4, control: 2, observation: 7, horizon: 50, points: 1),
+      conditions: [Condition(name: "one", initialPlantState: [0, 0, 0, 0], goal: [0.5, 0.5, 0])])
+  }
+
+  @Test("Every column of the CSV files is explained")
+  func columnsAreExplained() throws {
+    let article = try String(
+      contentsOf: Self.catalogue.appending(path: "ReadingTheCSV.md"), encoding: .utf8)
+    let tables = [
+      "progress.csv": RunDirectory.progressColumns, "conditions.csv": RunDirectory.conditionColumns,
+      "rollouts.csv": RunDirectory.rolloutColumns,
+      "trajectories.csv": RunDirectory.trajectoryColumns,
+    ]
+    for (file, columns) in tables {
+      let section = try #require(
+        article.components(separatedBy: "### ").first { $0.hasPrefix(file) })
+      // First cells of the rows of the section's table.
+      let cells = section.split(separator: "\n").filter { $0.hasPrefix("| `") }
+        .map { $0.split(separator: "|")[0] }.joined()
+      let explained = Set(cells.split(separator: "`"))
+      for column in columns where !explained.contains(Substring(column)) {
+        Issue.record("\(column) of \(file) is not explained")
+      }
+    }
+  }
+
+  private static let catalogue = URL(filePath: #filePath).deletingLastPathComponent()
+    .appending(path: "../../Sources/GuidedPolicySearch/GuidedPolicySearch.docc").standardized
+
+  @Test("Every piece of Swift in the articles is compiled here")
+  func articlesAreCompiled() throws {
+    let folder = URL(filePath: #filePath).deletingLastPathComponent()
+    let compiled = try ["DocumentationTests", "CustomPendulumTests"].flatMap { name in
+      let file = folder.appending(path: "\(name).swift")
+      return Self.lines(of: try String(contentsOf: file, encoding: .utf8))
+    }
+    let articles = try FileManager.default.contentsOfDirectory(
+      at: Self.catalogue, includingPropertiesForKeys: nil
+    ).filter { $0.pathExtension == "md" }
+    #expect(articles.count >= 7)
+    var pieces = 0
+    for article in articles {
+      let text = try String(contentsOf: article, encoding: .utf8)
+      for block in text.components(separatedBy: "```swift\n").dropFirst() {
+        if block.hasPrefix("// swift-tools-version") { continue }  // a manifest
+        let code = Self.lines(of: block.components(separatedBy: "```")[0])
+        pieces += 1
+        if !compiled.contains(code) {
+          Issue.record(
+            "\(article.lastPathComponent) shows what is not compiled:\n\(code.joined(separator: "\n"))"
+          )
+        }
+      }
+    }
+    #expect(pieces >= 8)
+  }
+
+  /// Lines without indentation, empty ones and what only a test file needs.
+  private static func lines(of text: String) -> [String] {
+    text.split(separator: "\n").compactMap { line in
+      let line = line.trimmingCharacters(in: .whitespaces)
+      return line.isEmpty
+        ? nil : line.hasPrefix("private ") ? String(line.dropFirst("private ".count)) : line
+    }
+  }
+}
+
+private func temporaryFolder() throws -> URL {
+  let url = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+  try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+  return url
+}
