@@ -2,11 +2,15 @@ import GPSCore
 public import LinearAlgebra
 public import Statistics
 
-/// What earlier iterations say about a condition's dynamics: the points z = [x_t; u_t; x_{t+1}] of
-/// its last trajectories, and the mixture last fitted to such points.
+/// What earlier iterations say about a condition's dynamics: its last trajectories, whose points are
+/// z = [x_t; u_t; x_{t+1}], and the mixture last fitted to such points.
+///
+/// The points are formed when a fit needs them: what is kept shares the trajectories' storage.
 public struct DynamicsPrior: Sendable, Codable, Equatable {
-  /// The points of each trajectory kept, oldest first: d × T each, d = 2 n + m.
-  public private(set) var history: [Matrix] = []
+  /// States x_0 … x_T of each trajectory kept, oldest first: n × (T + 1) each.
+  public private(set) var states: [Matrix] = []
+  /// Its controls u_0 … u_{T-1}: m × T each.
+  public private(set) var controls: [Matrix] = []
   /// The mixture of the last fit, from which the next one starts.
   public internal(set) var mixture: MixturePrior?
 
@@ -16,40 +20,52 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
   /// A prior from its parts.
   ///
   /// - Parameters:
-  ///   - history: the points of each trajectory kept, oldest first: d × T each.
-  ///   - mixture: in d dimensions, or nil.
-  public init(history: [Matrix], mixture: MixturePrior?) {
-    let sizes = Set(history.map(\.rows) + (mixture.map { [$0.dimension] } ?? []))
+  ///   - states: x_0 … x_T of each trajectory kept, oldest first: n × (T + 1) each.
+  ///   - controls: u_0 … u_{T-1} of the same: m × T each.
+  ///   - mixture: in d = 2 n + m dimensions, or nil.
+  public init(states: [Matrix], controls: [Matrix], mixture: MixturePrior?) {
+    precondition(
+      states.map(\.columns) == controls.map { $0.columns + 1 },
+      "states of shapes \(states.map { [$0.rows, $0.columns] }) for controls of "
+        + "\(controls.map { [$0.rows, $0.columns] })")
+    let sizes = Set(
+      zip(states, controls).map { 2 * $0.rows + $1.rows } + (mixture.map { [$0.dimension] } ?? []))
     precondition(sizes.count <= 1, "points and mixture of different dimensions \(sizes.sorted())")
-    self.history = history
+    self.states = states
+    self.controls = controls
     self.mixture = mixture
   }
 
   /// Takes in trajectories and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
-    history.append(contentsOf: trajectories.map(Self.points))
-    history.removeFirst(max(0, history.count - maxTrajectories))
+    states.append(contentsOf: trajectories.map(\.states))
+    controls.append(contentsOf: trajectories.map(\.controls))
+    let surplus = max(0, states.count - maxTrajectories)
+    states.removeFirst(surplus)
+    controls.removeFirst(surplus)
   }
 
-  /// All points of the history, d × (trajectories × T).
+  /// All points of the trajectories kept, one trajectory after the other: d × (trajectories × T).
   var points: Matrix {
-    Matrix(
-      rows: history.first?.rows ?? 0, columns: history.reduce(0) { $0 + $1.columns },
-      columnMajor: history.flatMap(\.storage))
-  }
-
-  /// The points [x_t; u_t; x_{t+1}] of a trajectory: (2 n + m) × T.
-  static func points(of trajectory: Trajectory) -> Matrix {
-    let (n, m, T) = (
-      trajectory.states.rows, trajectory.controls.rows, trajectory.horizon
-    )
-    var points = Matrix(rows: 2 * n + m, columns: T)
-    for t in 0..<T {
-      for i in 0..<n {
-        points[i, t] = trajectory.states[i, t]
-        points[n + m + i, t] = trajectory.states[i, t + 1]
+    let (n, m) = (states.first?.rows ?? 0, controls.first?.rows ?? 0)
+    let d = 2 * n + m
+    var points = Matrix(rows: d, columns: controls.reduce(0) { $0 + $1.columns })
+    points.storage.withUnsafeMutableBufferPointer { z in
+      var base = 0
+      for (states, controls) in zip(states, controls) {
+        states.storage.withUnsafeBufferPointer { x in
+          controls.storage.withUnsafeBufferPointer { u in
+            for t in 0..<controls.columns {
+              for i in 0..<n {
+                z[base + i] = x[t * n + i]
+                z[base + n + m + i] = x[(t + 1) * n + i]
+              }
+              for i in 0..<m { z[base + n + i] = u[t * m + i] }
+              base += d
+            }
+          }
+        }
       }
-      for i in 0..<m { points[n + i, t] = trajectory.controls[i, t] }
     }
     return points
   }

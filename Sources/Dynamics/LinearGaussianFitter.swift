@@ -95,10 +95,10 @@ public struct LinearGaussianFitter: Sendable {
         "rollouts of \(trajectory.states.rows) states, \(trajectory.controls.rows) controls, "
           + "\(trajectory.horizon) steps and of \(n), \(m), \(T)")
     }
-    let d = 2 * n + m
     precondition(
-      prior.history.allSatisfy { $0.rows == d },
-      "a prior for points of \(prior.history.first?.rows ?? d) numbers, not \(d)")
+      prior.states.allSatisfy { $0.rows == n } && prior.controls.allSatisfy { $0.rows == m },
+      "a prior for \(prior.states.first?.rows ?? n) states and \(prior.controls.first?.rows ?? m) "
+        + "controls, not \(n) and \(m)")
 
     let points = Self.pointsByStep(trajectories, n, m)
     let batch: Whitening

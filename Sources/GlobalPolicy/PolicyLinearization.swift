@@ -3,11 +3,12 @@ public import LinearAlgebra
 public import Statistics
 
 /// The states and observations of the last rollouts of one condition, at which the present network is
-/// asked what it would do, and the last mixture fitted to the answers.
+/// asked what it would do, and the last mixture fitted to the answers. What is kept shares the
+/// rollouts' storage.
 public struct PolicyPrior: Sendable, Codable, Equatable {
-  /// States x_0 … x_{T-1} of each rollout kept, oldest first: n × T each.
+  /// States x_0 … x_T of each rollout kept, oldest first: n × (T + 1) each.
   public private(set) var states: [Matrix] = []
-  /// Observations at the same steps: o × T each.
+  /// Observations at the same steps: o × (T + 1) each.
   public private(set) var observations: [Matrix] = []
   /// The mixture of the last fit, from which the next one starts.
   public internal(set) var mixture: MixturePrior?
@@ -18,8 +19,8 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
   /// A prior from its parts.
   ///
   /// - Parameters:
-  ///   - states: x_0 … x_{T-1} of each rollout kept, oldest first: n × T each.
-  ///   - observations: at the same steps: o × T each.
+  ///   - states: x_0 … x_T of each rollout kept, oldest first: n × (T + 1) each.
+  ///   - observations: at the same steps: o × (T + 1) each.
   ///   - mixture: in n + m dimensions, or nil.
   public init(states: [Matrix], observations: [Matrix], mixture: MixturePrior?) {
     precondition(
@@ -34,13 +35,8 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
 
   /// Takes in trajectories and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
-    for trajectory in trajectories {
-      let (n, o, T) = (
-        trajectory.states.rows, trajectory.observations.rows, trajectory.horizon
-      )
-      states.append(trajectory.states[0..<n, 0..<T])
-      observations.append(trajectory.observations[0..<o, 0..<T])
-    }
+    states.append(contentsOf: trajectories.map(\.states))
+    observations.append(contentsOf: trajectories.map(\.observations))
     let surplus = max(0, states.count - maxTrajectories)
     states.removeFirst(surplus)
     observations.removeFirst(surplus)
@@ -107,9 +103,11 @@ public struct PolicyLinearizer: Sendable {
     var next = prior
     next.remember(trajectories, maxTrajectories: options.maxTrajectories)
 
-    // The network changes between iterations: old observations are asked anew.
+    // The network changes between iterations: old observations are asked anew. At x_T nothing acts.
     func points(_ states: Matrix, _ observations: Matrix) -> Matrix {
-      Self.points(states, policy.mean(for: observations))
+      let T = states.columns - 1
+      return Self.points(
+        states[0..<n, 0..<T], policy.mean(for: observations[0..<policy.observation, 0..<T]))
     }
     let history = zip(next.states, next.observations).map(points)
     var seeds = stream
@@ -123,9 +121,8 @@ public struct PolicyLinearizer: Sendable {
     // The last of the history are this batch, less what a short history has forgotten of it.
     let forgotten = max(0, N - history.count)
     let batch =
-      trajectories.prefix(forgotten).map {
-        points($0.states[0..<n, 0..<T], $0.observations[0..<policy.observation, 0..<T])
-      } + history.suffix(N - forgotten)
+      trajectories.prefix(forgotten).map { points($0.states, $0.observations) }
+      + history.suffix(N - forgotten)
     var byStep = MatrixSequence(rows: n + m, columns: N, count: T)
     for (sample, rollout) in batch.enumerated() {
       for t in 0..<T {

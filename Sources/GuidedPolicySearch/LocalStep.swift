@@ -5,11 +5,12 @@ import LQR
 import LinearAlgebra
 import Sim
 import Statistics
+import Synchronization
 
 /// Stages 2 and 3 of one condition in one iteration: dynamics, then local optimisation.
 struct LocalStep: Sendable {
   let batch: RolloutBatch
-  let previous: ConditionState
+  /// What the condition carries: at first what the last iteration left, then what this one leaves.
   var next: ConditionState
   /// Trajectories drawn from the model under the new controller, for the network to learn where it
   /// will go.
@@ -19,14 +20,13 @@ struct LocalStep: Sendable {
   var dynamicsSeconds = 0.0
   var optimizationSeconds = 0.0
 
-  init(batch: RolloutBatch, previous: ConditionState, condition: String) {
+  init(batch: RolloutBatch, from previous: consuming ConditionState, condition: String) {
     self.batch = batch
-    self.previous = previous
-    next = previous
     report = ConditionReport(
       name: condition, costs: [], successes: [], predictedImprovement: nil, actualImprovement: nil,
       divergence: 0, divergenceBound: 0, stepMultiplier: previous.stepMultiplier,
       dual: previous.dual, passes: 0, status: "")
+    next = previous
   }
 
   /// Costs and successes of the rollouts.
@@ -62,9 +62,9 @@ struct LocalStep: Sendable {
     // The step rule judges the last step by these rollouts.
     let rule = StepRule(
       smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
-    if let expectation = previous.expectation {
+    if let expectation = next.expectation {
       next.stepMultiplier = rule.multiplier(
-        after: previous.stepMultiplier, expectation: expectation, cost: report.meanCost)
+        after: next.stepMultiplier, expectation: expectation, cost: report.meanCost)
       report.predictedImprovement = expectation.predictedImprovement
       report.actualImprovement = expectation.cost - report.meanCost
       report.stepMultiplier = next.stepMultiplier
@@ -82,16 +82,16 @@ struct LocalStep: Sendable {
         known, about: samples, condition: batch.condition)
     } else {
       let fit = try LinearGaussianFitter(options: settings.dynamics).fit(
-        samples, updating: previous.dynamicsPrior, condition: batch.condition,
+        samples, updating: next.dynamicsPrior, condition: batch.condition,
         stream: stream.child(.mixture, 0))
       next.dynamicsPrior = fit.prior
       notes += fit.notes
       dynamics = fit.dynamics
     }
-    var reference = previous.controller
+    var reference = next.controller
     if let policy {
       let linearized = try PolicyLinearizer(options: settings.policyLinearization).linearize(
-        policy, about: samples, updating: previous.policyPrior,
+        policy, about: samples, updating: next.policyPrior,
         stream: stream.child(.mixture, 1))
       next.policyPrior = linearized.prior
       reference = linearized.controller
@@ -106,7 +106,7 @@ struct LocalStep: Sendable {
     report.divergenceBound = bound
     let solution = try KLConstrainedLQR(options: settings.localOptimization).improve(
       from: reference, cost: cost, dynamics: dynamics, bound: bound,
-      initialDual: previous.dual)
+      initialDual: next.dual)
     if solution.indefinitePasses > 0 {
       notes.append(
         "\(report.name): raised the dual \(solution.indefinitePasses) times because the cost is not "
@@ -181,5 +181,21 @@ struct LocalStep: Sendable {
       }
       return trajectory
     }
+  }
+}
+
+/// The conditions' states on their way to their steps. Each is taken once, so that its step alone
+/// holds it and lets go of what it replaces.
+final class ConditionHandover: Sendable {
+  private let states: Mutex<[ConditionState?]>
+
+  init(_ states: [ConditionState]) { self.states = Mutex(states) }
+
+  /// The state of a condition, the first time it is asked for.
+  func take(_ condition: Int) -> ConditionState {
+    guard let state = states.withLock({ $0[condition].take() }) else {
+      preconditionFailure("condition \(condition) has been stepped already")
+    }
+    return state
   }
 }

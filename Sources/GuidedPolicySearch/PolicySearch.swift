@@ -53,32 +53,37 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   ///
   /// Numerics that fail leave a condition's controller, or the network, as it was, with a note.
   ///
-  /// - Parameter state: `initialState`, what an earlier call returned, or that of a `Checkpoint`.
+  /// - Parameter state: `initialState`, what an earlier call returned, or that of a `Checkpoint`. A
+  ///   caller that gives it up (`consume`) saves memory: each condition then lets go of what its step
+  ///   replaces while others are still being rolled out.
   /// - Returns: the state after it and a report for people and files.
   /// - Throws: `SearchError` when no condition can go on, an error of invalid settings, or
-  ///   `CancellationError`; the state that was passed in is untouched and can
-  ///   be advanced again.
-  public func advancing(_ state: State) async throws -> (next: State, report: Report) {
+  ///   `CancellationError`; a state that the caller keeps is untouched and can be advanced again.
+  public func advancing(_ state: consuming State) async throws -> (next: State, report: Report) {
     let clock = ContinuousClock()
     let start = clock.now
     var next = state
-    next.iteration += 1
+    let iteration = next.iteration
     if settings.knownDynamics != nil, let condition = task.conditions.first,
       try task.knownDynamics(in: condition) == nil
     {
       throw SearchError.noKnownDynamics(task: task.name)
     }
 
-    // 1–3. One pipeline per condition.
-    var steps = try await rollOut(state) { batch in
-      try localStep(on: batch, from: state)
+    // 1–3. One pipeline per condition, which takes over what its condition brings; here stay the
+    // controllers.
+    let conditions = ConditionHandover(next.conditions)
+    next.conditions = next.conditions.map { ConditionState(controller: $0.controller) }
+    var steps = try await rollOut(next) { [policy = next.policy] batch in
+      try localStep(
+        on: batch, from: conditions.take(batch.condition), policy: policy, iteration: iteration)
     }
-    try await rescue(&steps, from: state)
-    for (i, step) in steps.enumerated() { next.conditions[i] = step.next }
+    try await rescue(&steps, from: next)
+    next.conditions = steps.map(\.next)
     next.rollouts += steps.reduce(0) { $0 + $1.batch.trajectories.count }
     if steps.allSatisfy({ $0.batch.trajectories.isEmpty }) {
       throw SearchError.noRollouts(
-        iteration: state.iteration,
+        iteration: iteration,
         reason: steps.first?.batch.discarded.last?.reason ?? "no conditions")
     }
 
@@ -89,7 +94,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     if settings.algorithm == .mirrorDescent {
       let began = clock.now
       do {
-        let outcome = try await distill(steps, from: state)
+        let outcome = try await distill(&steps, from: next)
         next.policy = outcome.policy
         next.optimizer = outcome.optimizer
         distillationLoss = outcome.finalLoss
@@ -101,6 +106,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
       }
       seconds.globalPolicy = (clock.now - began).inSeconds
     }
+    next.iteration += 1
 
     // What the new policy does without noise.
     let began = clock.now
@@ -112,7 +118,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     seconds.localOptimization = steps.reduce(0) { $0 + $1.optimizationSeconds }
     seconds.total = (clock.now - start).inSeconds
     let report = Report(
-      iteration: state.iteration, rollouts: next.rollouts, conditions: steps.map(\.report),
+      iteration: iteration, rollouts: next.rollouts, conditions: steps.map(\.report),
       policy: evaluation, test: test, distillationLoss: distillationLoss, seconds: seconds,
       notes: notes, batches: steps.map(\.batch))
     return (next, report)
@@ -124,12 +130,14 @@ public struct PolicySearch<System: ControlTask>: Sendable {
   /// - Returns: pairs of the state after an iteration and its report.
   public func iterations(from state: State) -> Iterations { Iterations(search: self, state: state) }
 
-  /// An asynchronous sequence of iterations; it ends with the first error, which it throws.
+  /// An asynchronous sequence of iterations; it ends with the first error, which it throws. It holds
+  /// no state while it iterates but the one in the making.
   ///
   /// Each loop over it begins anew from the state it was made with.
   public struct Iterations: AsyncSequence, AsyncIteratorProtocol, Sendable {
     let search: PolicySearch
-    var state: State
+    /// Nil after an error: a state is given up to the iteration that starts from it.
+    var state: State?
 
     /// The sequence is its own iterator.
     public func makeAsyncIterator() -> Iterations { self }
@@ -139,8 +147,10 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     /// - Throws: as `PolicySearch.advancing`; the iterations before are then done, and can be gone on
     ///   from.
     public mutating func next() async throws -> (state: State, report: Report)? {
-      if state.iteration >= search.settings.iterations { return nil }
-      let (next, report) = try await search.advancing(state)
+      guard let last = state.take(), last.iteration < search.settings.iterations else {
+        return nil
+      }
+      let (next, report) = try await search.advancing(consume last)
       state = next
       return (next, report)
     }
@@ -175,9 +185,10 @@ extension PolicySearch {
   /// controllers: a network that came out bad must not end a search that can mend it.
   func rescue(_ steps: inout [LocalStep], from state: State) async throws {
     guard state.policy != nil, settings.sampling == .onPolicy else { return }
-    let first = steps
-    let failed = first.indices.filter { first[$0].batch.trajectories.isEmpty }
+    let failed = steps.indices.filter { steps[$0].batch.trajectories.isEmpty }
     if failed.isEmpty { return }
+    // Nothing has changed in these conditions.
+    let first = steps
     let plan = RolloutPlan(
       iteration: state.iteration, samples: settings.samples, purpose: .rollout,
       noise: settings.noise, initialStateNoise: true,
@@ -187,14 +198,15 @@ extension PolicySearch {
       of: task, in: failed.map { task.conditions[$0] },
       under: failed.map { state.conditions[$0].controller }, plan: plan,
       stream: stream.child(.custom, 0)
-    ) { batch in
+    ) { [policy = state.policy, iteration = state.iteration] batch in
       let i = failed[batch.condition]
       let earlier = first[i].batch
       var batch = batch
       batch.condition = i
       batch.discarded = earlier.discarded + batch.discarded
       batch.seconds += earlier.seconds
-      var step = try localStep(on: batch, from: state)
+      var step = try localStep(
+        on: batch, from: first[i].next, policy: policy, iteration: iteration)
       if !batch.trajectories.isEmpty {
         step.notes.insert(
           "\(step.report.name): no rollout of the network succeeded "
@@ -207,10 +219,13 @@ extension PolicySearch {
   }
 
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
-  func localStep(on batch: RolloutBatch, from state: State) throws -> LocalStep {
+  func localStep(
+    on batch: RolloutBatch, from state: consuming ConditionState, policy: NeuralPolicy?,
+    iteration: Int
+  ) throws -> LocalStep {
     let i = batch.condition
     let condition = task.conditions[i]
-    var step = LocalStep(batch: batch, previous: state.conditions[i], condition: condition.name)
+    var step = LocalStep(batch: batch, from: state, condition: condition.name)
     if batch.trajectories.isEmpty {
       let reason = batch.discarded.last?.reason ?? "none asked for"
       step.keepController("no rollout succeeded (\(reason))")
@@ -219,8 +234,8 @@ extension PolicySearch {
     step.judge(batch, under: task, in: condition)
     do {
       try step.improve(
-        settings: settings, task: task, policy: state.policy, iteration: state.iteration,
-        stream: stream.child(.mixture, state.iteration, i))
+        settings: settings, task: task, policy: policy, iteration: iteration,
+        stream: stream.child(.mixture, iteration, i))
     } catch {
       step.keepController("\(error)")
     }
@@ -228,13 +243,12 @@ extension PolicySearch {
   }
 
   /// Stage 4: the network is fitted to all local controllers at all samples.
-  func distill(_ steps: [LocalStep], from state: State) async throws -> PolicyDistiller.Outcome {
-    let used = steps.filter { !$0.batch.trajectories.isEmpty }
-    let set = try DistillationSet(
-      batches: used.map { step in
-        RolloutBatch(
-          condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
-      }, controllers: used.map(\.next.controller))
+  func distill(
+    _ steps: inout [LocalStep], from state: State
+  ) async throws -> PolicyDistiller.Outcome {
+    let set = try distillationSet(of: steps)
+    // The set has taken in what was imagined.
+    for i in steps.indices { steps[i].imagined = [] }
     let fresh = NeuralPolicy.initial(
       observation: task.dimensions.observation, control: task.dimensions.control,
       options: settings.network, stream: stream.child(.networkInitialization))
@@ -260,6 +274,16 @@ extension PolicySearch {
             + "at learning rate \(options.learningRate)")
       }
     }
+  }
+
+  /// All controllers at all samples, imagined ones included.
+  private func distillationSet(of steps: [LocalStep]) throws -> DistillationSet {
+    let used = steps.filter { !$0.batch.trajectories.isEmpty }
+    return try DistillationSet(
+      batches: used.map { step in
+        RolloutBatch(
+          condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
+      }, controllers: used.map(\.next.controller))
   }
 
   /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.

@@ -51,7 +51,8 @@ extension State {
       let fits =
         controller.state == d.state && controller.control == d.control
         && controller.horizon == d.horizon
-        && dynamics.history.allSatisfy { $0.rows == joint }
+        && dynamics.states.allSatisfy { $0.rows == d.state }
+        && dynamics.controls.allSatisfy { $0.rows == d.control }
         && (dynamics.mixture?.dimension ?? joint) == joint
         && linearized.states.allSatisfy { $0.rows == d.state }
         && linearized.observations.allSatisfy { $0.rows == d.observation }
@@ -136,22 +137,26 @@ extension LinearGaussianController {
 
 extension DynamicsPrior {
   func store(in writer: inout ValueWriter) {
-    for (index, points) in history.enumerated() { writer.put("history.\(index)", points) }
+    for (index, matrix) in states.enumerated() { writer.put("states.\(index)", matrix) }
+    for (index, matrix) in controls.enumerated() { writer.put("controls.\(index)", matrix) }
     if let mixture { writer.within("mixture") { mixture.store(in: &$0) } }
   }
 
   init(stored reader: ValueReader) throws(StoredValueError) {
-    var history: [Matrix] = []
-    while reader.holds("history.\(history.count)") {
-      let points = try reader.matrix("history.\(history.count)", history.first?.rows)
-      if points.rows == 0 || points.columns == 0 { throw StoredValueError("its history is empty") }
-      history.append(points)
+    let states = try reader.history("states")
+    var controls: [Matrix] = []
+    for (index, matrix) in states.enumerated() {
+      controls.append(
+        try reader.matrix("controls.\(index)", controls.first?.rows, matrix.columns - 1))
     }
     let mixture = try MixturePrior(ifStored: reader.within("mixture"))
-    if let first = history.first, let mixture, mixture.dimension != first.rows {
-      throw StoredValueError("a mixture in \(mixture.dimension) dimensions for \(first.rows)")
+    if let x = states.first, let u = controls.first, let mixture,
+      mixture.dimension != 2 * x.rows + u.rows
+    {
+      throw StoredValueError(
+        "a mixture in \(mixture.dimension) dimensions for \(2 * x.rows + u.rows)")
     }
-    self.init(history: history, mixture: mixture)
+    self.init(states: states, controls: controls, mixture: mixture)
   }
 }
 
@@ -165,18 +170,28 @@ extension PolicyPrior {
   }
 
   init(stored reader: ValueReader) throws(StoredValueError) {
-    var (states, observations): ([Matrix], [Matrix]) = ([], [])
-    while reader.holds("states.\(states.count)") {
-      let matrix = try reader.matrix("states.\(states.count)", states.first?.rows)
-      if matrix.rows == 0 || matrix.columns == 0 { throw StoredValueError("its history is empty") }
+    let states = try reader.history("states")
+    var observations: [Matrix] = []
+    for (index, matrix) in states.enumerated() {
       observations.append(
-        try reader.matrix(
-          "observations.\(states.count)", observations.first?.rows, matrix.columns))
-      states.append(matrix)
+        try reader.matrix("observations.\(index)", observations.first?.rows, matrix.columns))
     }
     self.init(
       states: states, observations: observations,
       mixture: try MixturePrior(ifStored: reader.within("mixture")))
+  }
+}
+
+extension ValueReader {
+  /// The states x_0 … x_T of as many trajectories as there are.
+  fileprivate func history(_ name: String) throws(StoredValueError) -> [Matrix] {
+    var states: [Matrix] = []
+    while holds("\(name).\(states.count)") {
+      let matrix = try matrix("\(name).\(states.count)", states.first?.rows)
+      if matrix.rows == 0 || matrix.columns < 2 { throw StoredValueError("its history is empty") }
+      states.append(matrix)
+    }
+    return states
   }
 }
 

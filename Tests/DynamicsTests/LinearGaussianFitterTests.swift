@@ -55,17 +55,30 @@ import Testing
       prior = try fitter.fit(
         Array(all[batch]), updating: prior, condition: nil, stream: RandomStream(seed: 1)
       ).prior
-      #expect(prior.history.count == expected)
+      #expect(prior.states.count == expected)
       // The newest is the last rollout of the batch, and the oldest the seventh before it.
       let last = batch.upperBound
-      #expect(
-        prior.history == all[max(0, last - 7)..<last].map { DynamicsPrior.points(of: $0) })
+      let kept = all[max(0, last - 7)..<last]
+      #expect(prior.states == kept.map(\.states) && prior.controls == kept.map(\.controls))
+      // Kept without copies: the history costs nothing while the rollouts live.
+      for (mine, rollout) in zip(zip(prior.states, prior.controls), kept) {
+        #expect(sharesStorage(mine.0, rollout.states) && sharesStorage(mine.1, rollout.controls))
+      }
+      // Its points are x_t, u_t and x_{t+1} of every step, trajectory by trajectory.
+      for (r, rollout) in kept.enumerated() {
+        for t in 0..<6 {
+          #expect(
+            prior.points.column(6 * r + t)
+              == rollout.states.column(t) + rollout.controls.column(t)
+              + rollout.states.column(t + 1))
+        }
+      }
     }
     // A batch larger than the window keeps its own last ones.
     let large = try fitter.fit(
       all, updating: DynamicsPrior(), condition: nil, stream: RandomStream(seed: 1)
     ).prior
-    #expect(large.history == all.suffix(7).map { DynamicsPrior.points(of: $0) })
+    #expect(large.states == all.suffix(7).map(\.states))
   }
 
   /// States that never move: a fixed target, a locked joint, a number that is always zero.

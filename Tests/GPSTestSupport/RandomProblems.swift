@@ -64,3 +64,10 @@ public enum RandomProblem {
       gains: K, offsets: matrix(m, T, scale: 0.3, &stream), covariances: C)
   }
 }
+
+/// Whether two matrices are the same memory: one was not copied from the other.
+public func sharesStorage(_ a: Matrix, _ b: Matrix) -> Bool {
+  a.storage.withUnsafeBufferPointer { a in
+    b.storage.withUnsafeBufferPointer { b in a.baseAddress == b.baseAddress && a.count == b.count }
+  }
+}

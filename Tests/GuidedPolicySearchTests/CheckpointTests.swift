@@ -189,8 +189,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(try after { _ in } == nil)
     #expect(try after { $0.metadata["format"] = "gps-policy" } == "it is not a checkpoint")
     #expect(
-      try after { $0.metadata["version"] = "2" }
-        == "it is of format version 2, this program reads 1")
+      try after { $0.metadata["version"] = "3" }
+        == "it is of format version 3, this program reads 2")
     #expect(try after { $0.metadata["iteration"] = "-1" } == #""iteration" is "-1", not a count"#)
     #expect(
       try after { $0.metadata["iteration"] = "\(Int.max)" }?.hasSuffix("not a count") == true)

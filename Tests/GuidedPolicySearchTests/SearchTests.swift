@@ -56,6 +56,44 @@ private func runShipped(
     #expect(second.report.iteration == 1 && second.report.rollouts == 20)
   }
 
+  @Test("what the priors keep of the rollouts is the rollouts' own memory")
+  func historiesShareStorage() async throws {
+    let search = try makeSearch()
+    let first = try await search.advancing(search.initialState)
+    let (next, report) = try await search.advancing(first.next)
+    for (condition, batches) in zip(
+      next.conditions, zip(first.report.batches, report.batches))
+    {
+      // Five rollouts of each iteration; the policy was there from the second one on.
+      let rollouts = batches.0.trajectories + batches.1.trajectories
+      let (dynamics, policy) = (condition.dynamicsPrior, condition.policyPrior)
+      #expect(dynamics.states.count == 10 && policy.states.count == 5)
+      for (i, rollout) in rollouts.enumerated() {
+        #expect(sharesStorage(dynamics.states[i], rollout.states))
+        #expect(sharesStorage(dynamics.controls[i], rollout.controls))
+      }
+      for (i, rollout) in rollouts.suffix(5).enumerated() {
+        #expect(sharesStorage(policy.states[i], rollout.states))
+        #expect(sharesStorage(policy.observations[i], rollout.observations))
+      }
+    }
+  }
+
+  @Test("a sequence that has thrown is at its end; the state it was made with is as before")
+  func iterationsEndWithAnError() async throws {
+    let healthy = try makeSearch()
+    let never = try makeSearch(always: ["left": .throwing, "right": .throwing])
+    let state = never.initialState
+    var iterator = never.iterations(from: state).makeAsyncIterator()
+    do {
+      _ = try await iterator.next()
+      Issue.record("no error")
+    } catch is SearchError {}
+    let end = try await iterator.next()
+    #expect(end == nil)
+    #expect(state == healthy.initialState)
+  }
+
   // MARK: - Members of the family
 
   @Test("trajectory optimisation needs no network and lowers the cost")

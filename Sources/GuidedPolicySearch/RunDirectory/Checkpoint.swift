@@ -32,7 +32,7 @@ public struct Checkpoint: Sendable, Equatable {
   public var program = ProgramVersion.current
 
   static let format = "gps-checkpoint"
-  static let version = "1"
+  static let version = "2"
 
   /// A checkpoint.
   ///

@@ -138,7 +138,9 @@ extension LoadedExperiment {
     do {
       // A run that is killed in its first iteration can be resumed too.
       if checkpoint == nil { try record.save(summary) }
-      for try await (state, report) in search.iterations(from: record.state) {
+      for try await (state, report) in search.iterations(
+        from: checkpoint?.state ?? search.initialState)
+      {
         for note in report.notes { logger.warning("iteration \(report.iteration): \(note)") }
         var next = summary
         next.add(report)
@@ -150,7 +152,7 @@ extension LoadedExperiment {
         if shouldStop() { break }
       }
       summary.outcome =
-        record.state.iteration >= settings.iterations ? .completed : .interrupted
+        record.iteration >= settings.iterations ? .completed : .interrupted
       try record.saveIfNew()
     } catch is CancellationError {
       summary.outcome = .interrupted

@@ -325,10 +325,10 @@ extension RunDirectory {
   /// - Throws: `RunDirectoryError`; the files keep the iterations before.
   public func append(_ report: Report) throws(RunDirectoryError) {
     var rolloutRows = CSVRows()
-    var trajectoryRows = CSVRows()
     func add(
       _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool]
-    ) {
+    ) throws(RunDirectoryError) {
+      var trajectoryRows = CSVRows()
       for failure in batch.discarded {
         rolloutRows.append(report.iteration)
         rolloutRows.append(name)
@@ -355,21 +355,21 @@ extension RunDirectory {
           of: trajectory, to: &trajectoryRows, iteration: report.iteration, condition: name,
           sample: sample, kind: kind)
       }
+      try trajectories.append(trajectoryRows.bytes)
     }
     for (index, batch) in report.batches.enumerated()
     where report.conditions.indices.contains(index) {
       let condition = report.conditions[index]
-      add(
+      try add(
         "training", condition.name, batch, costs: condition.costs, successes: condition.successes)
     }
     for entry in report.policy?.entries ?? [] {
-      add(
+      try add(
         "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
     }
     for entry in report.test?.entries ?? [] {
-      add("test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+      try add("test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
     }
-    try trajectories.append(trajectoryRows.bytes)
     try rollouts.append(rolloutRows.bytes)
     try conditions.append(Self.conditionRows(report).bytes)
     try progress.append(Self.progressRow(report).bytes)

@@ -11,12 +11,12 @@ struct RunRecord {
   private let experiment: String
   private let model: String
   private var best: Checkpoint.Best?
-  /// The state after the last iteration that is written down.
-  private(set) var state: State
+  /// Iterations that are written down.
+  private(set) var iteration: Int
+  /// The state after them; nil once the newest checkpoint holds it.
+  private var unsaved: State?
   /// What it came to.
   private var summary: Summary?
-  /// The iteration of the newest checkpoint; nil before the first.
-  private var saved: Int?
 
   init(
     _ loaded: LoadedExperiment, in directory: RunDirectory, schedule: CheckpointSchedule,
@@ -28,9 +28,9 @@ struct RunRecord {
     experiment = loaded.archivedExperiment.yaml
     model = loaded.modelChecksum
     best = checkpoint?.best
-    state = checkpoint?.state ?? initial
+    iteration = checkpoint?.state.iteration ?? initial.iteration
+    unsaved = checkpoint == nil ? initial : nil
     summary = checkpoint?.summary
-    saved = checkpoint?.state.iteration
   }
 
   /// Writes an iteration.
@@ -48,19 +48,19 @@ struct RunRecord {
         policy: PolicyFile(policy: policy, task: task, experiment: experiment).safetensors)
     }
     try directory.append(report)
-    state = next
+    iteration = next.iteration
+    unsaved = next
     self.summary = summary
     var isBest = false
     // A network that cannot be rolled out in some condition is not the best because of the others.
     if let evaluation = report.policy, evaluation.entries.allSatisfy(\.batch.discarded.isEmpty),
       evaluation.meanCost < best?.cost ?? .infinity
     {
-      best = Checkpoint.Best(iteration: state.iteration, cost: evaluation.meanCost)
+      best = Checkpoint.Best(iteration: iteration, cost: evaluation.meanCost)
       isBest = true
     }
-    if isBest || state.iteration.isMultiple(of: schedule.every) {
-      try save(isBest: isBest, isDue: state.iteration.isMultiple(of: schedule.every))
-    }
+    let isDue = iteration.isMultiple(of: schedule.every)
+    if isBest || isDue { try save(isBest: isBest, isDue: isDue) }
   }
 
   /// Writes a checkpoint of the beginning.
@@ -71,10 +71,11 @@ struct RunRecord {
 
   /// Writes a checkpoint unless the newest is one of this state.
   mutating func saveIfNew() throws(RunDirectoryError) {
-    if saved != state.iteration { try save(isBest: false, isDue: true) }
+    try save(isBest: false, isDue: true)
   }
 
   private mutating func save(isBest: Bool, isDue: Bool) throws(RunDirectoryError) {
+    guard let state = unsaved else { return }
     var checkpoint = Checkpoint(state: state, task: task, experiment: experiment)
     checkpoint.summary = summary
     checkpoint.best = best
@@ -84,15 +85,15 @@ struct RunRecord {
       bytes = try checkpoint.encoded()
     } catch {
       // A checkpoint that could not be read again would be worse than an older one.
-      directory.log.logger().warning("no checkpoint after iteration \(state.iteration): \(error)")
+      directory.log.logger().warning("no checkpoint after iteration \(iteration): \(error)")
       return
     }
     // A checkpoint promises the rows before it.
     try directory.synchronize()
     if isBest { try directory.write(best: bytes) }
     if isDue {
-      try directory.write(checkpoint: bytes, iteration: state.iteration, keeping: schedule.keep)
-      saved = state.iteration
+      try directory.write(checkpoint: bytes, iteration: iteration, keeping: schedule.keep)
+      unsaved = nil
     }
   }
 }
