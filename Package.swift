@@ -31,7 +31,7 @@ let libraries: [Row] = [
     .product(name: "Logging", package: "swift-log")),
   Row(
     "Benchmarks",
-    "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
+    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
     "GuidedPolicySearch"),
 ]
 

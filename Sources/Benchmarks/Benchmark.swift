@@ -12,6 +12,8 @@ public enum BenchmarkStage: String, CaseIterable, Sendable {
   case rollout
   /// Whole iterations of the search.
   case iteration
+  /// Iterative LQR on classical problems.
+  case ilqr
 }
 
 /// What to time; nil stands for the defaults of each stage.

@@ -152,7 +152,7 @@ public struct BenchmarkWriter: Sendable {
   ]
   private static let extras = [
     "passes", "initial_loss", "final_loss", "share_of_bare_steps", "backward_passes",
-    "peak_memory_mib", "success_rate",
+    "peak_memory_mib", "success_rate", "cost", "converged",
   ]
   static let columns =
     ["peer", "version", "stage", "case"] + sizes

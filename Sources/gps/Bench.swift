@@ -18,6 +18,7 @@ struct Bench: AsyncParsableCommand {
       policy     training of the network, and one action
       rollout    rollouts beside MuJoCo's bare stepping loop; --model takes the reacher's place
       iteration  whole iterations of peg-insertion; --repetitions is their number
+      ilqr       iterative LQR on classical problems, per iteration; --horizon makes them other ones
       """)
 
   @Argument(
@@ -168,6 +169,7 @@ struct Bench: AsyncParsableCommand {
       case .policy: await runner.timePolicy()
       case .rollout: if let rollouts { await runner.timeRollouts(of: rollouts) }
       case .iteration: if let search { await runner.timeIterations(of: search) }
+      case .ilqr: await runner.timeILQR()
       }
     }
     if failures > 0 {

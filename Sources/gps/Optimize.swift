@@ -23,8 +23,9 @@ struct Optimize: AsyncParsableCommand {
   var iterations: Int?
 
   @Flag(
+    inversion: .prefixedNo,
     help: "Use second derivatives of the dynamics (optimization.secondDerivatives).")
-  var secondDerivatives = false
+  var secondDerivatives: Bool?
 
   @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
   var workers: Int?
@@ -109,11 +110,13 @@ struct Optimize: AsyncParsableCommand {
     (iterations.map {
       [Experiment.Override("optimization.maxIterations=\($0)", source: "--iterations \($0)")]
     } ?? [])
-      + (secondDerivatives
-        ? [
+      + (secondDerivatives.map {
+        [
           Experiment.Override(
-            "optimization.secondDerivatives=true", source: "--second-derivatives")
-        ] : [])
+            "optimization.secondDerivatives=\($0)",
+            source: $0 ? "--second-derivatives" : "--no-second-derivatives")
+        ]
+      } ?? [])
       + overrides.map { Experiment.Override($0) }
   }
 }

@@ -65,6 +65,34 @@ import Testing
     }
   }
 
+  @Test func iterativeLQRIsTimedOnProblemsThatConverge() async throws {
+    var settings = BenchmarkSettings()
+    settings.repetitions = 1
+    settings.budget = 0.01
+    var lines: [BenchmarkLine] = []
+    await BenchmarkRunner(settings: settings, cores: 1) { lines.append($0) }.timeILQR()
+    #expect(lines.compactMap(\.failure) == [])
+    // The cost of given controls under the same equations in scripts/peers/ilqr.cpp.
+    let elsewhere: [(name: String, check: Double)] = [
+      ("pendulum", 521.354550596229),
+      ("cart-pole", 499.723325309503),
+      ("acrobot", 549.236281624378),
+      ("quadrotor", 391638.13271785),
+      ("car", 6.166722780379),
+    ]
+    #expect(lines.map(\.name) == elsewhere.flatMap { [$0.name, $0.name + "_first_order"] })
+    for (index, line) in lines.enumerated() {
+      let (name, value) = elsewhere[index / 2]
+      let check = try #require(line.check)
+      #expect(abs(check - value) <= 1e-9 * abs(value), "\(name): \(check)")
+      let numbers = Dictionary(uniqueKeysWithValues: line.extras.map { ($0.name, $0.value) })
+      #expect(numbers["converged"] == 1, "\(name)")
+      // Far better than the wave, which stays near the guess.
+      #expect(try #require(numbers["cost"]) < 0.5 * check, "\(name)")
+      #expect(line.minimum > 0 && line.minimum <= line.median)
+    }
+  }
+
   @Test func failedCaseHasNoFigures() async throws {
     var line: BenchmarkLine?
     let runner = BenchmarkRunner(settings: BenchmarkSettings(), cores: 1) { line = $0 }

@@ -1162,7 +1162,8 @@ extension Schema where Root == OptimizationSettings {
           "Largest gap between a state and what the dynamics make of the one before."),
         Field(
           "secondDerivatives", \.ilqr.secondDerivatives, .truth,
-          "Whether second derivatives of the dynamics are used (differential dynamic programming)."),
+          "Whether second derivatives of the dynamics speed up the end (differential dynamic programming)."
+        ),
         Field(
           "initialRegularization", \.ilqr.initialRegularization, .number,
           "Regularisation of the first iteration."),

@@ -11,6 +11,10 @@
 // What a step must improve is the merit J + ρ Σ_t ‖e_t‖₁, with ρ large enough that the step is a descent
 // direction (Nocedal and Wright 2006, equation 18.36); without gaps it is the cost J itself.
 //
+// Far from the optimum iterative LQR alone does the work; where it gains little per step, the dynamics'
+// second derivatives join in, which turns its linear convergence into a quadratic one at three to six
+// times the time per iteration (Fletcher and Xu 1987, "Hybrid methods for nonlinear least squares").
+//
 // Tassa, Erez, Todorov 2012 (regularisation schedule, line search); Tassa, Mansard, Todorov 2014
 // (control limits).
 
@@ -29,9 +33,10 @@ public struct ILQR: Sendable {
     public var tolerance = 1e-7
     /// Largest gap between a state and what the dynamics make of the one before, in the state's units.
     public var gapTolerance = 1e-9
-    /// Whether the dynamics' second derivatives are used, where there are any and once the states follow
-    /// from the controls (differential dynamic programming).
-    public var secondDerivatives = false
+    /// Whether the dynamics' second derivatives are used, where there are any (differential dynamic
+    /// programming): once the states follow from the controls, after a step that gained less than a
+    /// fifth of the cost, and where every Q_uu with them is positive definite.
+    public var secondDerivatives = true
     /// μ of the first iteration.
     public var initialRegularization = 0.0
     /// The smallest μ that is not 0.
@@ -45,7 +50,7 @@ public struct ILQR: Sendable {
     /// Steps that are tried.
     public var maxTrials = 11
     /// Share of the promised improvement that a step must keep.
-    public var acceptedShare = 1e-4
+    public var acceptedShare = 0.3
 
     /// The defaults.
     public init() {}

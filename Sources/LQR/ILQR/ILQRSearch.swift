@@ -33,6 +33,8 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   private var rate = 1.0
   /// ρ of the merit.
   private var penalty = 0.0
+  /// Whether the last step gained so little that iterative LQR is in its slow tail.
+  private var isNear = false
 
   private var n: Int { dynamics.state }
   private var m: Int { dynamics.control }
@@ -115,12 +117,13 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
         line.step = step.size
         line.predictedImprovement = promise(step.size, slope, curvature)
         line.actualImprovement = merit(iterate) - merit(step.iterate)
+        isNear = line.actualImprovement < Self.nearShare * abs(iterate.cost)
         iterate = step.iterate
         (isExpanded, isRelaxed) = (false, false)
         if step.size >= 0.5 { relax() } else if step.size < 0.05 { tighten() }
       } else {
         // Rounding hides what little there is left to gain.
-        if isFeasible && promised <= 1e-6 * options.acceptedShare * (1 + abs(line.cost)) {
+        if isFeasible && promised <= 1e-10 * (1 + abs(line.cost)) {
           status = .converged
           break
         }
@@ -139,6 +142,10 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
       trajectory: iterate.trajectory, costs: iterate.costs, gains: law.gains,
       gap: iterate.gaps.largestMagnitude, status: status, iterations: log)
   }
+
+  /// τ of Fletcher and Xu 1987 ("Hybrid methods for nonlinear least squares"): steps that gain a smaller
+  /// share of the cost are left to Newton's method.
+  private static var nearShare: Double { 0.2 }
 
   private func merit(_ iterate: ILQRIterate) -> Double {
     iterate.cost + penalty * iterate.totalGap
@@ -166,18 +173,24 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     regularization = max(options.minRegularization, regularization * rate)
   }
 
-  /// Backward passes with growing μ until one succeeds.
+  /// A backward pass with second derivatives, where they help; else passes with growing μ until one
+  /// succeeds.
   ///
   /// - Returns: how many; nil if μ grew too large.
   private mutating func backward() throws -> Int? {
     // With gaps the costate grows with V and so with μ: no μ would then make Q_uu positive definite.
     let usesCurvature =
-      options.secondDerivatives && dynamics.hasSecondDerivatives && iterate.totalGap == 0
+      options.secondDerivatives && dynamics.hasSecondDerivatives && iterate.totalGap == 0 && isNear
     var passes = 0
+    if usesCurvature {
+      passes += 1
+      if try backwardWithCurvature() == nil { return passes }
+      // Where Q_uu is indefinite, iterative LQR's model, which is convex if the cost is, does better
+      // than a μ that makes up for it.
+    }
     while regularization <= options.maxRegularization {
       passes += 1
-      let failedStep = try usesCurvature ? backwardWithCurvature() : backwardPlain()
-      if failedStep == nil { return passes }
+      if try backwardPlain() == nil { return passes }
       tighten()
     }
     return nil
