@@ -31,8 +31,8 @@ let libraries: [Row] = [
     .product(name: "Logging", package: "swift-log")),
   Row(
     "Benchmarks",
-    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy",
-    "GuidedPolicySearch"),
+    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
+    "GlobalPolicy", "GuidedPolicySearch"),
 ]
 
 /// The folders below Experiments.

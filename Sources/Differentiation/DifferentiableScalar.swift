@@ -189,8 +189,8 @@ extension Double: DifferentiableScalar {
     })
 }
 
-/// x to the power of y, for x > 0.
 // Between two doubles the function above is meant; without a preference the call is ambiguous.
+/// x to the power of y, for x > 0.
 @_disfavoredOverload
 @inlinable public func pow<S: DifferentiableScalar>(_ x: S, _ y: S) -> S {
   S.self == Double.self ? S(Foundation.pow(x.value, y.value)) : exp(y * log(x))
