@@ -4,6 +4,8 @@ import json
 import os
 import sys
 from importlib.machinery import SourceFileLoader
+# scripts/plot imports what lies beside it.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 from importlib.util import module_from_spec, spec_from_loader
 
 FOLDER = os.path.dirname(os.path.realpath(__file__))
