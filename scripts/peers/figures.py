@@ -4,12 +4,11 @@ import json
 import os
 import sys
 from importlib.machinery import SourceFileLoader
-# scripts/plot imports what lies beside it.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 from importlib.util import module_from_spec, spec_from_loader
 
 FOLDER = os.path.dirname(os.path.realpath(__file__))
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(FOLDER))  # scripts/plot imports what lies beside it
 loader = SourceFileLoader("plot", os.path.join(os.path.dirname(FOLDER), "plot"))
 plot = module_from_spec(spec_from_loader("plot", loader))
 loader.exec_module(plot)
