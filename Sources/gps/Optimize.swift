@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import GuidedPolicySearch
-import ShippedExperiments
 
 /// `gps optimize`.
 struct Optimize: AsyncParsableCommand {
@@ -13,10 +12,7 @@ struct Optimize: AsyncParsableCommand {
       dynamics are known, and writes the same kind of run directory as gps run.
       """)
 
-  @Argument(
-    help: "A shipped experiment's name, or a YAML file.",
-    completion: .custom { _, _, _ in (try? ShippedExperiments.names()) ?? [] })
-  var experiment: String
+  @OptionGroup var source: ExperimentOptions
 
   @Option(
     help: ArgumentHelp("Most iterations (optimization.maxIterations).", valueName: "n"))
@@ -30,24 +26,8 @@ struct Optimize: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
   var workers: Int?
 
-  @Option(
-    help: ArgumentHelp(
-      "Run directory; default: runs/<task>-<date>-<seed> in the working directory.",
-      valueName: "dir"), completion: .directory)
-  var output: String?
-
-  @Option(
-    name: .customLong("set"), parsing: .singleValue,
-    help: ArgumentHelp(
-      "Override any setting of the file; may be repeated. See `gps options`.",
-      valueName: "key.path=value"))
-  var overrides: [String] = []
-
   @Flag(help: "Print the result alone.")
   var quiet = false
-
-  @Flag(help: "Replace the run in an output directory that is not empty.")
-  var force = false
 
   func validate() throws {
     if let workers, !(1...4096).contains(workers) {
@@ -58,26 +38,19 @@ struct Optimize: AsyncParsableCommand {
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
-    let loaded: LoadedExperiment
+    let loaded = try source.load(shorthands: shorthands)
     do {
-      loaded = try Experiment.load(experimentURL(experiment), overrides: allOverrides)
       if try loaded.task.conditions.first.map({ try loaded.task.knownDynamics(in: $0) == nil })
         ?? true
       {
         throw OptimizationError.unknownDynamics(task: loaded.experiment.task)
       }
-    } catch let failure as CommandFailure {
-      throw failure
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
-    let url =
-      output.map { URL(fileURLWithPath: $0, isDirectory: true) }
-      ?? RunDirectory.standardURL(
-        task: loaded.experiment.task, seed: loaded.experiment.seed,
-        in: URL(fileURLWithPath: "runs", isDirectory: true))
+    let url = source.runDirectory(of: loaded)
     let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
-    let (isQuiet, replaces) = (quiet, force)
+    let (isQuiet, replaces) = (quiet, source.force)
     let (outcome, signalNumber) = await interruptible { () -> Result<Summary, any Error> in
       do {
         let directory = try loaded.makeRunDirectory(
@@ -106,7 +79,7 @@ struct Optimize: AsyncParsableCommand {
     }
   }
 
-  private var allOverrides: [Experiment.Override] {
+  private var shorthands: [Experiment.Override] {
     (iterations.map {
       [Experiment.Override("optimization.maxIterations=\($0)", source: "--iterations \($0)")]
     } ?? [])
@@ -117,6 +90,5 @@ struct Optimize: AsyncParsableCommand {
             source: $0 ? "--second-derivatives" : "--no-second-derivatives")
         ]
       } ?? [])
-      + overrides.map { Experiment.Override($0) }
   }
 }

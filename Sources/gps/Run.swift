@@ -1,17 +1,13 @@
 import ArgumentParser
 import Foundation
 import GuidedPolicySearch
-import ShippedExperiments
 
 /// `gps run`.
 struct Run: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Runs an experiment: one of `gps tasks`, or a file of your own.")
 
-  @Argument(
-    help: "A shipped experiment's name, or a YAML file.",
-    completion: .custom { _, _, _ in (try? ShippedExperiments.names()) ?? [] })
-  var experiment: String
+  @OptionGroup var source: ExperimentOptions
 
   @Option(help: ArgumentHelp("Iterations (algorithm.iterations).", valueName: "n"))
   var iterations: Int?
@@ -31,46 +27,19 @@ struct Run: AsyncParsableCommand {
     completion: .list(Algorithm.allCases.map(\.rawValue)))
   var algorithm: String?
 
-  @Option(
-    help: ArgumentHelp(
-      "Run directory; default: runs/<task>-<date>-<seed> in the working directory.",
-      valueName: "dir"), completion: .directory)
-  var output: String?
-
-  @Option(
-    name: .customLong("set"), parsing: .singleValue,
-    help: ArgumentHelp(
-      "Override any setting of the file; may be repeated. See `gps options`.",
-      valueName: "key.path=value"))
-  var overrides: [String] = []
-
   @Flag(
     help: "Go on with the run in --output, if there is one; its experiment must be the same.")
   var resume = false
 
-  @Flag(help: "Replace the run in an output directory that is not empty.")
-  var force = false
-
   func validate() throws {
-    if resume && output == nil { throw ValidationError("--resume needs --output") }
-    if resume && force { throw ValidationError("--resume and --force exclude each other") }
+    if resume && source.output == nil { throw ValidationError("--resume needs --output") }
+    if resume && source.force { throw ValidationError("--resume and --force exclude each other") }
   }
 
   func run() async throws {
-    let loaded: LoadedExperiment
-    do {
-      loaded = try Experiment.load(experimentURL(experiment), overrides: allOverrides)
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure(error, otherwise: .badInput)
-    }
-    let url =
-      output.map { URL(fileURLWithPath: $0, isDirectory: true) }
-      ?? RunDirectory.standardURL(
-        task: loaded.experiment.task, seed: loaded.experiment.seed,
-        in: URL(fileURLWithPath: "runs", isDirectory: true))
-    let (force, resume) = (force, resume)
+    let loaded = try source.load(shorthands: shorthands)
+    let url = source.runDirectory(of: loaded)
+    let (force, resume) = (source.force, resume)
     try await options.run(loaded, in: url) {
       if resume && RunDirectory.holdsCheckpoints(url) {
         let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url)
@@ -81,8 +50,8 @@ struct Run: AsyncParsableCommand {
     }
   }
 
-  /// The shorthands are overrides too, and so are judged like the file. `--set` comes last.
-  private var allOverrides: [Experiment.Override] {
+  /// The shorthands are overrides too, and so are judged like the file.
+  private var shorthands: [Experiment.Override] {
     func shorthand(_ option: String, _ path: String, _ value: (some Any)?) -> Experiment.Override? {
       value.map { Experiment.Override("\(path)=\($0)", source: "\(option) \($0)") }
     }
@@ -91,7 +60,7 @@ struct Run: AsyncParsableCommand {
       shorthand("--samples", "algorithm.samples", samples),
       shorthand("--seed", "seed", seed),
       shorthand("--algorithm", "algorithm.name", algorithm),
-    ].compactMap { $0 } + overrides.map { Experiment.Override($0) }
+    ].compactMap { $0 }
   }
 }
 
