@@ -28,7 +28,7 @@ public struct Trajectory: Sendable, Equatable {
         + "\(controls.columns) controls")
     self.states = states
     self.controls = controls
-    self.observations = observations
+    self.observations = observations.sharing(states)
     self.points = points ?? Matrix(rows: 0, columns: states.columns)
     self.pointJacobians =
       pointJacobians ?? MatrixSequence(rows: 0, columns: states.rows, count: states.columns)

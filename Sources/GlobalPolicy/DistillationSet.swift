@@ -3,51 +3,122 @@ public import LinearAlgebra
 
 /// What the global policy is fitted to: observations, the actions the local controllers would take
 /// there, and how much each deviation costs.
+///
+/// Its parts share the rollouts' storage: the observations of hundreds of conditions are not copied.
 public struct DistillationSet: Sendable {
-  /// Observations: o × S, one sample per column.
-  public let observations: Matrix
-  /// The local controllers' mean actions û at the samples: m × S.
-  public let targets: Matrix
+  /// Some samples: what a local controller would do along one rollout, as a rule.
+  public struct Part: Sendable {
+    /// Observations: o × S_p or more, one sample per column; columns beyond S_p are not used.
+    public let observations: Matrix
+    /// The local controller's mean actions û at the samples: m × S_p.
+    public let targets: Matrix
+
+    /// S_p.
+    public var count: Int { targets.columns }
+
+    /// Samples from their parts.
+    public init(observations: Matrix, targets: Matrix) {
+      precondition(
+        observations.columns >= targets.columns,
+        "\(observations.columns) observations for \(targets.columns) targets")
+      self.observations = observations
+      self.targets = targets
+    }
+
+    /// û_t = K_t x_t + k_t at every step of a rollout.
+    public init(along trajectory: Trajectory, under controller: LinearGaussianController) {
+      precondition(
+        trajectory.states.rows == controller.state && trajectory.horizon <= controller.horizon,
+        "a rollout of \(trajectory.states.rows) states over \(trajectory.horizon) steps for a "
+          + "controller of \(controller.state) states over \(controller.horizon) steps")
+      self.init(
+        observations: trajectory.observations,
+        targets: Matrix(
+          rows: controller.control, columns: trajectory.horizon,
+          columnMajor: controller.meanActions(
+            at: trajectory.states.storage, count: trajectory.horizon)))
+    }
+
+    /// The first number that is not finite, by sample.
+    fileprivate var notFinite: (field: String, sample: Int)? {
+      let o = observations.rows
+      let badObservation = observations.storage[..<(o * count)].firstIndex { !$0.isFinite }
+        .map { $0 / o }
+      let badTarget = targets.storage.firstIndex { !$0.isFinite }.map { $0 / targets.rows }
+      guard let sample = [badObservation, badTarget].compactMap({ $0 }).min() else { return nil }
+      return (sample == badObservation ? "observation" : "target", sample)
+    }
+  }
+
+  /// The samples, S in all.
+  public let parts: [Part]
   /// Precisions of the local controllers: G matrices, m × m.
   public let precisions: MatrixSequence
   /// Which precision each of the S samples has.
   public let precisionIndices: [Int]
 
   /// S.
-  public var count: Int { observations.columns }
+  public var count: Int { precisionIndices.count }
+  /// o.
+  public var observation: Int { parts[0].observations.rows }
+  /// m.
+  public var control: Int { precisions.rows }
 
   /// A set from its parts.
   ///
-  /// - Throws: `GlobalPolicyError.emptySet` or `.notFinite`.
+  /// - Parameters:
+  ///   - parts: the samples.
+  ///   - precisions: G matrices, m × m.
+  ///   - precisionIndices: which of them each sample has, in the order of the parts.
+  /// - Throws: `GlobalPolicyError.emptySet` or `.notFinite`, whose sample counts from the first of the
+  ///   set.
   public init(
-    observations: Matrix, targets: Matrix, precisions: MatrixSequence, precisionIndices: [Int]
+    parts: [Part], precisions: MatrixSequence, precisionIndices: [Int]
   ) throws(GlobalPolicyError) {
+    let samples = parts.reduce(0) { $0 + $1.count }
     precondition(
-      observations.columns == targets.columns && precisionIndices.count == targets.columns
-        && precisions.rows == targets.rows && precisions.columns == targets.rows,
-      "\(observations.columns) observations, \(targets.columns) targets of \(targets.rows), "
-        + "\(precisionIndices.count) precisions of \(precisions.rows) × \(precisions.columns)")
+      precisionIndices.count == samples && precisions.columns == precisions.rows
+        && Set(parts.map(\.observations.rows)).count <= 1
+        && parts.allSatisfy { $0.targets.rows == precisions.rows },
+      "\(samples) samples with \(precisionIndices.count) precisions of "
+        + "\(precisions.rows) × \(precisions.columns), targets of "
+        + "\(Set(parts.map(\.targets.rows)).sorted()) and observations of "
+        + "\(Set(parts.map(\.observations.rows)).sorted()) numbers")
     precondition(
       precisionIndices.allSatisfy { $0 >= 0 && $0 < precisions.count },
       "a precision index is outside 0..<\(precisions.count)")
-    if observations.columns == 0 { throw .emptySet }
-    try Self.checkFinite(observations, "observation")
-    try Self.checkFinite(targets, "target")
+    if samples == 0 { throw .emptySet }
+    var first = 0
+    for part in parts {
+      if let bad = part.notFinite {
+        throw .notFinite(field: bad.field, condition: nil, sample: first + bad.sample, step: nil)
+      }
+      first += part.count
+    }
+    try self.init(checked: parts, precisions, precisionIndices)
+  }
+
+  /// A set of one part.
+  ///
+  /// - Throws: as the initialiser from several parts.
+  public init(
+    observations: Matrix, targets: Matrix, precisions: MatrixSequence, precisionIndices: [Int]
+  ) throws(GlobalPolicyError) {
+    try self.init(
+      parts: [Part(observations: observations, targets: targets)], precisions: precisions,
+      precisionIndices: precisionIndices)
+  }
+
+  private init(
+    checked parts: [Part], _ precisions: MatrixSequence, _ precisionIndices: [Int]
+  ) throws(GlobalPolicyError) {
     if let entry = precisions.storage.firstIndex(where: { !$0.isFinite }) {
       throw .notFinite(
         field: "precision", condition: nil, sample: entry / max(1, precisions.stride), step: nil)
     }
-    self.observations = observations
-    self.targets = targets
+    self.parts = parts
     self.precisions = precisions
     self.precisionIndices = precisionIndices
-  }
-
-  private static func checkFinite(_ matrix: Matrix, _ field: String) throws(GlobalPolicyError) {
-    if let entry = matrix.storage.firstIndex(where: { !$0.isFinite }) {
-      throw .notFinite(
-        field: field, condition: nil, sample: entry / max(1, matrix.rows), step: nil)
-    }
   }
 
   /// The controllers' actions at every step of every rollout: û = K_t x_t + k_t with precision C_t⁻¹.
@@ -59,53 +130,47 @@ public struct DistillationSet: Sendable {
   public init(
     batches: [RolloutBatch], controllers: [LinearGaussianController]
   ) throws(GlobalPolicyError) {
+    try self.init(batches: batches, imagined: batches.map { _ in [] }, controllers: controllers)
+  }
+
+  /// The controllers' actions at every step of every rollout, and of others that were never taken.
+  ///
+  /// - Parameters:
+  ///   - batches: the rollouts of each condition.
+  ///   - imagined: samples of each batch's condition that follow its rollouts, made with the same
+  ///     controller, each from step 0.
+  ///   - controllers: the controller of each batch, in the same order.
+  /// - Throws: `GlobalPolicyError.emptySet`, or `.notFinite` with condition, sample and step.
+  public init(
+    batches: [RolloutBatch], imagined: [[Part]], controllers: [LinearGaussianController]
+  ) throws(GlobalPolicyError) {
     precondition(
-      batches.count == controllers.count,
-      "\(controllers.count) controllers for the rollouts of \(batches.count) conditions")
-    let samples = batches.reduce(0) { $0 + $1.trajectories.reduce(0) { $0 + $1.horizon } }
-    guard samples > 0, let first = batches.lazy.compactMap({ $0.trajectories.first }).first,
-      let m = controllers.first?.control
-    else { throw .emptySet }
-    var observations = Matrix(rows: first.observations.rows, columns: samples)
-    var targets = Matrix(rows: m, columns: samples)
+      batches.count == controllers.count && batches.count == imagined.count,
+      "\(controllers.count) controllers and \(imagined.count) lists of imagined rollouts for the "
+        + "rollouts of \(batches.count) conditions")
+    var parts: [Part] = []
+    var indices: [Int] = []
+    let m = controllers.first?.control ?? 0
     var precisions = MatrixSequence(
       rows: m, columns: m, count: controllers.reduce(0) { $0 + $1.horizon })
-    var indices: [Int] = []
-    indices.reserveCapacity(samples)
-    var column = 0
     var group = 0
-    for (batch, controller) in zip(batches, controllers) {
-      let (n, o) = (controller.state, observations.rows)
+    for ((batch, others), controller) in zip(zip(batches, imagined), controllers) {
+      precondition(controller.control == m, "\(controller.control) controls beside \(m)")
       precisions.storage.replaceSubrange(
         group * m * m..<(group + controller.horizon) * m * m, with: controller.precisions.storage)
-      for (sample, trajectory) in batch.trajectories.enumerated() {
-        precondition(
-          trajectory.states.rows == n && trajectory.observations.rows == o
-            && controller.control == m && trajectory.horizon <= controller.horizon,
-          "a rollout of \(trajectory.states.rows) states and \(trajectory.observations.rows) "
-            + "observations over \(trajectory.horizon) steps for a controller of \(n) states over "
-            + "\(controller.horizon) steps and \(o) observations")
-        let T = trajectory.horizon
-        observations.storage.replaceSubrange(
-          column * o..<(column + T) * o, with: trajectory.observations.storage[0..<o * T])
-        let actions = controller.meanActions(at: trajectory.states.storage, count: T)
-        targets.storage.replaceSubrange(column * m..<(column + T) * m, with: actions)
-        let badObservation = trajectory.observations.storage[0..<o * T].firstIndex { !$0.isFinite }
-          .map { $0 / o }
-        let badTarget = actions.firstIndex { !$0.isFinite }.map { $0 / m }
-        if let step = [badObservation, badTarget].compactMap({ $0 }).min() {
+      let own = batch.trajectories.map { Part(along: $0, under: controller) }
+      for (sample, part) in (own + others).enumerated() {
+        if let bad = part.notFinite {
           throw .notFinite(
-            field: step == badObservation ? "observation" : "target", condition: batch.condition,
-            sample: sample, step: step)
+            field: bad.field, condition: batch.condition, sample: sample, step: bad.sample)
         }
-        indices += group..<group + T
-        column += T
+        parts.append(part)
+        indices += group..<group + part.count
       }
       group += controller.horizon
     }
-    try self.init(
-      observations: observations, targets: targets, precisions: precisions,
-      precisionIndices: indices)
+    if indices.isEmpty { throw .emptySet }
+    try self.init(checked: parts, precisions, indices)
   }
 
   /// Mean of the samples' precisions, as they are: m × m.

@@ -79,9 +79,18 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     precondition(
       observations.rows == observation,
       "\(observations.rows) numbers per observation for a policy of \(observation)")
-    if isWhitened || observations.columns == 0 { return self }
+    return whitening(from: [(observations, observations.columns)])
+  }
+
+  /// The policy with its whitening and scaling fixed by a set. What is fixed already stays.
+  func frozen(for set: DistillationSet) -> NeuralPolicy {
+    whitening(from: set.parts.map { ($0.observations, $0.count) }).scaling(
+      from: set.parts.map { ($0.targets, $0.count) }, noise: covariance)
+  }
+
+  private func whitening(from observations: [(Matrix, count: Int)]) -> NeuralPolicy {
+    guard !isWhitened, let (mean, variance) = Self.moments(observations) else { return self }
     var policy = self
-    let (mean, variance) = Self.moments(observations)
     policy.observationWhitening.mean = mean
     policy.observationWhitening.deviation = zip(mean, variance).map { mean, variance in
       let deviation = variance.squareRoot()
@@ -93,10 +102,9 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
 
   /// The policy with its control scaling fixed by what the controllers do: mean and total deviation
   /// (of means and noise together) of the controls; unchanged if it is fixed already.
-  func scaling(from targets: Matrix, noise covariance: Matrix) -> NeuralPolicy {
-    if isScaled { return self }
+  func scaling(from targets: [(Matrix, count: Int)], noise covariance: Matrix) -> NeuralPolicy {
+    guard !isScaled, let (mean, variance) = Self.moments(targets) else { return self }
     var policy = self
-    let (mean, variance) = Self.moments(targets)
     policy.controlScaling.mean = mean
     policy.controlScaling.deviation = variance.indices.map {
       (variance[$0] + covariance[$0, $0]).squareRoot()
@@ -105,15 +113,25 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     return policy
   }
 
-  private static func moments(_ samples: Matrix) -> (mean: [Double], variance: [Double]) {
-    let count = Double(samples.columns)
-    var mean = [Double](repeating: 0, count: samples.rows)
+  /// Mean and variance of each row over the first columns of some matrices of one height; nil of none.
+  private static func moments(
+    _ samples: [(Matrix, count: Int)]
+  ) -> (mean: [Double], variance: [Double])? {
+    let total = samples.reduce(0) { $0 + $1.count }
+    guard total > 0 else { return nil }
+    let count = Double(total)
+    let rows = samples[0].0.rows
+    var mean = [Double](repeating: 0, count: rows)
     var variance = mean
-    for s in 0..<samples.columns { for i in mean.indices { mean[i] += samples[i, s] / count } }
-    for s in 0..<samples.columns {
-      for i in mean.indices {
-        let gap = samples[i, s] - mean[i]
-        variance[i] += gap * gap / count
+    for (samples, columns) in samples {
+      for s in 0..<columns { for i in 0..<rows { mean[i] += samples[i, s] / count } }
+    }
+    for (samples, columns) in samples {
+      for s in 0..<columns {
+        for i in 0..<rows {
+          let gap = samples[i, s] - mean[i]
+          variance[i] += gap * gap / count
+        }
       }
     }
     return (mean, variance)

@@ -77,13 +77,12 @@ public struct PolicyDistiller: Sendable {
     stream: RandomStream, workers: Int
   ) async throws -> Outcome {
     precondition(
-      set.observations.rows == policy.observation && set.targets.rows == policy.control,
-      "\(set.observations.rows) observations and \(set.targets.rows) controls for a policy of "
+      set.observation == policy.observation && set.control == policy.control,
+      "\(set.observation) observations and \(set.control) controls for a policy of "
         + "\(policy.observation) and \(policy.control)")
     var notes: [String] = []
     var policy = try policy.withPrecision(set.meanPrecision)
-    policy = policy.whitening(from: set.observations)
-    policy = policy.scaling(from: set.targets, noise: policy.covariance)
+    policy = policy.frozen(for: set)
     let (precisions, clipped) = set.normalizedPrecisions(
       scale: policy.controlScaling.deviation,
       clipping: options.precisionClipping ? options.precisionClippingFactor : nil)

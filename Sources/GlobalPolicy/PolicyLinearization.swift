@@ -29,7 +29,7 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
       "states of shapes \(states.map { [$0.rows, $0.columns] }) for observations of "
         + "\(observations.map { [$0.rows, $0.columns] })")
     self.states = states
-    self.observations = observations
+    self.observations = zip(observations, states).map { $0.sharing($1) }
     self.mixture = mixture
   }
 

@@ -209,16 +209,21 @@ final class Trainer: @unchecked Sendable {
 
     let whitening = policy.observationWhitening
     let scaling = policy.controlScaling
-    for s in 0..<samples {
-      for i in 0..<network.inputs {
-        inputs[s * o + i] = Float(
-          (set.observations[i, s] - whitening.mean[i]) / whitening.deviation[i])
+    var s = 0
+    for part in set.parts {
+      for column in 0..<part.count {
+        for i in 0..<network.inputs {
+          inputs[s * o + i] = Float(
+            (part.observations[i, column] - whitening.mean[i]) / whitening.deviation[i])
+        }
+        for i in 0..<outputs {
+          targets[s * m + i] = Float(
+            (part.targets[i, column] - scaling.mean[i]) / scaling.deviation[i])
+        }
+        groups[s] = Int32(set.precisionIndices[s])
+        order[s] = Int32(s)
+        s += 1
       }
-      for i in 0..<outputs {
-        targets[s * m + i] = Float((set.targets[i, s] - scaling.mean[i]) / scaling.deviation[i])
-      }
-      groups[s] = Int32(set.precisionIndices[s])
-      order[s] = Int32(s)
     }
     for i in normalized.storage.indices { precisions[i] = Float(normalized.storage[i]) }
   }

@@ -12,9 +12,9 @@ struct LocalStep: Sendable {
   let batch: RolloutBatch
   /// What the condition carries: at first what the last iteration left, then what this one leaves.
   var next: ConditionState
-  /// Trajectories drawn from the model under the new controller, for the network to learn where it
-  /// will go.
-  var imagined: [Trajectory] = []
+  /// What the new controller does along trajectories drawn from the model under it, for the network
+  /// to learn where it will go.
+  var imagined: [DistillationSet.Part] = []
   var report: ConditionReport
   var notes: [String] = []
   var dynamicsSeconds = 0.0
@@ -147,12 +147,12 @@ struct LocalStep: Sendable {
       cost: monteCarlo, predictedImprovement: baseline - expected, isTrustworthy: isTrustworthy)
   }
 
-  /// Trajectories of the new controller under the model, less those that leave the region that the
+  /// Samples from trajectories of the new controller under the model, less those that leave the region that the
   /// rollouts have seen: there the model knows nothing.
   private func imagine(
     _ count: Int, under controller: LinearGaussianController, dynamics: LinearGaussianDynamics,
     stream: RandomStream
-  ) throws -> [Trajectory] {
+  ) throws -> [DistillationSet.Part] {
     if count == 0 { return [] }
     let observations = try ObservationModel(about: batch.trajectories)
     let n = dynamics.state
@@ -179,7 +179,7 @@ struct LocalStep: Sendable {
           if x < low[i] - reach || x > high[i] + reach { return nil }
         }
       }
-      return trajectory
+      return DistillationSet.Part(along: trajectory, under: controller)
     }
   }
 }

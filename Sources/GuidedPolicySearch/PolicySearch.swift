@@ -94,7 +94,7 @@ public struct PolicySearch<System: ControlTask>: Sendable {
     if settings.algorithm == .mirrorDescent {
       let began = clock.now
       do {
-        let outcome = try await distill(&steps, from: next)
+        let outcome = try await distill(steps, from: next)
         next.policy = outcome.policy
         next.optimizer = outcome.optimizer
         distillationLoss = outcome.finalLoss
@@ -244,11 +244,12 @@ extension PolicySearch {
 
   /// Stage 4: the network is fitted to all local controllers at all samples.
   func distill(
-    _ steps: inout [LocalStep], from state: State
+    _ steps: [LocalStep], from state: State
   ) async throws -> PolicyDistiller.Outcome {
-    let set = try distillationSet(of: steps)
-    // The set has taken in what was imagined.
-    for i in steps.indices { steps[i].imagined = [] }
+    let used = steps.filter { !$0.batch.trajectories.isEmpty }
+    let set = try DistillationSet(
+      batches: used.map(\.batch), imagined: used.map(\.imagined),
+      controllers: used.map(\.next.controller))
     let fresh = NeuralPolicy.initial(
       observation: task.dimensions.observation, control: task.dimensions.control,
       options: settings.network, stream: stream.child(.networkInitialization))
@@ -274,16 +275,6 @@ extension PolicySearch {
             + "at learning rate \(options.learningRate)")
       }
     }
-  }
-
-  /// All controllers at all samples, imagined ones included.
-  private func distillationSet(of steps: [LocalStep]) throws -> DistillationSet {
-    let used = steps.filter { !$0.batch.trajectories.isEmpty }
-    return try DistillationSet(
-      batches: used.map { step in
-        RolloutBatch(
-          condition: step.batch.condition, trajectories: step.batch.trajectories + step.imagined)
-      }, controllers: used.map(\.next.controller))
   }
 
   /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.

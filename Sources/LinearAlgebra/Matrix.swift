@@ -49,6 +49,15 @@ public struct Matrix: Sendable, Equatable {
     Matrix(diagonal: [Double](repeating: 1, count: size))
   }
 
+  /// This matrix, in the storage of another if that holds the same numbers bit by bit: one copy in
+  /// memory instead of two.
+  public func sharing(_ other: Matrix) -> Matrix {
+    guard rows == other.rows, columns == other.columns,
+      storage.elementsEqual(other.storage, by: { $0.bitPattern == $1.bitPattern })
+    else { return self }
+    return other
+  }
+
   /// Entry (i, j).
   public subscript(_ i: Int, _ j: Int) -> Double {
     get { storage[i + rows * j] }

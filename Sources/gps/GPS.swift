@@ -25,6 +25,7 @@ struct GPS: AsyncParsableCommand {
 @main
 enum Main {
   static func main() async {
+    useOneHeap()
     do {
       var command = try GPS.parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

@@ -77,7 +77,8 @@ import Testing
       var reference = ReferenceNetwork(policy.network)
       func value() -> Double {
         reference.loss(
-          inputs: set.observations, targets: set.targets, precisions: set.precisions,
+          inputs: set.parts[0].observations, targets: set.parts[0].targets,
+          precisions: set.precisions,
           indices: set.precisionIndices)
       }
       #expect(abs(loss - value()) < 1e-5 * value())

@@ -77,7 +77,8 @@ import Testing
   @Test func controlsAreScaledByTheirTotalDeviation() {
     let start = NeuralPolicy.initial(observation: 1, control: 2, stream: stream)
     let scaled = start.scaling(
-      from: Matrix([[-1, 1, -1, 1], [2, 2, 2, 2]]), noise: Matrix(diagonal: [3, 0.25]))
+      from: [(Matrix([[-1, 1], [2, 2]]), 2), (Matrix([[-1, 1, 9], [2, 2, 9]]), 2)],
+      noise: Matrix(diagonal: [3, 0.25]))
     #expect(scaled.controlScaling.mean == [0, 2])
     #expect(scaled.controlScaling.deviation == [2, 0.5])
   }
@@ -182,8 +183,9 @@ import Testing
     let set = try DistillationSet(
       batches: batches, controllers: [try controller(horizon: 3), try controller(horizon: 2)])
     // (t + 1) x_0 − 2 + 0.5
-    #expect(set.targets.storage == [-1.5, 0.5, 4.5, 3.5, 10.5, 5.5, 14.5])
-    #expect(set.observations.column(1) == [10, 20])
+    #expect(set.parts.flatMap(\.targets.storage) == [-1.5, 0.5, 4.5, 3.5, 10.5, 5.5, 14.5])
+    #expect(set.parts.map(\.count) == [3, 2, 2] && set.count == 7)
+    #expect(set.parts[0].observations.column(1) == [10, 20])
     #expect(set.precisionIndices == [0, 1, 2, 3, 4, 3, 4])
     for (found, exact) in zip(set.precisions.storage, [2.0, 3, 4, 2, 3]) {
       #expect(abs(found - exact) < 1e-12)

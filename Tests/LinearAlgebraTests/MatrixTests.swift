@@ -24,6 +24,22 @@ import Testing
     }
   }
 
+  @Test("equal matrices share their storage, others and signs of zero do not")
+  func sharing() {
+    func address(_ matrix: Matrix) -> UnsafePointer<Double>? {
+      matrix.storage.withUnsafeBufferPointer(\.baseAddress)
+    }
+    let a = Matrix([[1, 2], [0, 4]])
+    let equal = Matrix([[1, 2], [0, 4]])
+    #expect(address(equal) != address(a))
+    #expect(equal.sharing(a) == a && address(equal.sharing(a)) == address(a))
+    for other in [
+      Matrix([[1, 2], [-0.0, 4]]), Matrix([[1, 2], [0, 5]]), Matrix(rows: 1, columns: 4),
+    ] {
+      #expect(address(other.sharing(a)) == address(other))
+    }
+  }
+
   @Test("blocks are read and written where they belong")
   func blocks() {
     var a = Matrix(rows: 3, columns: 4)
