@@ -25,7 +25,7 @@ struct GPS: AsyncParsableCommand {
 @main
 enum Main {
   static func main() async {
-    useOneHeap()
+    configureHeap()
     do {
       var command = try GPS.parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {
