@@ -107,7 +107,7 @@ private func signals() throws -> RunDirectory.Signals {
         at: run, experiment: "", signals: signals(), replacing: false)
       try first.append(report(iteration: 0))
       try first.write(policy: Safetensors())
-      try first.write(checkpoint: [1], iteration: 1, keeping: 1)
+      try first.write(checkpoint: Safetensors(), iteration: 1, isBest: true, keeping: 1)
       // Not even --force takes the directory from a run that is under way.
       #expect(throws: RunDirectoryError.inUse(path: run.path)) {
         try RunDirectory(at: run, experiment: "", signals: signals(), replacing: true)
@@ -156,6 +156,25 @@ private func signals() throws -> RunDirectory.Signals {
     #expect(throws: RunDirectoryError.self) {
       try CheckedFile.replace("/nonexistent/f", with: [])
     }
+  }
+
+  @Test func aFileCanHaveTwoNames() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let (a, b) = (folder.url.appendingPathComponent("a"), folder.url.appendingPathComponent("b"))
+    try CheckedFile.replace(a.path, with: Array("one".utf8))
+    try CheckedFile.replace(b.path, with: Array("other".utf8))
+    for _ in 0..<2 {  // the second time both are one file already
+      #expect(try CheckedFile.replace(b.path, withLinkTo: a.path))
+      #expect(try folder.text("b") == "one")
+      #expect(
+        Set(try FileManager.default.contentsOfDirectory(atPath: folder.url.path)) == ["a", "b"])
+    }
+    // Writing one anew leaves the other as it was.
+    try CheckedFile.replace(a.path, with: Array("two".utf8))
+    #expect(try folder.text("b") == "one")
+    #expect(try !CheckedFile.replace(b.path, withLinkTo: a.path + "-missing"))
+    #expect(try folder.text("b") == "one")
   }
 
   @Test func standardNamesDoNotLeadOut() throws {

@@ -1,5 +1,5 @@
 import Foundation
-import GuidedPolicySearch
+@testable import GuidedPolicySearch
 import Testing
 
 @Suite struct SafetensorsTests {
@@ -38,6 +38,20 @@ import Testing
     #expect(read.tensors["u64"]?.unsignedIntegers == [.max])
     // The data begin at a multiple of eight bytes.
     #expect(file.encoded()[0] % 8 == 0)
+  }
+
+  /// The checksum runs on over pieces, whose bounds cut arrays anywhere.
+  @Test func bigFilesComeInPieces() throws {
+    let numbers = (0..<300_000).map { Double($0).squareRoot() }
+    let file = Safetensors(
+      tensors: ["a": .init(numbers, shape: [3, 100_000]), "b": .init(numbers, shape: [300_000])])
+    var pieces: [[UInt8]] = []
+    file.forEachPiece(isSealed: true) { pieces.append($0) }
+    #expect(pieces.count == 3)
+    let bytes = pieces.flatMap { $0 }
+    #expect(try Safetensors(sealed: bytes) == file)
+    let seal = bytes.suffix(8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+    #expect(seal == CRC64.checksum(of: bytes.dropLast(8)))
   }
 
   private static func file(_ header: String, data: Int) -> [UInt8] {

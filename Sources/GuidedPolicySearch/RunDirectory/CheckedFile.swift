@@ -68,24 +68,57 @@ final class CheckedFile {
 
   /// Puts a whole file in place at once: a reader sees the old one or the new one, never a part.
   static func replace(_ path: String, with bytes: [UInt8]) throws(RunDirectoryError) {
-    let temporary = path + draftSuffix
+    try replace(path) { (file) throws(RunDirectoryError) in try file.append(bytes) }
+  }
+
+  /// The same with a sealed file, which is in memory a piece at a time.
+  static func replace(_ path: String, sealing file: Safetensors) throws(RunDirectoryError) {
+    try replace(path) { (draft) throws(RunDirectoryError) in
+      try file.forEachPiece(isSealed: true) { (piece) throws(RunDirectoryError) in
+        try draft.append(piece)
+      }
+    }
+  }
+
+  private static func replace(
+    _ path: String, writing write: (CheckedFile) throws(RunDirectoryError) -> Void
+  ) throws(RunDirectoryError) {
+    let draft = path + draftSuffix
     do {
-      let file = try CheckedFile(creating: temporary)
-      try file.append(bytes)
+      let file = try CheckedFile(creating: draft)
+      try write(file)
       try file.synchronize()
     } catch {
-      unlink(temporary)
+      unlink(draft)
       throw error
     }
-    if rename(temporary, path) != 0 {
+    try put(draft, inPlaceOf: path)
+  }
+
+  /// Puts another name of a whole file in place of whatever had it.
+  ///
+  /// - Returns: false, with nothing changed, if the file system keeps one name a file.
+  static func replace(
+    _ path: String, withLinkTo original: String
+  ) throws(RunDirectoryError) -> Bool {
+    let draft = path + draftSuffix
+    unlink(draft)
+    if link(original, draft) != 0 { return false }
+    try put(draft, inPlaceOf: path)
+    // Renaming one name of a file to another of its names changes nothing.
+    unlink(draft)
+    return true
+  }
+
+  private static func put(_ draft: String, inPlaceOf path: String) throws(RunDirectoryError) {
+    if rename(draft, path) != 0 {
       let number = errno
-      unlink(temporary)
+      unlink(draft)
       throw .cannotWrite(path: path, reason: reason(of: number))
     }
     // The name itself must reach the disk too.
-    let directory = open(
-      (path as NSString).deletingLastPathComponent.isEmpty
-        ? "." : (path as NSString).deletingLastPathComponent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let folder = (path as NSString).deletingLastPathComponent
+    let directory = open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if directory >= 0 {
       _ = fsync(directory)
       close(directory)

@@ -50,7 +50,12 @@ public struct Checkpoint: Sendable, Equatable {
   /// The file's bytes.
   ///
   /// - Throws: `CheckpointError.notFinite` if reading would refuse them.
-  public func encoded() throws(CheckpointError) -> [UInt8] {
+  public func encoded() throws(CheckpointError) -> [UInt8] { try safetensors().sealed() }
+
+  /// The file before it is sealed; its arrays share the state's storage.
+  ///
+  /// - Throws: `CheckpointError.notFinite` if reading would refuse it.
+  func safetensors() throws(CheckpointError) -> Safetensors {
     var writer = ValueWriter()
     writer.put("format", text: Self.format)
     writer.put("version", text: Self.version)
@@ -72,7 +77,7 @@ public struct Checkpoint: Sendable, Equatable {
     }
     state.store(in: &writer)
     if let name = writer.notFinite { throw .notFinite(name: name) }
-    return writer.file.sealed()
+    return writer.file
   }
 
   /// Reads a file.
@@ -97,7 +102,7 @@ public struct Checkpoint: Sendable, Equatable {
   /// - Throws: `CheckpointError.notFinite` or `RunDirectoryError.cannotWrite`; the file before is
   ///   then intact.
   public func write(to url: URL) throws {
-    try CheckedFile.replace(url.path, with: encoded())
+    try CheckedFile.replace(url.path, sealing: safetensors())
   }
 
   init(bytes: [UInt8]) throws(StoredValueError) {

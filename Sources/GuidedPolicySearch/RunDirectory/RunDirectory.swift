@@ -228,18 +228,26 @@ public final class RunDirectory {
 
   /// Writes a checkpoint, and removes those that are older than the newest few.
   ///
+  /// - Parameters:
+  ///   - checkpoint: the file, not yet sealed.
+  ///   - iteration: iterations done, or nil if it is kept as the best alone.
+  ///   - isBest: whether it takes the place of the one with the best policy so far.
+  ///   - count: how many are kept beside that.
   /// - Throws: `RunDirectoryError`; the checkpoints before are then intact.
-  func write(checkpoint bytes: [UInt8], iteration: Int, keeping count: Int)
+  func write(checkpoint: Safetensors, iteration: Int?, isBest: Bool, keeping count: Int)
     throws(RunDirectoryError)
   {
-    try CheckedFile.replace(
-      checkpoints.path(CheckpointFolder.name(iteration: iteration)), with: bytes)
+    let best = checkpoints.path(CheckpointFolder.best)
+    if isBest { try CheckedFile.replace(best, sealing: checkpoint) }
+    guard let iteration else { return }
+    let path = checkpoints.path(CheckpointFolder.name(iteration: iteration))
+    // One file with two names: it is written once.
+    var isLinked = false
+    if isBest { isLinked = try CheckedFile.replace(path, withLinkTo: best) }
+    if !isLinked {
+      try CheckedFile.replace(path, sealing: checkpoint)
+    }
     checkpoints.prune(keeping: count, upTo: iteration)
-  }
-
-  /// Writes the checkpoint with the best policy in place of the one before.
-  func write(best bytes: [UInt8]) throws(RunDirectoryError) {
-    try CheckedFile.replace(checkpoints.path(CheckpointFolder.best), with: bytes)
   }
 
   /// Removes the policy: the state that the run goes on from has none.

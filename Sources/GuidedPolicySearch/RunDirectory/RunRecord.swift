@@ -80,9 +80,9 @@ struct RunRecord {
     checkpoint.summary = summary
     checkpoint.best = best
     checkpoint.model = model
-    let bytes: [UInt8]
+    let file: Safetensors
     do {
-      bytes = try checkpoint.encoded()
+      file = try checkpoint.safetensors()
     } catch {
       // A checkpoint that could not be read again would be worse than an older one.
       directory.log.logger().warning("no checkpoint after iteration \(iteration): \(error)")
@@ -90,10 +90,8 @@ struct RunRecord {
     }
     // A checkpoint promises the rows before it.
     try directory.synchronize()
-    if isBest { try directory.write(best: bytes) }
-    if isDue {
-      try directory.write(checkpoint: bytes, iteration: iteration, keeping: schedule.keep)
-      unsaved = nil
-    }
+    try directory.write(
+      checkpoint: file, iteration: isDue ? iteration : nil, isBest: isBest, keeping: schedule.keep)
+    if isDue { unsaved = nil }
   }
 }

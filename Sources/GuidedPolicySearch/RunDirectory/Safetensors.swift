@@ -27,16 +27,50 @@ public struct Safetensors: Sendable, Equatable {
     public let elementType: ElementType
     /// Its extents, the slowest first (row-major).
     public let shape: [Int]
-    /// Its elements, little-endian.
-    public let bytes: [UInt8]
+    private let content: Content
+
+    private enum Content: Sendable {
+      /// Little-endian, row-major.
+      case bytes([UInt8])
+      /// Matrices one after the other, each column by column: shared with whoever made them, and
+      /// turned into bytes only when those are asked for.
+      case columnMajor([Double], rows: Int, columns: Int)
+    }
+
+    /// Its elements, little-endian and row-major.
+    public var bytes: [UInt8] {
+      switch content {
+      case .bytes(let bytes): bytes
+      case .columnMajor(let values, let rows, let columns):
+        littleEndian(transposed(values, rows, columns), bits: \.bitPattern)
+      }
+    }
 
     /// Elements of the array.
-    public var count: Int { bytes.count / elementType.size }
+    public var count: Int { shape.reduce(1, *) }
+
+    fileprivate var size: Int { count * elementType.size }
 
     fileprivate init(elementType: ElementType, shape: [Int], bytes: [UInt8]) {
       self.elementType = elementType
       self.shape = shape
-      self.bytes = bytes
+      content = .bytes(bytes)
+    }
+
+    /// An array of matrices that are stored column by column: shape [rows, columns], or [count, rows,
+    /// columns].
+    init(columnMajor values: [Double], shape: [Int]) {
+      precondition(
+        shape.count >= 2 && shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == values.count,
+        "\(values.count) numbers for matrices of shape \(shape)")
+      elementType = .f64
+      self.shape = shape
+      content = .columnMajor(values, rows: shape[shape.count - 2], columns: shape[shape.count - 1])
+    }
+
+    /// Whether elements, their type and the shape are the same.
+    public static func == (a: Tensor, b: Tensor) -> Bool {
+      a.elementType == b.elementType && a.shape == b.shape && a.bytes == b.bytes
     }
 
     private init<Element, Word: FixedWidthInteger>(
@@ -45,9 +79,8 @@ public struct Safetensors: Sendable, Equatable {
       precondition(
         shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == values.count,
         "\(values.count) numbers for an array of shape \(shape)")
-      let words = values.map { bits($0).littleEndian }
       self.init(
-        elementType: elementType, shape: shape, bytes: words.withUnsafeBytes { Array($0) })
+        elementType: elementType, shape: shape, bytes: littleEndian(values, bits: bits))
     }
 
     /// An array of single-precision numbers.
@@ -71,7 +104,8 @@ public struct Safetensors: Sendable, Equatable {
     }
 
     private func words<Word: FixedWidthInteger>(_ type: Word.Type) -> [Word] {
-      bytes.withUnsafeBytes { buffer in
+      let count = count
+      return bytes.withUnsafeBytes { buffer in
         (0..<count).map {
           Word(littleEndian: buffer.loadUnaligned(fromByteOffset: $0 * elementType.size, as: type))
         }
@@ -178,22 +212,60 @@ extension Safetensors {
   }
 
   /// The file's bytes; the same for equal values.
-  public func encoded() -> [UInt8] { encoded(isSealed: false) }
+  public func encoded() -> [UInt8] { collected(isSealed: false) }
 
-  private func encoded(isSealed: Bool) -> [UInt8] {
+  /// The file's bytes with one more array at the end, `checksum`: the CRC-64 of all bytes before it.
+  public func sealed() -> [UInt8] { collected(isSealed: true) }
+
+  private func collected(isSealed: Bool) -> [UInt8] {
+    var bytes: [UInt8] = []
+    forEachPiece(isSealed: isSealed) { bytes += $0 }
+    return bytes
+  }
+
+  private static let seal = "checksum"
+  private static let sealSize = 8
+  /// Bytes that are handed on together.
+  private static let pieceSize = 1 << 20
+
+  /// Hands on the file's bytes piece by piece, so that they are nowhere all at once.
+  func forEachPiece<Failure: Error>(
+    isSealed: Bool, _ body: ([UInt8]) throws(Failure) -> Void
+  ) throws(Failure) {
     precondition(tensors["__metadata__"] == nil, "an array cannot be called __metadata__")
+    precondition(
+      !isSealed || tensors[Self.seal] == nil, "an array of a sealed file cannot be called checksum")
     // Widest elements first, so that every array is aligned to its element.
     let sorted = tensors.sorted {
       ($1.value.elementType.size, $0.key) < ($0.value.elementType.size, $1.key)
     }
+    var piece = header(of: sorted, isSealed: isSealed)
+    var checksum = CRC64()
+    for (_, tensor) in sorted {
+      piece += tensor.bytes
+      if piece.count >= Self.pieceSize {
+        checksum.add(piece[...])
+        try body(piece)
+        piece.removeAll(keepingCapacity: true)
+      }
+    }
+    if isSealed {
+      checksum.add(piece[...])
+      withUnsafeBytes(of: checksum.value.littleEndian) { piece.append(contentsOf: $0) }
+    }
+    try body(piece)
+  }
+
+  /// The length and the header, padded to whole words.
+  private func header(of sorted: [(key: String, value: Tensor)], isSealed: Bool) -> [UInt8] {
     var header = Header()
     header.metadata = metadata
     var offset = 0
     for (name, tensor) in sorted {
       header.entries[name] = Entry(
         dtype: tensor.elementType.rawValue, shape: tensor.shape,
-        data_offsets: [offset, offset + tensor.bytes.count])
-      offset += tensor.bytes.count
+        data_offsets: [offset, offset + tensor.size])
+      offset += tensor.size
     }
     if isSealed {
       header.entries[Self.seal] = Entry(
@@ -204,25 +276,7 @@ extension Safetensors {
     // Strings and whole numbers alone: encoding them cannot fail.
     var json = Array((try? encoder.encode(header)) ?? Data("{}".utf8))
     while json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(8 + json.count + offset + Self.sealSize)
-    withUnsafeBytes(of: UInt64(json.count).littleEndian) { bytes.append(contentsOf: $0) }
-    bytes += json
-    for (_, tensor) in sorted { bytes += tensor.bytes }
-    if isSealed {
-      let checksum = CRC64.checksum(of: bytes[...])
-      withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
-    }
-    return bytes
-  }
-
-  private static let seal = "checksum"
-  private static let sealSize = 8
-
-  /// The file's bytes with one more array at the end, `checksum`: the CRC-64 of all bytes before it.
-  public func sealed() -> [UInt8] {
-    precondition(tensors[Self.seal] == nil, "an array of a sealed file cannot be called checksum")
-    return encoded(isSealed: true)
+    return withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + json
   }
 
   /// Reads the bytes of a sealed file.
@@ -306,5 +360,34 @@ extension Safetensors {
       end = range.upperBound
     }
     if end != size { throw .layout("\(size - end) bytes at the end belong to none") }
+  }
+}
+
+private func littleEndian<Element, Word: FixedWidthInteger>(
+  _ values: [Element], bits: (Element) -> Word
+) -> [UInt8] {
+  let size = MemoryLayout<Word>.size
+  return [UInt8](unsafeUninitializedCapacity: size * values.count) { bytes, count in
+    let words = UnsafeMutableRawBufferPointer(bytes)
+    for (i, value) in values.enumerated() {
+      words.storeBytes(of: bits(value).littleEndian, toByteOffset: size * i, as: Word.self)
+    }
+    count = size * values.count
+  }
+}
+
+/// Matrices stored one after the other, row by row instead of column by column.
+func transposed(_ values: [Double], _ rows: Int, _ columns: Int) -> [Double] {
+  let stride = rows * columns
+  if stride == 0 || rows == 1 || columns == 1 { return values }
+  return [Double](unsafeUninitializedCapacity: values.count) { result, count in
+    values.withUnsafeBufferPointer { values in
+      for start in Swift.stride(from: 0, to: values.count, by: stride) {
+        for i in 0..<rows {
+          for j in 0..<columns { result[start + i * columns + j] = values[start + i + rows * j] }
+        }
+      }
+    }
+    count = values.count
   }
 }

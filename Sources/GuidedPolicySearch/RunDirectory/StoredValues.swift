@@ -60,9 +60,8 @@ struct ValueWriter {
   mutating func put(_ name: String, _ matrix: Matrix) {
     put(
       name,
-      Safetensors.Tensor(
-        transposed(matrix.storage, matrix.rows, matrix.columns),
-        shape: [matrix.rows, matrix.columns]), isFinite: matrix.isFinite)
+      Safetensors.Tensor(columnMajor: matrix.storage, shape: [matrix.rows, matrix.columns]),
+      isFinite: matrix.isFinite)
   }
 
   /// In single precision.
@@ -78,8 +77,8 @@ struct ValueWriter {
     put(
       name,
       Safetensors.Tensor(
-        transposed(sequence.storage, sequence.rows, sequence.columns),
-        shape: [sequence.count, sequence.rows, sequence.columns]), isFinite: sequence.isFinite)
+        columnMajor: sequence.storage, shape: [sequence.count, sequence.rows, sequence.columns]),
+      isFinite: sequence.isFinite)
   }
 }
 
@@ -225,22 +224,5 @@ struct ValueReader {
     return MatrixSequence(
       rows: rows, columns: columns, count: count,
       columnMajor: transposed(numbers, columns, rows))
-  }
-}
-
-/// Column-major matrices of one shape, one after the other, as row-major ones; called with rows and
-/// columns exchanged, the way back.
-private func transposed(_ values: [Double], _ rows: Int, _ columns: Int) -> [Double] {
-  let stride = rows * columns
-  if stride == 0 || rows == 1 || columns == 1 { return values }
-  return [Double](unsafeUninitializedCapacity: values.count) { result, count in
-    values.withUnsafeBufferPointer { values in
-      for start in Swift.stride(from: 0, to: values.count, by: stride) {
-        for i in 0..<rows {
-          for j in 0..<columns { result[start + i * columns + j] = values[start + i + rows * j] }
-        }
-      }
-    }
-    count = values.count
   }
 }
