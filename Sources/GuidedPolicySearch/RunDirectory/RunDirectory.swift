@@ -241,9 +241,9 @@ public final class RunDirectory {
     if isBest { try CheckedFile.replace(best, sealing: checkpoint) }
     guard let iteration else { return }
     let path = checkpoints.path(CheckpointFolder.name(iteration: iteration))
-    // One file with two names: it is written once.
+    // One file with two names is written once. Where no older one is kept, a copy is worth its price.
     var isLinked = false
-    if isBest { isLinked = try CheckedFile.replace(path, withLinkTo: best) }
+    if isBest && count > 1 { isLinked = try CheckedFile.replace(path, withLinkTo: best) }
     if !isLinked {
       try CheckedFile.replace(path, sealing: checkpoint)
     }
