@@ -123,8 +123,9 @@ public struct FlowScratch {
   @usableFromInline var four: Flow<Dual<SIMD4<Double>>>
   /// Derivatives in up to 8 directions at once.
   @usableFromInline var eight: Flow<Dual<SIMD8<Double>>>
-  /// Second derivatives in 1 × 4 directions at once.
-  @usableFromInline var second: Flow<HyperDual<SIMD4<Double>>>
+  /// Second derivatives: the flow as it is recorded, and where.
+  @usableFromInline var recorded: Flow<TapeScalar>
+  @usableFromInline let tape = Tape()
   /// x, u and a system's own Jacobian about a stage of the integrator.
   @usableFromInline var values: Flow<Double>
   @usableFromInline var jacobian: [Double]
@@ -137,7 +138,7 @@ public struct FlowScratch {
     doubles = Flow(state: n, control: m)
     four = Flow(state: n, control: m)
     eight = Flow(state: n, control: m)
-    second = Flow(state: n, control: m)
+    recorded = Flow(state: n, control: m)
     values = Flow(state: n, control: m)
     jacobian = [Double](repeating: 0, count: n * (n + m))
   }
@@ -429,32 +430,19 @@ extension DifferentiableSystem {
   /// Automatic differentiation goes on to second derivatives.
   @inlinable public var hasSecondDerivatives: Bool { true }
 
-  /// Writes H, one column and four rows at a time; what lies above the diagonal is mirrored.
+  /// Writes H, from a record of the flow.
   @inlinable
   public func contractSecondDerivatives(
     _ scratch: inout FlowScratch, by step: TimeStep, costate: Span<Double>,
     into hessian: inout MutableSpan<Double>
   ) {
-    let (n, m) = (scratch.doubles.x.count, scratch.doubles.u.count)
-    let d = n + m
-    for column in 0..<d {
-      for first in stride(from: column / 4 * 4, to: d, by: 4) {
-        for i in 0..<d {
-          let y = i < n ? scratch.doubles.x[i] : scratch.doubles.u[i - n]
-          let number = HyperDual(
-            y, outer: i == column ? 1 : 0, inner: Flow<Dual<SIMD4<Double>>>.unit(i - first),
-            mixed: .zero)
-          if i < n { scratch.second.x[i] = number } else { scratch.second.u[i - n] = number }
-        }
-        advance(differentiably: &scratch.second, by: step)
-        var rows = SIMD4<Double>.zero
-        for i in 0..<n { rows += costate[i] * scratch.second.x[i].mixed }
-        for lane in 0..<Swift.min(4, d - first) where first + lane >= column {
-          hessian[first + lane + d * column] = rows[lane]
-          hessian[column + d * (first + lane)] = rows[lane]
-        }
-      }
-    }
+    let tape = scratch.tape
+    tape.restart()
+    for i in scratch.doubles.x.indices { scratch.recorded.x[i] = tape.input(scratch.doubles.x[i]) }
+    for i in scratch.doubles.u.indices { scratch.recorded.u[i] = tape.input(scratch.doubles.u[i]) }
+    advance(differentiably: &scratch.recorded, by: step)
+    tape.contractSecondDerivatives(
+      of: scratch.recorded.x.span, weights: costate, into: &hessian)
   }
 }
 
