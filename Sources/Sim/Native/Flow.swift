@@ -94,20 +94,25 @@ public struct Flow<S: DifferentiableScalar> {
       case .rungeKutta4: 4
       }
     for _ in 0..<step.substeps {
+      for i in 0..<n { trial[i] = x[i] }
       // One place where f is called, so that it can be inlined there. Runge-Kutta:
-      // h/6 (k₁ + 2 k₂ + 2 k₃ + k₄), with k₂ and k₃ half a step ahead and k₄ a whole one.
-      for stage in 0..<stages {
-        let reach = stage == 0 ? 0 : stage == 3 ? h : 0.5 * h
-        for i in 0..<n { trial[i] = stage == 0 ? x[i] : x[i] + reach * rate[i] }
+      // h/6 (k₁ + 2 k₂ + 2 k₃ + k₄), with k₂ and k₃ half a step ahead and k₄ a whole one. Checked
+      // subscripts keep these loops scalar: vectors would wait for the single numbers that f wrote.
+      for stage in 1...stages {
         derivative(trial.span, u, &rate)
-        if stages < 4 { continue }
-        let weight = stage == 0 || stage == 3 ? 1.0 : 2.0
-        for i in 0..<n { sum[i] = stage == 0 ? rate[i] : sum[i] + weight * rate[i] }
-      }
-      if stages == 4 {
-        for i in 0..<n { x[i] = x[i] + h / 6 * sum[i] }
-      } else {
-        for i in 0..<n { x[i] = x[i] + h * rate[i] }
+        if stage == stages {
+          let share = stages == 4 ? h / 6 : h
+          for i in 0..<n {
+            x[i] = x[i] + share * (stages == 4 ? sum[i] + rate[i] : rate[i])
+          }
+        } else {
+          let reach = stage == 3 ? h : 0.5 * h
+          let weight = stage == 1 ? 1.0 : 2.0
+          for i in 0..<n {
+            trial[i] = x[i] + reach * rate[i]
+            sum[i] = stage == 1 ? rate[i] : sum[i] + weight * rate[i]
+          }
+        }
       }
       constrain(&x)
     }
