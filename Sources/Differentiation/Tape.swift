@@ -67,12 +67,12 @@ public final class Tape {
   ///   - weights: w, as many.
   ///   - hessian: d × d numbers for d inputs, symmetric, written.
   public func contractSecondDerivatives(
-    of results: Span<TapeScalar>, weights: Span<Double>, into target: inout MutableSpan<Double>
+    of results: Span<TapeScalar>, weights: Span<Double>, into hessian: inout MutableSpan<Double>
   ) {
     let (d, count) = (nodes.pointee.inputs, nodes.pointee.count)
     precondition(
-      results.count == weights.count && target.count == d * d,
-      "\(weights.count) weights for \(results.count) results, and \(target.count) numbers for "
+      results.count == weights.count && hessian.count == d * d,
+      "\(weights.count) weights for \(results.count) results, and \(hessian.count) numbers for "
         + "\(d) × \(d)")
     let distance = Int(mk_tape_distance(Int64(d)))
     makeRoom(nodes.pointee.capacity, distance)
@@ -95,8 +95,8 @@ public final class Tape {
     for j in 0..<d {
       for i in j..<d {
         let entry = s[i + distance * j]
-        target[i + d * j] = entry
-        target[j + d * i] = entry
+        hessian[i + d * j] = entry
+        hessian[j + d * i] = entry
       }
     }
   }
@@ -172,10 +172,10 @@ extension UnsafeMutablePointer where Pointee == TapeNodes {
   }
 }
 
-/// A number whose computation is recorded on a `Tape`: a linear function of one of its nodes, so that
-/// constants that are added or multiplied leave no trace there.
 // Sendable because a scalar has to be. Only a tape makes these, for one thread; a function of a system
 // or a cost gets them as spans, which do not outlive the call, and is not asynchronous.
+/// A number whose computation is recorded on a `Tape`: a linear function of one of its nodes, so that
+/// constants that are added or multiplied leave no trace there.
 @frozen
 public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   /// The number.
