@@ -1,5 +1,6 @@
 public import GPSCore
 import LinearAlgebra
+import Sim
 import Statistics
 
 extension BenchmarkRunner {
@@ -17,6 +18,19 @@ extension BenchmarkRunner {
       else { throw BenchmarkFailure("\(task.name) has no known dynamics") }
       try await timeDerivatives(
         of: dynamics, task.name, from: Self.initialState(of: task, in: condition))
+      guard let interface = (task as? MuJoCoTask)?.interface else { return }
+      // The same model without sites in its state, as `mjd_transitionFD` knows it.
+      let start = Condition(
+        name: condition.name, initialPlantState: condition.initialPlantState)
+      let joints = try MuJoCoTask(
+        name: task.name + "_joints",
+        interface: MuJoCoInterface(
+          model: interface.model, substeps: interface.substeps,
+          state: [.jointPositions(), .jointVelocities()]),
+        horizon: 1, conditions: [start], cost: SumCost([]), success: SuccessCriterion.all([]))
+      try await timeDerivatives(
+        of: MuJoCoDynamics(joints.interface, in: start), joints.name,
+        from: Self.initialState(of: joints, in: start))
     } catch {
       var line = BenchmarkLine(.derivatives, task.name, sizes: [])
       line.failure = "\(error)"
