@@ -12,6 +12,8 @@ public enum BenchmarkStage: String, CaseIterable, Sendable {
   case rollout
   /// Whole iterations of the search.
   case iteration
+  /// Derivatives of known dynamics beside a plain step.
+  case derivatives
   /// Iterative LQR on classical problems.
   case ilqr
 }

@@ -46,7 +46,7 @@ public struct BenchmarkWriter: Sendable {
 
   // MARK: Table
 
-  private static let widths = [9, 27, 7, 10, 10, 4, 7, 5, 24]
+  private static let widths = [11, 27, 7, 10, 10, 4, 7, 5, 24]
 
   /// Cells in columns: names to the left, numbers to the right, the last one as long as it is.
   private static func row(_ cells: [String]) -> String {
@@ -152,7 +152,7 @@ public struct BenchmarkWriter: Sendable {
   ]
   private static let extras = [
     "passes", "initial_loss", "final_loss", "share_of_bare_steps", "backward_passes",
-    "peak_memory_mib", "success_rate", "cost", "converged",
+    "peak_memory_mib", "success_rate", "cost", "converged", "trials", "per_step",
   ]
   static let columns =
     ["peer", "version", "stage", "case"] + sizes

@@ -42,6 +42,8 @@ extension BenchmarkRunner {
           [
             ("iterations", Double(iterations)), ("cost", solution.cost),
             ("converged", solution.status == .converged ? 1 : 0),
+            ("passes", Double(solution.iterations.reduce(0) { $0 + $1.passes })),
+            ("trials", Double(solution.iterations.reduce(0) { $0 + $1.trials })),
           ]
         },
         runsPerCall: Double(directions))

@@ -84,6 +84,8 @@ DEFINE(void, solve_lower_right,
        (r, n, l, ldl, b, ldb))
 
 DEFINE(int64_t, riccati_backward, (const mk_riccati *problem), (problem))
+DEFINE(void, riccati_begin, (const mk_riccati *problem), (problem))
+DEFINE(int32_t, riccati_step, (const mk_riccati *problem, int64_t t), (problem, t))
 
 DEFINE(void, simulate, (const mk_riccati *problem, double *states, double *controls),
        (problem, states, controls))

@@ -230,20 +230,31 @@ static int NAME(backup)(const riccati_layout *l, const mk_riccati *p, int64_t t,
   return 1;
 }
 
-int64_t NAME(riccati_backward)(const mk_riccati *p) {
+// Where the value function of step t is left for step t − 1: in turns.
+ALWAYS double *value_of_step(const riccati_layout *l, const mk_riccati *p, int64_t t) {
+  return l->Q[(p->horizon - t + 1) % 2];
+}
+
+void NAME(riccati_begin)(const mk_riccati *p) {
   const riccati_layout l = NAME(layout)(p);
-  const int64_t n = l.n, m = l.m, T = p->horizon;
-  double *before = l.Q[1], *after = l.Q[0];
-  NAME(stage_columns)(&l, p, T, m, before);
-  NAME(mirror)(n, before + m + l.ld * m, l.ld);
-  NAME(write_value)(&l, p, before, T);
-  for (int64_t t = T - 1; t >= 0; --t) {
-    if (!NAME(backup)(&l, p, t, before, after)) return t;
-    NAME(write_value)(&l, p, after, t);
-    double *swap = before;
-    before = after;
-    after = swap;
-  }
+  double *last = value_of_step(&l, p, p->horizon);
+  NAME(stage_columns)(&l, p, p->horizon, l.m, last);
+  NAME(mirror)(l.n, last + l.m + l.ld * l.m, l.ld);
+  NAME(write_value)(&l, p, last, p->horizon);
+}
+
+int32_t NAME(riccati_step)(const mk_riccati *p, int64_t t) {
+  const riccati_layout l = NAME(layout)(p);
+  double *Q = value_of_step(&l, p, t);
+  if (!NAME(backup)(&l, p, t, value_of_step(&l, p, t + 1), Q)) return 0;
+  NAME(write_value)(&l, p, Q, t);
+  return 1;
+}
+
+int64_t NAME(riccati_backward)(const mk_riccati *p) {
+  NAME(riccati_begin)(p);
+  for (int64_t t = p->horizon - 1; t >= 0; --t)
+    if (!NAME(riccati_step)(p, t)) return t;
   return -1;
 }
 

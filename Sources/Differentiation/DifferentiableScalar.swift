@@ -1,6 +1,6 @@
 public import Foundation
 
-/// A real number that can carry derivatives with it: `Double`, `Dual` or `HyperDual`.
+/// A real number that can carry derivatives with it: `Double`, `Dual`, `HyperDual` or `TapeScalar`.
 ///
 /// A function written once, generic over this protocol, computes values when it is given doubles and
 /// exact derivatives when it is given dual numbers (forward-mode automatic differentiation; Griewank
@@ -177,6 +177,9 @@ extension Double: DifferentiableScalar {
   x.applying(
     { $0.squareRoot() }, slope: { _, f in 0.5 / f }, curvature: { x, _, d in -0.5 * d / x })
 }
+
+/// x², short where `x * x` is not, as in `square(p - q) + square(r - s)`.
+@inlinable public func square<S: DifferentiableScalar>(_ x: S) -> S { x * x }
 
 /// x to the power of a constant.
 @inlinable public func pow<S: DifferentiableScalar>(_ x: S, _ exponent: Double) -> S {

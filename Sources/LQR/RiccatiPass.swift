@@ -81,6 +81,20 @@ struct RiccatiWorkspace: ~Copyable {
     return step < 0 ? nil : Int(step)
   }
 
+  /// The same recursion by hand, for Hessians that depend on what follows: V and v of step T.
+  func begin(_ problem: LQProblem) {
+    var arguments = arguments(problem)
+    mk_riccati_begin(Kernels.Variant.best.rawValue, &arguments)
+  }
+
+  /// Step t, after `begin` and steps T − 1 to t + 1.
+  ///
+  /// - Returns: whether Q_uu is positive definite.
+  func step(_ problem: LQProblem, _ t: Int) -> Bool {
+    var arguments = arguments(problem)
+    return mk_riccati_step(Kernels.Variant.best.rawValue, &arguments, Int64(t)) != 0
+  }
+
   /// States and controls under the gains without noise, from the state in the first n of `states`.
   func simulate(
     _ problem: LQProblem, states: UnsafeMutablePointer<Double>,

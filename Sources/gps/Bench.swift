@@ -18,6 +18,7 @@ struct Bench: AsyncParsableCommand {
       policy     training of the network, and one action
       rollout    rollouts beside MuJoCo's bare stepping loop; --model takes the reacher's place
       iteration  whole iterations of peg-insertion; --repetitions is their number
+      derivatives  one step of each task's dynamics, its Jacobian and second derivatives
       ilqr       iterative LQR on classical problems, per iteration; --horizon makes them other ones
       """)
 
@@ -155,6 +156,7 @@ struct Bench: AsyncParsableCommand {
     // What can be wrong with files is found before anything is timed.
     let rollouts = try chosen.contains(.rollout) ? taskToRollOut() : nil
     let search = try chosen.contains(.iteration) ? experimentToSearch(settings) : nil
+    let differentiated = try chosen.contains(.derivatives) ? tasksToDifferentiate() : nil
     if writer.format == .table {
       printLine(
         "BLAS \(Kernels.blasVersion) with \(Kernels.blasName) kernels, MuJoCo "
@@ -169,6 +171,7 @@ struct Bench: AsyncParsableCommand {
       case .policy: await runner.timePolicy()
       case .rollout: if let rollouts { await runner.timeRollouts(of: rollouts) }
       case .iteration: if let search { await runner.timeIterations(of: search) }
+      case .derivatives: if let differentiated { await runner.timeDerivatives(of: differentiated) }
       case .ilqr: await runner.timeILQR()
       }
     }
@@ -189,6 +192,19 @@ struct Bench: AsyncParsableCommand {
       return try Experiment.load(
         experimentURL("reacher"), overrides: length.map { [$0] } ?? []
       ).task
+    } catch let failure as CommandFailure {
+      throw failure
+    } catch {
+      throw CommandFailure(error, otherwise: .badInput)
+    }
+  }
+
+  /// The shipped tasks whose dynamics are known.
+  private func tasksToDifferentiate() throws -> [any ControlTask] {
+    do {
+      return try ["point-mass", "two-link-arm", "cart-pole", "reacher", "peg-insertion"].map {
+        try Experiment.load(experimentURL($0), overrides: []).task
+      }
     } catch let failure as CommandFailure {
       throw failure
     } catch {

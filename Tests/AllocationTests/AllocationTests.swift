@@ -294,4 +294,24 @@ struct AllocationTests {
       try task.makePlant(), task.dimensions, condition, network: network)
     #expect(more == 0)
   }
+
+  @Test func derivativesOfNativeSystems() {
+    let dynamics = NativeDynamics(CartPole(), timeStep: TimeStep(controlPeriod: 0.05))
+    var workspace = dynamics.makeWorkspace()
+    let (x, u, costate) = ([0.1, 0.2, 0.3, 0.4], [0.5], [1.0, -1, 2, 0.5])
+    var (next, jacobian) = ([Double](repeating: 0, count: 4), [Double](repeating: 0, count: 20))
+    var hessian = [Double](repeating: 0, count: 25)
+    func work() {
+      var a = next.mutableSpan
+      var F = jacobian.mutableSpan
+      var H = hessian.mutableSpan
+      dynamics.linearize(x.span, u.span, workspace: &workspace, into: &a, jacobian: &F)
+      dynamics.contractSecondDerivatives(
+        x.span, u.span, costate: costate.span, workspace: &workspace, into: &H)
+    }
+    // The first record of the flow makes the tape long enough.
+    work()
+    #expect(allocations { for _ in 0..<10 { work() } } == 0)
+    #expect(hessian[6] != 0)
+  }
 }

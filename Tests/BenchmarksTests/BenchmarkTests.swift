@@ -38,8 +38,11 @@ import Testing
     await runner.timeMixture()
     await runner.timePolicy()
     await runner.timeRollouts(of: task)
+    await runner.timeDerivatives(of: [task])
     #expect(all.compactMap(\.failure) == [])
     let names = all.map(\.name)
+    let linearization = try #require(all.first { $0.name == task.name + "_linearize" })
+    #expect(linearization.extras.contains { $0.name == "per_step" && $0.value > 0 })
     for name in [
       "product_double", "product_single", "riccati", "marginals", "kl_step", "fit",
       "fit_mixture_prior", "fit_with_em", "em", "training", "action", "local_controller",

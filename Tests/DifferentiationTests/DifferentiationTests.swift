@@ -1,6 +1,8 @@
-import Differentiation
+import CMatrixKernels
 import Foundation
 import Testing
+
+@testable import Differentiation
 
 /// A function of two variables, for every type of scalar.
 private protocol TestFunction {
@@ -162,7 +164,80 @@ private func isClose(_ a: Double, _ b: Double, _ tolerance: Double) -> Bool {
             "\(place), second derivative \(row[lane])")
         }
       }
+      // Twice the function less three times its first argument, whose second derivatives are 0.
+      let tape = Tape()
+      let (p, q) = (tape.input(x), tape.input(y))
+      let result = function(p, q)
+      #expect(isClose(result.value, expected[0], 1e-14), "\(place)")
+      let hessian = contract(tape, [result, p], [2, -3], inputs: 2)
+      for (entry, derivative) in zip(hessian, [3, 4, 4, 5]) {
+        #expect(
+          isClose(entry, 2 * expected[derivative], 1e-11),
+          "\(place), second derivative \(derivative) from a tape")
+      }
     }
+  }
+
+  private func contract(
+    _ tape: Tape, _ results: [TapeScalar], _ weights: [Double], inputs d: Int
+  ) -> [Double] {
+    var hessian = [Double](repeating: .nan, count: d * d)
+    var target = hessian.mutableSpan
+    tape.contractSecondDerivatives(of: results.span, weights: weights.span, into: &target)
+    return hessian
+  }
+
+  @Test(
+    "A tape agrees with hyper-dual numbers, whatever the number of inputs and the instruction set",
+    arguments: [1, 3, 4, 5, 8, 9, 17, 33, 70])
+  func tape(inputs d: Int) {
+    // Three results in which sums, products, quotients and functions follow upon each other.
+    func f<S: DifferentiableScalar>(_ y: [S]) -> [S] {
+      var (a, b) = (S(0.5), S(1))
+      for (i, x) in y.enumerated() {
+        let wave = sin(x + 0.3 * a)
+        a = a * 0.7 + x * wave - b / (square(x) + 2)
+        b = (i % 3 == 0 ? -x : a - x) / (2 + square(wave)) + b * 0.5
+      }
+      return [a * b, y[0], exp(0.1 * a) - (b - 1) * 3]
+    }
+    let point = (0..<d).map { 0.2 + 0.9 * Foundation.cos(1.7 * Double($0)) }
+    let weights = [0.8, -2, 1.3]
+    for variant in 0...Int32(2) where mk_supports(variant) != 0 {
+      let tape = Tape(variant: variant)
+      // A tape that is used again forgets.
+      for scale in [3.0, 1] {
+        tape.restart()
+        let y = point.map { tape.input(scale * $0) }
+        let hessian = contract(tape, f(y), weights, inputs: d)
+        for column in 0..<d where scale == 1 {
+          for row in 0..<d {
+            let numbers = point.indices.map {
+              HyperDual(
+                point[$0], outer: $0 == column ? 1 : 0, inner: SIMD2($0 == row ? 1 : 0, 0),
+                mixed: .zero)
+            }
+            let expected = zip(weights, f(numbers)).reduce(0) { $0 + $1.0 * $1.1.mixed[0] }
+            #expect(
+              isClose(hessian[row + d * column], expected, 1e-10), "\(variant) \(row) \(column)")
+          }
+        }
+      }
+    }
+  }
+
+  @Test("What the results do not depend on may be infinite; constants have no derivatives")
+  func tapeCorners() {
+    let tape = Tape()
+    let (x, y) = (tape.input(0), tape.input(2))
+    _ = sqrt(x) * y
+    #expect(contract(tape, [y * y * y, TapeScalar(4) * 2], [1, 1], inputs: 2) == [0, 0, 0, 12])
+    // The same node on both sides, with and without constants.
+    let twice = 3 * y
+    let same = (twice * (y + 1)) / (y - 4) + (twice - y) - twice / twice
+    // 3 y (y + 1) / (y − 4) has the second derivative 120 / (y − 4)³.
+    #expect(isClose(contract(tape, [same], [1], inputs: 2)[3], 120 / -8, 1e-12))
+    #expect(square(3.0) == 9 && y.clamped(to: -1...1) == TapeScalar(1))
   }
 
   @Test("Functions of one variable have the derivatives of the tables")

@@ -35,12 +35,12 @@ private let chainText = """
   private let condition = Condition(name: "a", initialPlantState: [0, 0, 0, 0, 0, 0])
 
   private func dynamics(
-    _ state: [MuJoCoComponent], integrator: String = "Euler"
+    _ state: [MuJoCoComponent], integrator: String = "Euler", points: [String] = []
   ) throws -> MuJoCoDynamics {
     let model = try MuJoCoModel(
       mjcf: chainText.replacing("INTEGRATOR", with: integrator))
     return try MuJoCoDynamics(
-      MuJoCoInterface(model: model, substeps: 5, state: state), in: condition)
+      MuJoCoInterface(model: model, substeps: 5, state: state, points: points), in: condition)
   }
 
   private let x = [0.3, -0.8, 0.05, 0.5, -1, 0.2]
@@ -68,6 +68,45 @@ private let chainText = """
     #expect(try dynamics.stepped(x, u) == plant.state(6))
     #expect(
       expectClose(try dynamics.linearization(x, u).next, plant.state(6), within: 1e-12))
+  }
+
+  @Test(
+    "Points and their derivatives are those of the chain's kinematics, in either order of the state",
+    arguments: [false, true])
+  func points(velocitiesFirst: Bool) throws {
+    let parts: [MuJoCoComponent] =
+      velocitiesFirst
+      ? [.jointVelocities(), .jointPositions()] : [.jointPositions(), .jointVelocities()]
+    let dynamics = try dynamics(parts, points: ["tip"])
+    let positions = velocitiesFirst ? 3 : 0
+    let state = velocitiesFirst ? Array(x[3...] + x[..<3]) : x
+    var workspace = try dynamics.makeWorkspace()
+    // The second call finds the first one's scratch.
+    for sign in [-1.0, 1] {
+      let y = state.map { sign * $0 }
+      let q = y[positions..<positions + 3].map { $0 }
+      var p = [Double](repeating: .nan, count: 3)
+      var J = [Double](repeating: .nan, count: 3 * 6)
+      var target = p.mutableSpan
+      var derivatives = J.mutableSpan
+      try dynamics.locatePoints(
+        y.span, workspace: &workspace, positions: &target, jacobians: &derivatives)
+      // Turned by a about y, the x axis is (cos a, 0, −sin a), and its derivative (−sin a, 0, −cos a).
+      func along(_ a: Double) -> [Double] { [cos(a), 0, -sin(a)] }
+      func across(_ a: Double) -> [Double] { [-sin(a), 0, -cos(a)] }
+      let (a, b, reach) = (q[0], q[0] + q[1], 0.35 + q[2])
+      for i in 0..<3 {
+        let place = [0, 0, 1][i] + 0.4 * along(a)[i] + reach * along(b)[i]
+        #expect(abs(p[i] - place) < 1e-12)
+        let byElbow = reach * across(b)[i]
+        let expected = [0.4 * across(a)[i] + byElbow, byElbow, along(b)[i]]
+        for j in 0..<6 {
+          let own = j - positions
+          let slope = (0..<3).contains(own) ? expected[own] : 0
+          #expect(abs(J[i + 3 * j] - slope) < 1e-12, "\(i), \(j)")
+        }
+      }
+    }
   }
 
   @Test("A state in another order, with sites, is linearised by differences of the plant")

@@ -240,6 +240,29 @@ private func rodEnergy(
     #expect(points(CartPole(), [2, 0, 0, 0]).p == [2, 0, 1])
   }
 
+  @Test("Known dynamics locate the hand where the arm's trigonometry has it")
+  func locatedPoints() {
+    let dynamics = NativeDynamics(
+      TwoLinkArm(lengths: [0.4, 0.3]), timeStep: TimeStep(controlPeriod: 0.05))
+    var workspace = dynamics.makeWorkspace()
+    for x in [[0.3, -1.1, 5, 6], [-2, 0.4, 0, 1]] {
+      var p = [Double](repeating: .nan, count: 3)
+      var J = [Double](repeating: .nan, count: 12)
+      var positions = p.mutableSpan
+      var jacobians = J.mutableSpan
+      dynamics.locatePoints(
+        x.span, workspace: &workspace, positions: &positions, jacobians: &jacobians)
+      let (a, b) = (x[0], x[0] + x[1])
+      let hand = [0.4 * cos(a) + 0.3 * cos(b), 0.4 * sin(a) + 0.3 * sin(b), 0]
+      let byElbow = [-0.3 * sin(b), 0.3 * cos(b), 0]
+      let byShoulder = [-hand[1], hand[0], 0]
+      for i in 0..<3 { #expect(abs(p[i] - hand[i]) < 1e-15) }
+      for (found, expected) in zip(J, byShoulder + byElbow + [0, 0, 0, 0, 0, 0]) {
+        #expect(abs(found - expected) < 1e-15)
+      }
+    }
+  }
+
   @Test("Known dynamics step like the plant and linearise a linear system exactly")
   func knownDynamics() throws {
     let condition = Condition(name: "a", initialPlantState: [0.3, -0.2, 1, -0.5])

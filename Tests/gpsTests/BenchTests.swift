@@ -71,8 +71,8 @@ import Testing
     #expect(outcome.status == 0)
     let lines = outcome.output.split(separator: "\n")
     #expect(lines.count == 12)
-    #expect(lines[0].hasPrefix("BLAS ") && lines[1].hasPrefix("stage     case "))
-    #expect(lines[3].hasPrefix("lqr       riccati "))
+    #expect(lines[0].hasPrefix("BLAS ") && lines[1].hasPrefix("stage       case "))
+    #expect(lines[3].hasPrefix("lqr         riccati "))
     #expect(lines[3].hasSuffix("nx 4, nu 2, T 10"))
   }
 

@@ -62,7 +62,8 @@ struct Flightpath {
     return ([border] + picture.map { "|" + String($0) + "|" } + [border]).joined(separator: "\n")
   }
 
-  /// A picture of the obstacles, the path, the body at every fifth step, and its rotors' thrusts.
+  /// A picture of the obstacles, the path, the body at every fifth step and at the last one, its rotors'
+  /// thrusts, and the length of a metre.
   func svg(around obstacles: [Disc], goal: [Double]) -> String {
     let scale = 150.0
     func point(_ position: (x: Double, z: Double)) -> (x: Double, y: Double) {
@@ -94,9 +95,9 @@ struct Flightpath {
     elements.append(
       "<polyline points='\(path.joined(separator: " "))' fill='none' stroke='#7aa6d8' "
         + "stroke-width='2'/>")
-    for t in stride(from: 0, to: trajectory.horizon, by: 5) {
+    for t in Array(stride(from: 0, to: trajectory.horizon, by: 5)) + [trajectory.horizon] {
       let roll = trajectory.states[2, t]
-      for (rotor, offset) in [-arm, arm].enumerated() {
+      for (rotor, offset) in [-arm, arm].enumerated() where t < trajectory.horizon {
         // Drawn 5 cm long for each newton, along the body's axis.
         let base = position(t, offset: offset)
         let length = 0.05 * trajectory.controls[rotor, t]
@@ -106,6 +107,10 @@ struct Flightpath {
       elements.append(
         line(position(t, offset: -arm), position(t, offset: arm), color: "#22354d", width: 4))
     }
+    elements.append(line((x: -0.2, z: 0.15), (x: 0.8, z: 0.15), color: "#555555", width: 2))
+    elements.append(
+      "<text x='105' y='360' font-family='sans-serif' font-size='14' fill='#555555' "
+        + "text-anchor='middle'>1 m</text>")
     return """
       <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 900 390'>
       <rect width='900' height='390' fill='white'/>

@@ -26,6 +26,13 @@ do {
   }
   // A policy file holds the experiment that it was trained in: the plant comes from there.
   let task = try Experiment.load(yaml: file.experiment, folder: folder).task
+  let dimensions = task.dimensions
+  guard file.policy.observation == dimensions.observation, file.policy.control == dimensions.control
+  else {
+    throw Complaint(
+      "the policy takes \(file.policy.observation) observations and gives \(file.policy.control) "
+        + "controls, but its experiment has \(dimensions.observation) and \(dimensions.control)")
+  }
   let layers = [file.policy.observation] + file.policy.options.hiddenLayers + [file.policy.control]
   print(
     "policy of \(file.task): \(layers.map { "\($0)" }.joined(separator: "-")) "

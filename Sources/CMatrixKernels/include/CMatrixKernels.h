@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "MixtureKernels.h"
+#include "TapeKernels.h"
 
 /// The largest order of a triangular factor that `mk_solve_lower` takes.
 #define MK_ORDER 256
@@ -77,6 +78,12 @@ int64_t mk_riccati_scratch(int64_t state, int64_t control);
 /// The Riccati recursion from T to 0. Returns −1, or the step at which Q_uu is not positive definite,
 /// whose `factors` then hold Q_uu itself.
 int64_t mk_riccati_backward(int32_t variant, const mk_riccati *problem);
+
+/// The same recursion by hand, for costs that become known on the way: begin, then step T − 1 to 0 with
+/// the same problem; C, c, F and f of step t are first read by step t. Returns 0 where Q_uu is not
+/// positive definite.
+void mk_riccati_begin(int32_t variant, const mk_riccati *problem);
+int32_t mk_riccati_step(int32_t variant, const mk_riccati *problem, int64_t t);
 
 /// x' = F [x; u] + f with u = K x + k, from the first column of `states` (n × (T + 1)); fills the
 /// others and `controls` (m × T).

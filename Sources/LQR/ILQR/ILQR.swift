@@ -12,8 +12,8 @@
 // direction (Nocedal and Wright 2006, equation 18.36); without gaps it is the cost J itself.
 //
 // Far from the optimum iterative LQR alone does the work; where it gains little per step, the dynamics'
-// second derivatives join in, which turns its linear convergence into a quadratic one at three to six
-// times the time per iteration (Fletcher and Xu 1987, "Hybrid methods for nonlinear least squares").
+// second derivatives join in, which turns its linear convergence into a quadratic one at up to twice
+// the time per iteration (Fletcher and Xu 1987, "Hybrid methods for nonlinear least squares").
 //
 // Tassa, Erez, Todorov 2012 (regularisation schedule, line search); Tassa, Mansard, Todorov 2014
 // (control limits).

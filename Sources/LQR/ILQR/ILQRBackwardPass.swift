@@ -12,10 +12,10 @@
 //   V, v     n × n, n     value function
 //   K, k     m × n, m     δu = k + K δx
 //
-// Without control limits and second derivatives it is the Riccati pass of `RiccatiWorkspace`. With
-// second derivatives, Σ_i λ_i ∂²f_i/∂y² joins the Hessian of step t, with λ = v_{t+1} + V_{t+1} e_t
-// (Tassa, Erez, Todorov 2012, equation 5). With limits, k is the solution of a quadratic program with
-// bounds and the rows of K of clamped controls are zero (Tassa, Mansard, Todorov 2014).
+// Without control limits it is the Riccati pass of `RiccatiWorkspace`. With second derivatives,
+// Σ_i λ_i ∂²f_i/∂y² joins the Hessian of step t, with λ = v_{t+1} + V_{t+1} e_t (Tassa, Erez, Todorov
+// 2012, equation 5), so that the pass goes step by step. With limits, k is the solution of a quadratic
+// program with bounds and the rows of K of clamped controls are zero (Tassa, Mansard, Todorov 2014).
 
 import GPSCore
 import LinearAlgebra
@@ -50,39 +50,50 @@ struct LocalModel: ~Copyable {
   }
 
   /// Back to iterative LQR.
-  func forgetCurvatures() { for i in 0..<curvatures.count { curvatures.pointer[i] = 0 } }
+  func forgetCurvatures() { curvatures.pointer.update(repeating: 0, count: curvatures.count) }
 
   /// The change of the cost that the model predicts for α times a step: α `slope` + ½ α² `curvature`.
   ///
   /// Deviations grow in proportion to α, so that one sweep tells both numbers exactly.
-  func prediction(of law: FeedbackLaw) -> (slope: Double, curvature: Double) {
-    let y = Scratch(d)
-    let next = Scratch(n)
+  func prediction(of law: borrowing FeedbackLaw) -> (slope: Double, curvature: Double) {
+    let deviation = Scratch(d)
+    let following = Scratch(n)
+    let y = deviation.pointer
+    let next = following.pointer
     var (slope, curvature) = (0.0, 0.0)
-    for t in 0...T {
-      let width = t < T ? d : n
-      if t < T {
-        for i in 0..<m {
-          var sum = law.steps.storage[t * m + i]
-          for j in 0..<n { sum += law.gains.storage[(t * n + j) * m + i] * y.pointer[j] }
-          y.pointer[n + i] = sum
+    let (n, m, d) = (self.n, self.m, self.d)
+    law.gains.storage.withUnsafeBufferPointer { gains in
+      law.steps.storage.withUnsafeBufferPointer { steps in
+        for t in 0...T {
+          let width = t < T ? d : n
+          if t < T {
+            for i in 0..<m {
+              var sum = steps[t * m + i]
+              for j in 0..<n { sum += gains[(t * n + j) * m + i] * y[j] }
+              y[n + i] = sum
+            }
+          }
+          let H = hessians.pointer + t * d * d
+          let G = t < T ? curvatures.pointer + t * d * d : H
+          let share = t < T ? 1.0 : 0
+          for j in 0..<width {
+            // Both are symmetric: what is below the diagonal counts twice.
+            var below = 0.0
+            for i in j + 1..<Swift.max(j + 1, width) {
+              below += (H[i + d * j] + share * G[i + d * j]) * y[i]
+            }
+            let diagonal = H[j + d * j] + share * G[j + d * j]
+            curvature += y[j] * (diagonal * y[j] + 2 * below)
+            slope += gradients.pointer[t * d + j] * y[j]
+          }
+          if t == T { break }
+          let F = jacobians.pointer + t * n * d
+          let e = gaps.pointer + t * n
+          for i in 0..<n { next[i] = e[i] }
+          for j in 0..<d { for i in 0..<n { next[i] += F[i + n * j] * y[j] } }
+          for i in 0..<n { y[i] = next[i] }
         }
       }
-      let H = hessians.pointer + t * d * d
-      for j in 0..<width {
-        var Hy = 0.0
-        for i in 0..<width { Hy += H[i + d * j] * y.pointer[i] }
-        if t < T {
-          let G = curvatures.pointer + t * d * d
-          for i in 0..<d { Hy += G[i + d * j] * y.pointer[i] }
-        }
-        curvature += y.pointer[j] * Hy
-        slope += gradients.pointer[t * d + j] * y.pointer[j]
-      }
-      if t == T { break }
-      for i in 0..<n { next.pointer[i] = gaps.pointer[t * n + i] }
-      Kernels.gemv(m: n, n: d, jacobians.pointer + t * n * d, n, y.pointer, 1, next.pointer)
-      for i in 0..<n { y.pointer[i] = next.pointer[i] }
     }
     return (slope, curvature)
   }
@@ -111,7 +122,7 @@ struct ILQRBackwardPass: ~Copyable {
     self.m = m
     self.T = T
     let d = n + m
-    riccati = RiccatiWorkspace(n: n, m: m, T: T, withValues: false)
+    riccati = RiccatiWorkspace(n: n, m: m, T: T)
     box = BoxQP(controls: m)
     regularized = Scratch((T + 1) * d * d)
     V = Scratch(n * n)
@@ -124,6 +135,12 @@ struct ILQRBackwardPass: ~Copyable {
     rows = Scratch(m * n)
   }
 
+  /// Writes the dynamics' second derivatives for step t and a costate: d × d numbers.
+  typealias WriteCurvature<Workspace> = (
+    _ t: Int, _ costate: Span<Double>, _ workspace: inout Workspace,
+    _ curvature: inout MutableSpan<Double>
+  ) throws(PlantFailure) -> Void
+
   /// Writes the feedback law that is optimal for the model.
   ///
   /// - Parameters:
@@ -131,19 +148,24 @@ struct ILQRBackwardPass: ~Copyable {
   ///   - regularization: μ.
   ///   - limits: bounds on u; nil for none.
   ///   - controls: ū, m × T, from which the bounds on δu follow.
-  ///   - writeCurvature: writes the dynamics' second derivatives for step t and a costate (d × d);
-  ///     nil for iterative LQR.
+  ///   - workspace: what `writeCurvature` works with.
+  ///   - writeCurvature: nil for iterative LQR.
   ///   - law: written.
   /// - Returns: nil, or the step at which Q_uu is not positive definite.
   /// - Throws: what `writeCurvature` threw.
-  func run(
+  func run<Workspace>(
     _ model: borrowing LocalModel, regularization: Double, limits: ControlLimits?, controls: Matrix,
-    writeCurvature: ((Int, Span<Double>, inout MutableSpan<Double>) throws(PlantFailure) -> Void)?,
+    workspace: inout Workspace, writeCurvature: WriteCurvature<Workspace>?,
     into law: inout FeedbackLaw
   ) throws(PlantFailure) -> Int? {
-    if writeCurvature == nil { model.forgetCurvatures() }
-    if limits == nil && writeCurvature == nil {
-      return shared(model, regularization: regularization, into: &law)
+    if let writeCurvature {
+      if limits == nil {
+        return try stepwise(
+          model, regularization: regularization, workspace: &workspace, writeCurvature, into: &law)
+      }
+    } else {
+      model.forgetCurvatures()
+      if limits == nil { return shared(model, regularization: regularization, into: &law) }
     }
     let d = n + m
     let HT = model.hessians.pointer + T * d * d
@@ -155,12 +177,8 @@ struct ILQRBackwardPass: ~Copyable {
     while t >= 0 {
       formActionValue(model, t, regularization)
       if let writeCurvature {
-        // Views of scratch that outlives this call.
-        let lambda = UnsafeBufferPointer(start: costate.pointer, count: n)
-        let curvature = UnsafeMutableBufferPointer(
-          start: model.curvatures.pointer + t * d * d, count: d * d)
-        var entries = curvature.mutableSpan
-        try writeCurvature(t, lambda.span, &entries)
+        let curvature = try Self.write(
+          writeCurvature, model, t, costate.pointer, workspace: &workspace)
         for i in 0..<d * d { Q.pointer[i] += curvature[i] }
       }
       for i in 0..<m {
@@ -179,24 +197,79 @@ struct ILQRBackwardPass: ~Copyable {
     return nil
   }
 
+  /// Writes and returns the curvature of step t.
+  private static func write<Workspace>(
+    _ writeCurvature: WriteCurvature<Workspace>, _ model: borrowing LocalModel, _ t: Int,
+    _ costate: UnsafePointer<Double>, workspace: inout Workspace
+  ) throws(PlantFailure) -> UnsafePointer<Double> {
+    // Views of scratch that outlives this call.
+    let d = model.d
+    let lambda = UnsafeBufferPointer(start: costate, count: model.n)
+    let curvature = UnsafeMutableBufferPointer(
+      start: model.curvatures.pointer + t * d * d, count: d * d)
+    var entries = curvature.mutableSpan
+    try writeCurvature(t, lambda.span, &workspace, &entries)
+    return UnsafePointer(model.curvatures.pointer + t * d * d)
+  }
+
   /// The pass that the rest of the module uses, on H + μ I.
   private func shared(
     _ model: borrowing LocalModel, regularization: Double, into law: inout FeedbackLaw
   ) -> Int? {
+    let failedStep = riccati.backward(regularize(model, regularization))
+    if failedStep == nil { readLaw(into: &law) }
+    return failedStep
+  }
+
+  /// The same pass with second derivatives, which join H before each step.
+  private func stepwise<Workspace>(
+    _ model: borrowing LocalModel, regularization: Double, workspace: inout Workspace,
+    _ writeCurvature: WriteCurvature<Workspace>, into law: inout FeedbackLaw
+  ) throws(PlantFailure) -> Int? {
+    let d = n + m
+    let problem = regularize(model, regularization)
+    riccati.begin(problem)
+    var t = T - 1
+    while t >= 0 {
+      let e = model.gaps.pointer + t * n
+      let V = riccati.valueHessians.pointer + (t + 1) * n * n
+      costate.pointer.update(from: riccati.valueGradients.pointer + (t + 1) * n, count: n)
+      for j in 0..<n where e[j] != 0 {
+        for i in 0..<n { costate.pointer[i] += V[i + n * j] * e[j] }
+      }
+      let G = try Self.write(writeCurvature, model, t, costate.pointer, workspace: &workspace)
+      let H = regularized.pointer + t * d * d
+      for i in 0..<d * d { H[i] += G[i] }
+      if !riccati.step(problem, t) { return t }
+      t -= 1
+    }
+    readLaw(into: &law)
+    return nil
+  }
+
+  /// The model with H + μ I.
+  private func regularize(
+    _ model: borrowing LocalModel, _ regularization: Double
+  ) -> LQProblem {
     let d = n + m
     regularized.pointer.update(from: model.hessians.pointer, count: (T + 1) * d * d)
-    for t in 0...T {
-      for i in 0..<d { regularized.pointer[t * d * d + i * (d + 1)] += regularization }
+    if regularization != 0 {
+      for t in 0...T {
+        for i in 0..<d { regularized.pointer[t * d * d + i * (d + 1)] += regularization }
+      }
     }
-    let failedStep = riccati.backward(
-      LQProblem(
-        hessians: regularized.pointer, gradients: model.gradients.pointer,
-        transitions: model.jacobians.pointer, offsets: model.gaps.pointer))
-    if failedStep == nil {
-      for i in 0..<T * m * n { law.gains.storage[i] = riccati.gains.pointer[i] }
-      for i in 0..<T * m { law.steps.storage[i] = riccati.offsets.pointer[i] }
+    return LQProblem(
+      hessians: regularized.pointer, gradients: model.gradients.pointer,
+      transitions: model.jacobians.pointer, offsets: model.gaps.pointer)
+  }
+
+  private func readLaw(into law: inout FeedbackLaw) {
+    law.gains.storage.withUnsafeMutableBufferPointer { K in
+      for i in 0..<T * m * n { K[i] = riccati.gains.pointer[i] }
     }
-    return failedStep
+    law.steps.storage.withUnsafeMutableBufferPointer { k in
+      for i in 0..<T * m { k[i] = riccati.offsets.pointer[i] }
+    }
   }
 
   /// λ = v + V e, Q = H + μ I + Fᵀ V F, q = g + Fᵀ λ.

@@ -5,13 +5,24 @@ import LinearAlgebra
 struct ILQRIterate: Sendable {
   var trajectory: Trajectory
   /// e_t = f(x_t, u_t) − x_{t+1}: n × T.
-  var gaps: Matrix
+  let gaps: Matrix
   /// ℓ_0 … ℓ_T.
-  var costs: [Double]
-
-  var cost: Double { costs.reduce(0, +) }
+  let costs: [Double]
+  /// J.
+  let cost: Double
   /// Σ_t ‖e_t‖₁.
-  var totalGap: Double { gaps.storage.reduce(0) { $0 + abs($1) } }
+  let totalGap: Double
+  /// The largest entry of e.
+  let largestGap: Double
+
+  init(trajectory: Trajectory, gaps: Matrix, costs: [Double], isClosed: Bool) {
+    self.trajectory = trajectory
+    self.gaps = gaps
+    self.costs = costs
+    cost = costs.reduce(0, +)
+    totalGap = isClosed ? 0 : gaps.storage.reduce(0) { $0 + abs($1) }
+    largestGap = isClosed ? 0 : gaps.largestMagnitude
+  }
 }
 
 /// One search: the loop, its iterate and its buffers.
@@ -78,7 +89,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
       try Task.checkCancellation()
       var line = ILQR.Iteration(
         iteration: iteration, cost: iterate.cost, predictedImprovement: 0, actualImprovement: 0,
-        gap: iterate.gaps.largestMagnitude, step: 0, trials: 0, regularization: regularization,
+        gap: iterate.largestGap, step: 0, trials: 0, regularization: regularization,
         passes: 0)
       if !isExpanded { try await expand() }
       isExpanded = true
@@ -130,7 +141,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
         tighten()
       }
       line.cost = iterate.cost
-      line.gap = iterate.gaps.largestMagnitude
+      line.gap = iterate.largestGap
       log.append(line)
       onIteration(line)
       if regularization > options.maxRegularization {
@@ -140,7 +151,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     }
     return ILQR.Solution(
       trajectory: iterate.trajectory, costs: iterate.costs, gains: law.gains,
-      gap: iterate.gaps.largestMagnitude, status: status, iterations: log)
+      gap: iterate.largestGap, status: status, iterations: log)
   }
 
   /// τ of Fletcher and Xu 1987 ("Hybrid methods for nonlinear least squares"): steps that gain a smaller
@@ -199,18 +210,20 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   private mutating func backwardPlain() throws(PlantFailure) -> Int? {
     try pass.run(
       model, regularization: regularization, limits: limits, controls: iterate.trajectory.controls,
-      writeCurvature: nil, into: &law)
+      workspace: &workspace, writeCurvature: nil, into: &law)
   }
 
-  private mutating func backwardWithCurvature() throws -> Int? {
+  private mutating func backwardWithCurvature() throws(PlantFailure) -> Int? {
     let (n, m) = (self.n, self.m)
-    var workspace = try dynamics.makeWorkspace()
     let (dynamics, trajectory) = (dynamics, iterate.trajectory)
     return try pass.run(
       model, regularization: regularization, limits: limits, controls: trajectory.controls,
+      workspace: &workspace,
       writeCurvature: {
-        (t: Int, costate: Span<Double>, curvature: inout MutableSpan<Double>)
-          throws(PlantFailure) in
+        (
+          t: Int, costate: Span<Double>, workspace: inout D.Workspace,
+          curvature: inout MutableSpan<Double>
+        ) throws(PlantFailure) in
         try dynamics.contractSecondDerivatives(
           trajectory.states.storage.span.extracting(t * n..<(t + 1) * n),
           trajectory.controls.storage.span.extracting(t * m..<(t + 1) * m), costate: costate,
@@ -225,9 +238,9 @@ extension ILQRSearch {
   /// Writes the model about the iterate.
   private mutating func expand() async throws {
     let (n, d, T) = (self.n, self.n + self.m, self.T)
-    for i in expansion.values.indices { expansion.values[i] = 0 }
-    for i in expansion.gradients.storage.indices { expansion.gradients.storage[i] = 0 }
-    for i in expansion.hessians.storage.indices { expansion.hessians.storage[i] = 0 }
+    for all in [\CostExpansion.values, \.gradients.storage, \.hessians.storage] {
+      expansion[keyPath: all].withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
+    }
     cost.addExpansion(to: &expansion, along: iterate.trajectory, in: condition)
     if let step = expansion.firstNonFiniteStep {
       throw ILQRError.notFinite(field: "the cost's expansion", step: step)
@@ -337,7 +350,8 @@ extension ILQRSearch {
     if let step = costs.firstIndex(where: { !$0.isFinite }) {
       throw ILQRError.notFinite(field: "the cost of the guess", step: step)
     }
-    return ILQRIterate(trajectory: trajectory, gaps: gaps, costs: costs)
+    return ILQRIterate(
+      trajectory: trajectory, gaps: gaps, costs: costs, isClosed: states == nil)
   }
 
   /// A trajectory with its points, without observations.
@@ -427,8 +441,8 @@ extension ILQRSearch {
     var (states, controls) = (base.trajectory.states, base.trajectory.controls)
     var gaps = base.gaps
     let remaining = 1 - size
-    for i in gaps.storage.indices { gaps.storage[i] *= remaining }
-    let isOpen = gaps.largestMagnitude > 0
+    if base.largestGap > 0 { for i in gaps.storage.indices { gaps.storage[i] *= remaining } }
+    let isOpen = base.largestGap * remaining > 0
     var present = [Double](repeating: 0, count: n)
     do throws(PlantFailure) {
       let (nominalStates, K, k) = (
@@ -465,6 +479,6 @@ extension ILQRSearch {
     }
     let costs = cost.values(along: trajectory, in: condition)
     if !costs.allSatisfy(\.isFinite) { return nil }
-    return ILQRIterate(trajectory: trajectory, gaps: gaps, costs: costs)
+    return ILQRIterate(trajectory: trajectory, gaps: gaps, costs: costs, isClosed: !isOpen)
   }
 }

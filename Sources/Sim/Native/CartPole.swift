@@ -58,7 +58,7 @@ public struct CartPole: ContinuousSystem, Codable, Equatable {
   }
 
   /// Writes [ṗ, θ̇, p̈, θ̈].
-  @inlinable
+  @inlinable @inline(__always)
   public func derivative<S: DifferentiableScalar>(
     _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {

@@ -94,20 +94,25 @@ public struct Flow<S: DifferentiableScalar> {
       case .rungeKutta4: 4
       }
     for _ in 0..<step.substeps {
+      for i in 0..<n { trial[i] = x[i] }
       // One place where f is called, so that it can be inlined there. Runge-Kutta:
-      // h/6 (k₁ + 2 k₂ + 2 k₃ + k₄), with k₂ and k₃ half a step ahead and k₄ a whole one.
-      for stage in 0..<stages {
-        let reach = stage == 0 ? 0 : stage == 3 ? h : 0.5 * h
-        for i in 0..<n { trial[i] = stage == 0 ? x[i] : x[i] + reach * rate[i] }
+      // h/6 (k₁ + 2 k₂ + 2 k₃ + k₄), with k₂ and k₃ half a step ahead and k₄ a whole one. Checked
+      // subscripts keep these loops scalar: vectors would wait for the single numbers that f wrote.
+      for stage in 1...stages {
         derivative(trial.span, u, &rate)
-        if stages < 4 { continue }
-        let weight = stage == 0 || stage == 3 ? 1.0 : 2.0
-        for i in 0..<n { sum[i] = stage == 0 ? rate[i] : sum[i] + weight * rate[i] }
-      }
-      if stages == 4 {
-        for i in 0..<n { x[i] = x[i] + h / 6 * sum[i] }
-      } else {
-        for i in 0..<n { x[i] = x[i] + h * rate[i] }
+        if stage == stages {
+          let share = stages == 4 ? h / 6 : h
+          for i in 0..<n {
+            x[i] = x[i] + share * (stages == 4 ? sum[i] + rate[i] : rate[i])
+          }
+        } else {
+          let reach = stage == 3 ? h : 0.5 * h
+          let weight = stage == 1 ? 1.0 : 2.0
+          for i in 0..<n {
+            trial[i] = x[i] + reach * rate[i]
+            sum[i] = stage == 1 ? rate[i] : sum[i] + weight * rate[i]
+          }
+        }
       }
       constrain(&x)
     }
@@ -123,8 +128,9 @@ public struct FlowScratch {
   @usableFromInline var four: Flow<Dual<SIMD4<Double>>>
   /// Derivatives in up to 8 directions at once.
   @usableFromInline var eight: Flow<Dual<SIMD8<Double>>>
-  /// Second derivatives in 1 × 4 directions at once.
-  @usableFromInline var second: Flow<HyperDual<SIMD4<Double>>>
+  /// Second derivatives: the flow as it is recorded, and where.
+  @usableFromInline var recorded: Flow<TapeScalar>
+  @usableFromInline let tape = Tape()
   /// x, u and a system's own Jacobian about a stage of the integrator.
   @usableFromInline var values: Flow<Double>
   @usableFromInline var jacobian: [Double]
@@ -137,7 +143,7 @@ public struct FlowScratch {
     doubles = Flow(state: n, control: m)
     four = Flow(state: n, control: m)
     eight = Flow(state: n, control: m)
-    second = Flow(state: n, control: m)
+    recorded = Flow(state: n, control: m)
     values = Flow(state: n, control: m)
     jacobian = [Double](repeating: 0, count: n * (n + m))
   }
@@ -429,32 +435,19 @@ extension DifferentiableSystem {
   /// Automatic differentiation goes on to second derivatives.
   @inlinable public var hasSecondDerivatives: Bool { true }
 
-  /// Writes H, one column and four rows at a time; what lies above the diagonal is mirrored.
+  /// Writes H, from a record of the flow.
   @inlinable
   public func contractSecondDerivatives(
     _ scratch: inout FlowScratch, by step: TimeStep, costate: Span<Double>,
     into hessian: inout MutableSpan<Double>
   ) {
-    let (n, m) = (scratch.doubles.x.count, scratch.doubles.u.count)
-    let d = n + m
-    for column in 0..<d {
-      for first in stride(from: column / 4 * 4, to: d, by: 4) {
-        for i in 0..<d {
-          let y = i < n ? scratch.doubles.x[i] : scratch.doubles.u[i - n]
-          let number = HyperDual(
-            y, outer: i == column ? 1 : 0, inner: Flow<Dual<SIMD4<Double>>>.unit(i - first),
-            mixed: .zero)
-          if i < n { scratch.second.x[i] = number } else { scratch.second.u[i - n] = number }
-        }
-        advance(differentiably: &scratch.second, by: step)
-        var rows = SIMD4<Double>.zero
-        for i in 0..<n { rows += costate[i] * scratch.second.x[i].mixed }
-        for lane in 0..<Swift.min(4, d - first) where first + lane >= column {
-          hessian[first + lane + d * column] = rows[lane]
-          hessian[column + d * (first + lane)] = rows[lane]
-        }
-      }
-    }
+    let tape = scratch.tape
+    tape.restart()
+    for i in scratch.doubles.x.indices { scratch.recorded.x[i] = tape.input(scratch.doubles.x[i]) }
+    for i in scratch.doubles.u.indices { scratch.recorded.u[i] = tape.input(scratch.doubles.u[i]) }
+    advance(differentiably: &scratch.recorded, by: step)
+    tape.contractSecondDerivatives(
+      of: scratch.recorded.x.span, weights: costate, into: &hessian)
   }
 }
 

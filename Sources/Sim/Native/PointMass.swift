@@ -61,7 +61,7 @@ public struct PointMass: ContinuousSystem, Codable, Equatable {
   }
 
   /// Writes [v, (f − c v) / m].
-  @inlinable
+  @inlinable @inline(__always)
   public func derivative<S: DifferentiableScalar>(
     _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {

@@ -67,7 +67,7 @@ public struct TwoLinkArm: ContinuousSystem, Codable, Equatable {
   }
 
   /// Writes [q̇, q̈].
-  @inlinable
+  @inlinable @inline(__always)
   public func derivative<S: DifferentiableScalar>(
     _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
   ) {
