@@ -133,7 +133,9 @@ static mjModel *load_xml(const char *path, const mjVFS *files, char *text, int s
   sigjmp_buf point;
   if (sigsetjmp(point, 1) == 0) {
     abort_point = &point;
-    return mj_loadXML(path, files, text, size);
+    mjModel *model = mj_loadXML(path, files, text, size);
+    abort_point = NULL;
+    return model;
   }
   copy_line(text, (size_t)size, "its compiler gave up; the model may need more memory than there is");
   return NULL;

@@ -1,11 +1,10 @@
 import Dispatch
 import Foundation
-import Synchronization
 
 /// Threads of its own for tasks that block: Swift's shared pool has one thread per core, and a task
 /// that waits for a robot in one of them keeps a core from everybody else.
 final class ThreadExecutor: TaskExecutor {
-  private let jobs = Mutex<[UnownedJob]>([])
+  private let jobs = Locked<[UnownedJob]>([])
   private let available = DispatchSemaphore(value: 0)
   private let count: Int
 

@@ -1,4 +1,5 @@
 import CNeuralKernels
+import GPSCore
 import Synchronization
 
 /// A meeting point of the workers of one training run, for phases of microseconds.
@@ -11,7 +12,7 @@ final class SpinBarrier: Sendable {
   /// How often all have met; changed under the lock of `suspended`.
   private let generation = Atomic(0)
   /// Who sleeps until the present generation ends.
-  private let suspended: Mutex<[UnsafeContinuation<Void, Never>]>
+  private let suspended: Locked<[UnsafeContinuation<Void, Never>]>
 
   /// Looks at the generation before a worker is suspended: 30 to 90 µs.
   private static let spins = 2000
@@ -20,7 +21,7 @@ final class SpinBarrier: Sendable {
     self.parties = parties
     var room: [UnsafeContinuation<Void, Never>] = []
     room.reserveCapacity(parties)
-    suspended = Mutex(room)
+    suspended = Locked(room)
   }
 
   /// Returns when every party has called; all that was written before is then visible to all.
@@ -48,5 +49,7 @@ final class SpinBarrier: Sendable {
       }
       if isOver { continuation.resume() }
     }
+    // A continuation orders as much, but the promise of this type shall not rest on that.
+    _ = generation.load(ordering: .acquiring)
   }
 }

@@ -5,7 +5,6 @@ import LQR
 import LinearAlgebra
 import Sim
 import Statistics
-import Synchronization
 
 /// Stages 2 and 3 of one condition in one iteration: dynamics, then local optimisation.
 struct LocalStep: Sendable {
@@ -187,9 +186,9 @@ struct LocalStep: Sendable {
 /// The conditions' states on their way to their steps. Each is taken once, so that its step alone
 /// holds it and lets go of what it replaces.
 final class ConditionHandover: Sendable {
-  private let states: Mutex<[ConditionState?]>
+  private let states: Locked<[ConditionState?]>
 
-  init(_ states: [ConditionState]) { self.states = Mutex(states) }
+  init(_ states: [ConditionState]) { self.states = Locked(states) }
 
   /// The state of a condition, the first time it is asked for.
   func take(_ condition: Int) -> ConditionState {

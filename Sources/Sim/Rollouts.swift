@@ -2,7 +2,6 @@ import Foundation
 public import GPSCore
 import LinearAlgebra
 public import Statistics
-import Synchronization
 
 /// How exploration noise is shaped before the policy's covariance scales it.
 public struct ExplorationNoise: Codable, Sendable, Equatable {
@@ -403,10 +402,10 @@ private struct SampleOutcome: Sendable {
 
 /// The samples of one condition that are in.
 private final class PendingCondition: Sendable {
-  private let outcomes: Mutex<(missing: Int, list: [SampleOutcome])>
+  private let outcomes: Locked<(missing: Int, list: [SampleOutcome])>
 
   init(samples: Int) {
-    outcomes = Mutex((samples, [SampleOutcome](repeating: SampleOutcome(), count: samples)))
+    outcomes = Locked((samples, [SampleOutcome](repeating: SampleOutcome(), count: samples)))
   }
 
   /// The batch in the order of its samples, for the worker that brought the last one.

@@ -20,6 +20,7 @@ final class PhasedTasks: Sendable {
 
   /// The first phase, of `count` > 0 tasks.
   init(count: Int) {
+    precondition(count > 0, "a phase of \(count) tasks, which nobody would end")
     ticket = Atomic(UInt64(count))
     unfinished = Atomic(count)
   }
@@ -56,6 +57,7 @@ final class PhasedTasks: Sendable {
 
   /// Opens the next phase, of `count` > 0 tasks.
   func open(count: Int) {
+    precondition(count > 0, "a phase of \(count) tasks, which nobody would end")
     unfinished.store(count, ordering: .relaxed)
     let phase = (ticket.load(ordering: .relaxed) >> 32 + 1) & 0x7FFF_FFFF
     ticket.store(phase << 32 | UInt64(count), ordering: .releasing)

@@ -121,12 +121,6 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
 }
 
 @Suite("Checkpoints") struct CheckpointTests {
-  @Test func checksumIsThatOfTheXZFormat() {
-    // The check value of CRC-64/XZ in the catalogue of parametrised CRC algorithms.
-    #expect(CRC64.checksum(of: Array("123456789".utf8)[...]) == 0x995D_C9BB_DF19_39FA)
-    #expect(CRC64.checksum(of: []) == 0)
-  }
-
   @Test(
     "every state comes back, and gives the same bytes again",
     arguments: [

@@ -201,7 +201,6 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     ("task: !!str 3\n", "demo.yaml:1:7: tags such as !! are not supported"),
     ("[a]: 1\n", "demo.yaml:1:1: a key must be a word"),
     ("a: [1\n", "demo.yaml:2:1: not valid YAML: did not find expected ',' or ']'"),
-    (String(repeating: "[", count: 100_000), "demo.yaml:1:1: nested too deeply"),
     (
       "a: " + String(repeating: "[", count: 60) + String(repeating: "]", count: 60),
       "demo.yaml:1:44: nested more than 40 levels deep"
@@ -209,6 +208,12 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
   ])
   func shapesThatAreNoExperiment(_ text: String, _ message: String) {
     #expect(problem(text).hasPrefix(message))
+  }
+
+  /// No argument of the test above: the log shows arguments.
+  @Test func aHundredThousandLevelsAreRefused() {
+    let message = problem(String(repeating: "[", count: 100_000))
+    #expect(message.hasPrefix("demo.yaml:1:1: nested too deeply"))
   }
 
   @Test func aliasBombIsRefusedAtOnce() {

@@ -59,33 +59,50 @@ import Testing
       + [UInt8](repeating: 0, count: data)
   }
 
-  @Test(arguments: [
-    (#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4, "needs 8 bytes"),
-    (#"{"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#, 4, "unknown element type"),
-    (#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}}"#, 4, "not within"),
-    (#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4, "not within"),
-    (#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#, 4, "not within"),
-    (#"{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4, "not possible"),
-    (
-      #"{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#, 0,
-      "not possible"
-    ),
-    (#"{"x":{"dtype":"F32","shape":[1e30],"data_offsets":[0,4]}}"#, 4, "not JSON"),
-    (
-      #"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
-      6, "overlaps"
-    ),
-    (#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "a gap before"),
-    (#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5, "1 bytes at the end"),
-    (#"{"x":{"dtype":"F32","shape":[1]}}"#, 0, "not JSON"),
-    (#"{"x":1"#, 0, "not JSON"), (#"[1]"#, 0, "not a JSON object"), ("", 0, "not a JSON object"),
-    (String(repeating: "{\"x\":", count: 20_000), 0, "not JSON"),
-  ])
-  func contradictionsAreRefused(_ header: String, _ data: Int, _ message: String) throws {
-    let error = try #require(throws: SafetensorsError.self) {
-      try Safetensors(bytes: Self.file(header, data: data))
+  /// A header that cannot be, in front of so many bytes of data, and a word of the refusal.
+  struct Contradiction: CustomTestStringConvertible {
+    let header: String
+    let data: Int
+    let message: String
+
+    init(_ header: String, data: Int = 4, _ message: String) {
+      (self.header, self.data, self.message) = (header, data, message)
     }
-    #expect("\(error)".contains(message))
+
+    /// Short, whatever the header.
+    var testDescription: String { "\(message): \(header.prefix(80))" }
+  }
+
+  @Test(arguments: [
+    Contradiction(#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, "needs 8 bytes"),
+    Contradiction(
+      #"{"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#, "unknown element type"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,5]}}"#, "not within"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, "not within"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#, "not within"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "not possible"),
+    Contradiction(
+      #"{"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#, data: 0,
+      "not possible"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[1e30],"data_offsets":[0,4]}}"#, "not JSON"),
+    Contradiction(
+      #"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#
+        + #""y":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#, data: 6, "overlaps"),
+    Contradiction(
+      #"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, data: 8, "a gap before"),
+    Contradiction(
+      #"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, data: 5, "1 bytes at the end"),
+    Contradiction(#"{"x":{"dtype":"F32","shape":[1]}}"#, data: 0, "not JSON"),
+    Contradiction(#"{"x":1"#, data: 0, "not JSON"),
+    Contradiction(#"[1]"#, data: 0, "not a JSON object"),
+    Contradiction("", data: 0, "not a JSON object"),
+    Contradiction(String(repeating: "{\"x\":", count: 20_000), data: 0, "not JSON"),
+  ])
+  func contradictionsAreRefused(_ contradiction: Contradiction) throws {
+    let error = try #require(throws: SafetensorsError.self) {
+      try Safetensors(bytes: Self.file(contradiction.header, data: contradiction.data))
+    }
+    #expect("\(error)".contains(contradiction.message))
   }
 
   @Test func lengthsAreCheckedBeforeTheyAreUsed() throws {

@@ -3,7 +3,6 @@ import Foundation
 import GPSCore
 import LinearAlgebra
 import Statistics
-import Synchronization
 import Testing
 
 @testable import Sim
@@ -450,7 +449,7 @@ private struct WrongCost: Cost {
 
 /// Where all plants of a test meet.
 private final class Meeting: Sendable {
-  private let state = Mutex((present: 0, peak: 0, computed: 0))
+  private let state = Locked((present: 0, peak: 0, computed: 0))
 
   var peak: Int { state.withLock { $0.peak } }
   var computed: Int { state.withLock { $0.computed } }

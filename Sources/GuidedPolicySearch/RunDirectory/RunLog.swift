@@ -1,22 +1,21 @@
 import Foundation
 public import Logging
-import Synchronization
 
 /// Where a run's messages go: `log.txt` and, from warnings up, standard error.
 public final class RunLog: Sendable {
-  // `CheckedFile` is not Sendable; the mutex owns the only reference to it.
-  private let file: Mutex<CheckedFile?>
+  // `CheckedFile` is not Sendable; the lock owns the only reference to it.
+  private let file: Locked<CheckedFile?>
   private let echoes: Bool
 
   /// A log that is not kept, for evaluation and tests.
   public init(echoes: Bool) {
-    file = Mutex(nil)
+    file = Locked(nil)
     self.echoes = echoes
   }
 
   init(path: String, echoes: Bool) throws(RunDirectoryError) {
     let created = try CheckedFile(creating: path)
-    file = Mutex(created)
+    file = Locked(created)
     self.echoes = echoes
   }
 
@@ -29,7 +28,7 @@ public final class RunLog: Sendable {
     } else {
       opened = try CheckedFile(creating: path)
     }
-    file = Mutex(opened)
+    file = Locked(opened)
     self.echoes = echoes
   }
 
