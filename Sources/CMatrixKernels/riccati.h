@@ -235,12 +235,16 @@ ALWAYS double *value_of_step(const riccati_layout *l, const mk_riccati *p, int64
   return l->Q[(p->horizon - t + 1) % 2];
 }
 
+static void NAME(begin)(const riccati_layout *l, const mk_riccati *p) {
+  double *last = value_of_step(l, p, p->horizon);
+  NAME(stage_columns)(l, p, p->horizon, l->m, last);
+  NAME(mirror)(l->n, last + l->m + l->ld * l->m, l->ld);
+  NAME(write_value)(l, p, last, p->horizon);
+}
+
 void NAME(riccati_begin)(const mk_riccati *p) {
   const riccati_layout l = NAME(layout)(p);
-  double *last = value_of_step(&l, p, p->horizon);
-  NAME(stage_columns)(&l, p, p->horizon, l.m, last);
-  NAME(mirror)(l.n, last + l.m + l.ld * l.m, l.ld);
-  NAME(write_value)(&l, p, last, p->horizon);
+  NAME(begin)(&l, p);
 }
 
 int32_t NAME(riccati_step)(const mk_riccati *p, int64_t t) {
@@ -252,9 +256,16 @@ int32_t NAME(riccati_step)(const mk_riccati *p, int64_t t) {
 }
 
 int64_t NAME(riccati_backward)(const mk_riccati *p) {
-  NAME(riccati_begin)(p);
-  for (int64_t t = p->horizon - 1; t >= 0; --t)
-    if (!NAME(riccati_step)(p, t)) return t;
+  const riccati_layout l = NAME(layout)(p);
+  NAME(begin)(&l, p);
+  double *before = value_of_step(&l, p, p->horizon), *after = value_of_step(&l, p, p->horizon - 1);
+  for (int64_t t = p->horizon - 1; t >= 0; --t) {
+    if (!NAME(backup)(&l, p, t, before, after)) return t;
+    NAME(write_value)(&l, p, after, t);
+    double *swap = before;
+    before = after;
+    after = swap;
+  }
   return -1;
 }
 

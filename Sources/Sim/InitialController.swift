@@ -218,7 +218,7 @@ private func entry(
   _ numbers: [Double], _ control: Int, of count: Int, key: String, allowsZero: Bool = false
 ) throws(SimError) -> Double {
   guard numbers.count == 1 || numbers.count == count else {
-    throw .length(key: key, found: numbers.count, expected: "1 or \(count)")
+    throw .length(key: key, found: numbers.count, expected: count == 1 ? "1" : "1 or \(count)")
   }
   let number = numbers.count == 1 ? numbers[0] : numbers[control]
   if allowsZero {

@@ -20,7 +20,7 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
     case .index(let key, let index, let count):
       "\(key) refers to number \(index), but there are \(count), counted from 0"
     case .length(let key, let found, let expected):
-      "\(key) has \(found) numbers instead of \(expected)"
+      "\(key) has \(found) number\(found == 1 ? "" : "s") instead of \(expected)"
     case .actuator(let control, let missing):
       "the state does not hold the \(missing) that control \(control) acts on"
     case .controller(let error): "initial controller: \(error)"

@@ -91,6 +91,45 @@ private func armCost(shoulder: Int, elbow: Int, hand: Int) -> SumCost {
   return cost
 }
 
+private func swingUpCost(angle: Int, velocity: Int) -> SumCost {
+  let swingUp = SumCost([
+    .init(weight: 0.001, .control(ControlCost(weights: [1]))),
+    .init(
+      weight: 1,
+      .state(StateCost(entries: [angle], target: .numbers([.pi]), ramp: .quadratic))),
+    .init(
+      weight: 10,
+      .state(
+        StateCost(
+          entries: [angle, velocity], target: .numbers([.pi, 0]), weights: [1, 0.1],
+          ramp: .finalOnly))),
+  ])
+  return swingUp
+}
+
+private func craneSuccess(place: Int, swing: Int, swingRate: Int) -> SuccessCriterion {
+  let success = SuccessCriterion.all([
+    .stateWithin(entries: [place], target: .goal(first: 0), tolerance: [0.05], at: .last(10)),
+    .stateWithin(
+      entries: [swing, swingRate], target: .numbers([0, 0]), tolerance: [0.05, 0.1], at: .last(10)),
+  ])
+  return success
+}
+
+// MARK: - Choosing settings
+
+private func swingUpSettings() -> SearchSettings {
+  var settings = SearchSettings()
+  settings.iterations = 25
+  settings.klStepDecay = 0.9
+  settings.minStepMultiplier = 0.1
+  settings.modelSamples = 20
+  settings.network.hiddenLayers = [64, 64]
+  settings.network.activation = .tanh
+  settings.network.deviationFloor = 1
+  return settings
+}
+
 // MARK: - Tests
 
 @Suite struct DocumentationTests {
@@ -128,6 +167,40 @@ private func armCost(shoulder: Int, elbow: Int, hand: Int) -> SumCost {
       of: loaded, on: task, in: task.conditions, iteration: 0, rollouts: 1, noise: nil,
       initialStateNoise: false, stream: RandomStream(seed: 1), workers: 2)
     #expect(judged.successRate == 1)
+  }
+
+  @Test("A crane succeeds when it stands at its goal with the load at rest, and only then")
+  func successesCombine() {
+    let condition = Condition(name: "c", initialPlantState: [0, 0, 0], goal: [1])
+    let criterion = craneSuccess(place: 0, swing: 1, swingRate: 2)
+    func isSuccess(_ state: [Double]) -> Bool {
+      var states = Matrix(rows: 3, columns: 21)
+      for t in 11...20 { states.setColumn(t, to: state) }
+      return criterion.isSuccess(
+        Trajectory(states: states, controls: Matrix(rows: 1, columns: 20), observations: states),
+        in: condition)
+    }
+    #expect(isSuccess([0.96, 0.04, -0.09]))
+    #expect(!isSuccess([0.9, 0, 0]) && !isSuccess([1, 0.06, 0]) && !isSuccess([1, 0, 0.2]))
+  }
+
+  @Test("The settings and the cost that a swing-up starts from are sound")
+  func swingUp() throws {
+    _ = try swingUpSettings().validated()
+    // Upright at rest nothing but effort costs; hanging, the last step costs more than the first.
+    let cost = swingUpCost(angle: 0, velocity: 1)
+    func costs(_ state: [Double]) -> [Double] {
+      var states = Matrix(rows: 2, columns: 11)
+      for t in 0...10 { states.setColumn(t, to: state) }
+      return cost.values(
+        along: Trajectory(
+          states: states, controls: Matrix(rows: 1, columns: 10), observations: states),
+        in: Condition(name: "c", initialPlantState: state))
+    }
+    #expect(costs([.pi, 0]).allSatisfy { $0 == 0 })
+    let hanging = costs([0, 0])
+    #expect(abs(hanging[0] - 0.5 * .pi * .pi / 121) < 1e-12)
+    #expect(abs(hanging[10] - 0.5 * .pi * .pi * 11) < 1e-12)
   }
 
   @Test("Known dynamics need no fit, and their trajectory can be optimised alone")

@@ -336,10 +336,10 @@ private func rodEnergy(
         == "pointMass.mass: 0.0 is not allowed (must be positive)")
     #expect(
       refusal(conditions: [good, Condition(name: "b", initialPlantState: [0])])
-        == "initialPlantState of condition b has 1 numbers instead of 4")
+        == "initialPlantState of condition \"b\" has 1 number instead of 4")
     #expect(
       refusal(conditions: [good, Condition(name: "b", initialPlantState: [0, 0, 0, 0], goal: [1])])
-        .contains("the goal of condition b"))
+        .contains("the goal of condition \"b\""))
     #expect(refusal(conditions: [good], observation: [4]).contains("observation.stateEntries"))
     #expect(refusal(conditions: [good], substeps: 0).contains("substeps"))
     #expect(

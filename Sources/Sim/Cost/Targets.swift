@@ -83,7 +83,7 @@ private func validateGoal(
 ) throws(SimError) {
   for condition in conditions where first < 0 || condition.goal.count < first + count {
     throw .length(
-      key: "the goal of condition \(condition.name), which \(key) refers to,",
+      key: "the goal of condition \"\(condition.name)\", which \(key) refers to,",
       found: condition.goal.count, expected: "at least \(first + count)")
   }
 }

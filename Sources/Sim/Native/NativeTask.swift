@@ -92,12 +92,12 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
         ("initialPlantStateDeviation", condition.initialPlantStateDeviation, true),
       ] where numbers.count != n && !(isOptional && numbers.isEmpty) {
         throw .length(
-          key: "\(key) of condition \(condition.name)", found: numbers.count, expected: "\(n)")
+          key: "\(key) of condition \"\(condition.name)\"", found: numbers.count, expected: "\(n)")
       }
       if condition.goal.count != first.goal.count {
         throw .length(
-          key: "the goal of condition \(condition.name)", found: condition.goal.count,
-          expected: "\(first.goal.count), as in condition \(first.name),")
+          key: "the goal of condition \"\(condition.name)\"", found: condition.goal.count,
+          expected: "\(first.goal.count), as in condition \"\(first.name)\",")
       }
       if !condition.bodyOffsets.isEmpty {
         throw .option(
