@@ -276,7 +276,8 @@ private func differences(
         == "cost[0].point.target has 2 numbers instead of 3")
     #expect(refusal(.control(ControlCost(weights: [1]))).contains("1 number instead of 2"))
     #expect(
-      refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).contains("condition \"test\""))
+      refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).contains(
+        "condition \"test\""))
     #expect(
       refusal(.state(StateCost(entries: [0], target: .numbers([0]), norm: Norm(alpha: 0))))
         == "cost[0].state.norm.alpha: 0.0 is not allowed (must be positive)")
