@@ -17,7 +17,7 @@ extension BenchmarkRunner {
         let dynamics = try task.knownDynamics(in: condition)
       else { throw BenchmarkFailure("\(task.name) has no known dynamics") }
       try await timeDerivatives(
-        of: dynamics, task.name, from: Self.initialState(of: task, in: condition))
+        of: dynamics, task.name, from: initialState(of: task, in: condition))
       guard let interface = (task as? MuJoCoTask)?.interface else { return }
       // The same model without sites in its state, as `mjd_transitionFD` knows it.
       let start = Condition(
@@ -30,23 +30,12 @@ extension BenchmarkRunner {
         horizon: 1, conditions: [start], cost: SumCost([]), success: SuccessCriterion.all([]))
       try await timeDerivatives(
         of: MuJoCoDynamics(joints.interface, in: start), joints.name,
-        from: Self.initialState(of: joints, in: start))
+        from: initialState(of: joints, in: start))
     } catch {
       var line = BenchmarkLine(.derivatives, task.name, sizes: [])
       line.failure = "\(error)"
       report(line)
     }
-  }
-
-  private static func initialState(
-    of task: some ControlTask, in condition: Condition
-  ) throws -> [Double] {
-    var plant = try task.makePlant()
-    try plant.reset(to: condition, plantState: condition.initialPlantState.span)
-    var state = [Double](repeating: 0, count: task.dimensions.state)
-    var target = state.mutableSpan
-    plant.readState(into: &target)
-    return state
   }
 
   private func timeDerivatives<D: KnownDynamics>(
