@@ -92,6 +92,11 @@ DEFINE(void, dense_forward,
         int64_t x_stride, const float *w, const float *b, float *y, float *slope, float *scratch),
        (activation, samples, inputs, outputs_padded, x, x_stride, w, b, y, slope, scratch))
 
+DEFINE(void, dense_forward_row,
+       (int32_t activation, int64_t inputs, int64_t outputs_padded, const float *x, const float *w,
+        const float *b, float *y),
+       (activation, inputs, outputs_padded, x, w, b, y))
+
 DEFINE(void, dense_backward_input,
        (int32_t activation, int64_t samples, int64_t outputs, int64_t outputs_padded,
         int64_t inputs_padded, const float *dz, const float *v, const float *y, const float *slope,

@@ -129,6 +129,25 @@ static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_r
   }
 }
 
+// y (vectors) = bias + x W over `depth` inputs, one sample. A single sum per output would wait for
+// one multiply-add after the other; CHAINS of them, the same number on every machine, run side by side.
+enum { CHAINS = 4 };
+ALWAYS void row(const int vectors, int64_t depth, const float *restrict x, const float *restrict w,
+                int64_t w_step, const float *bias, float *restrict y) {
+  vf sum[CHAINS][TILE_VECTORS];
+  UNROLL for (int c = 0; c < CHAINS; ++c)
+    UNROLL for (int v = 0; v < vectors; ++v) sum[c][v] = c ? splat(0) : load(bias + v * LANES);
+  int64_t k = 0;
+  for (; k + CHAINS <= depth; k += CHAINS)
+    UNROLL for (int c = 0; c < CHAINS; ++c)
+      UNROLL for (int v = 0; v < vectors; ++v)
+        sum[c][v] += x[k + c] * load(w + (k + c) * w_step + v * LANES);
+  for (; k < depth; ++k)
+    UNROLL for (int v = 0; v < vectors; ++v) sum[0][v] += x[k] * load(w + k * w_step + v * LANES);
+  UNROLL for (int v = 0; v < vectors; ++v)
+    store(y + v * LANES, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
+}
+
 // ---- Elementary functions -----------------------------------------------------------------------
 
 ALWAYS vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
@@ -251,6 +270,16 @@ void NAME(dense_forward)(int32_t activation, int64_t samples, int64_t inputs,
   product(samples, outputs_padded, inputs, x, x_stride, 1, w, outputs_padded, b, 0, y,
           outputs_padded, scratch);
   activate(activation, samples * outputs_padded, y, slope);
+}
+
+void NAME(dense_forward_row)(int32_t activation, int64_t inputs, int64_t outputs_padded,
+                             const float *x, const float *w, const float *b, float *y) {
+  int64_t at = 0;
+  for (; at + TILE <= outputs_padded; at += TILE)
+    row(TILE_VECTORS, inputs, x, w + at, outputs_padded, b + at, y + at);
+  for (; at < outputs_padded; at += LANES)
+    row(1, inputs, x, w + at, outputs_padded, b + at, y + at);
+  activate(activation, outputs_padded, y, NULL);
 }
 
 void NAME(dense_backward_input)(int32_t activation, int64_t samples, int64_t outputs,

@@ -16,7 +16,7 @@ public struct NeuralNetwork: Sendable, Equatable {
   /// The hidden units' function.
   public let activation: NetworkOptions.Activation
   /// All parameters in the kernels' layout (see the head of this file).
-  var parameters: [Float]
+  var parameters: AlignedFloats
   /// Where each layer's parameters are.
   let layers: [Layer]
 
@@ -68,7 +68,7 @@ public struct NeuralNetwork: Sendable, Equatable {
     self.layerSizes = layerSizes
     self.activation = activation
     self.layers = layers
-    parameters = [Float](repeating: 0, count: offset)
+    parameters = AlignedFloats(zeros: offset)
   }
 
   /// A network with random weights and zero biases.
@@ -160,6 +160,31 @@ public struct NeuralNetwork: Sendable, Equatable {
     }
   }
 
+  /// The output for one input, soonest: equal to that of `forward` but for rounding.
+  ///
+  /// - Parameters:
+  ///   - buffer: rowsWidth floats, the input at their head; each layer's outputs follow the last one's.
+  ///   - variant: the instruction set.
+  /// - Returns: where in `buffer` the output is: padded(outputs).
+  @inline(__always)
+  func forwardRow(
+    buffer: UnsafeMutablePointer<Float>, variant: KernelVariant
+  ) -> UnsafeMutablePointer<Float> {
+    parameters.withUnsafeBufferPointer { parameters in
+      guard let base = parameters.baseAddress else { return buffer }
+      var from = buffer
+      var to = buffer + layers[0].inputsPadded
+      for layer in layers {
+        nk_dense_forward_row(
+          variant.rawValue, layer.activation, Int64(layer.inputs), Int64(layer.outputsPadded), from,
+          base + layer.weights, base + layer.biases, to)
+        from = to
+        to += layer.outputsPadded
+      }
+      return from
+    }
+  }
+
   /// One number per parameter, in the kernels' layout, less its padding: per layer one row of weights
   /// per input, then the biases.
   func withoutPadding(_ values: [Float]) -> [Float] {
@@ -214,7 +239,7 @@ extension NeuralNetwork: Codable {
       throw GlobalPolicyError.corruptNetwork(
         "\(compact.count) parameters where layers of \(sizes) units have \(parameterCount)")
     }
-    parameters = padding(compact)
+    for (i, value) in padding(compact).enumerated() { parameters[i] = value }
   }
 
   /// Writes sizes, activation and the parameters without padding: per layer one row of weights per
@@ -223,6 +248,6 @@ extension NeuralNetwork: Codable {
     var values = encoder.container(keyedBy: CodingKeys.self)
     try values.encode(layerSizes, forKey: .layerSizes)
     try values.encode(activation, forKey: .activation)
-    try values.encode(withoutPadding(parameters), forKey: .parameters)
+    try values.encode(withoutPadding(Array(parameters)), forKey: .parameters)
   }
 }

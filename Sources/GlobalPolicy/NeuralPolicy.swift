@@ -137,7 +137,8 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     return (mean, variance)
   }
 
-  /// The mean actions for many observations at once.
+  /// The mean actions for many observations at once; those of `act` but for the rounding of single
+  /// precision, because one observation's sums are added in another order.
   ///
   /// - Parameter observations: o × S, one sample per column, in the task's own units.
   /// - Returns: m × S, in the controls' own units.
@@ -222,24 +223,21 @@ extension NeuralPolicy: Policy {
       observation.count == o && action.count == m && workspace.rows.count == network.rowsWidth,
       "\(observation.count) observations and \(action.count) controls for a policy of \(o) and \(m)"
     )
-    let saved = nk_flush_subnormals()
     workspace.rows.withUnsafeMutableBufferPointer { rows in
       guard let base = rows.baseAddress else { return }
       for i in 0..<o {
         base[i] = Float(
           (observation[i] - observationWhitening.mean[i]) / observationWhitening.deviation[i])
       }
-      let output = network.forward(samples: 1, buffer: base, scratch: nil, variant: .best)
-      for i in 0..<m {
-        action[i] = controlScaling.mean[i] + controlScaling.deviation[i] * Double(output[i])
-      }
-    }
-    nk_restore(saved)
-    covarianceFactor.storage.withUnsafeBufferPointer { L in
-      for j in 0..<m {
-        let draw = noise[j]
-        if draw == 0 { continue }
-        for i in j..<m { action[i] += L[i + m * j] * draw }
+      let saved = nk_flush_subnormals()
+      let output = network.forwardRow(buffer: base, variant: .best)
+      nk_restore(saved)
+      covarianceFactor.storage.withUnsafeBufferPointer { L in
+        for i in 0..<m {
+          var sum = controlScaling.mean[i] + controlScaling.deviation[i] * Double(output[i])
+          for j in 0...i { sum += L[i + m * j] * noise[j] }
+          action[i] = sum
+        }
       }
     }
   }

@@ -543,10 +543,12 @@ final class Trainer: @unchecked Sendable {
   // MARK: Around the loop
 
   /// The parameters to keep: the average if there is one.
-  var kept: [Float] { copy(of: average ?? parameters) }
+  var kept: AlignedFloats {
+    AlignedFloats(copying: average ?? parameters, count: parameterCount)
+  }
 
   /// The parameters of the last snapshot.
-  var lastGood: [Float] { copy(of: snapshot[0]) }
+  var lastGood: AlignedFloats { AlignedFloats(copying: snapshot[0], count: parameterCount) }
 
   /// A copy of one of the parameter-sized buffers.
   func copy(of buffer: Buffer) -> [Float] {

@@ -149,8 +149,9 @@ public func rollout<System: Plant, P: Policy>(
     let noise = noise.span
     for t in 0...T {
       step = t
-      if let deadline, ContinuousClock.now > deadline {
-        throw PlantFailure("the rollout takes longer than \(timeLimit ?? 0) s")
+      // Asking the limit first: an instant is an opaque value, which is copied by calls.
+      if let timeLimit, let deadline, ContinuousClock.now > deadline {
+        throw PlantFailure("the rollout takes longer than \(timeLimit) s")
       }
       var state = allStates._mutatingExtracting(n * t..<n * (t + 1))
       plant.readState(into: &state)

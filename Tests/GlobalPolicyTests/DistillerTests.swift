@@ -159,7 +159,7 @@ import Testing
         $0.averagingDecay = 0.7
         $0.averagingFraction = 0.4
         $0.learningRate = 0.05
-      }.distill(start, onto: set, stream: stream, workers: 1).policy.network.parameters
+      }.distill(start, onto: set, stream: stream, workers: 1).policy.network.parameters.map { $0 }
     }
     var iterates: [[Float]] = []
     for steps in 1...10 { iterates.append(try await parameters(steps, .none)) }

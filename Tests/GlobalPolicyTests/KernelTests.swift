@@ -41,7 +41,42 @@ import Testing
               abs(fast[i, s] - slow[i]) < 2e-5 * scale,
               "layers \(sizes), \(activation), sample \(s): \(fast[i, s]) for \(slow[i])")
           }
+          let row = Self.row(policy.network, inputs.column(s), variant)
+          for i in slow.indices {
+            #expect(
+              abs(row[i] - slow[i]) < 2e-5 * scale,
+              "one sample, layers \(sizes), \(activation): \(row[i]) for \(slow[i])")
+          }
         }
+      }
+    }
+  }
+
+  /// One sample's output by the kernels for one sample.
+  private static func row(
+    _ network: NeuralNetwork, _ input: [Double], _ variant: KernelVariant
+  ) -> [Double] {
+    var rows = [Float](repeating: 0, count: network.rowsWidth)
+    for (i, value) in input.enumerated() { rows[i] = Float(value) }
+    return rows.withUnsafeMutableBufferPointer { rows in
+      guard let base = rows.baseAddress else { return [] }
+      let output = network.forwardRow(buffer: base, variant: variant)
+      return (0..<network.outputs).map { Double(output[$0]) }
+    }
+  }
+
+  /// An action is the same bits on machines with AVX2 and with AVX-512: vectors of both lengths add
+  /// an output's terms in one order.
+  @Test(.enabled(if: KernelVariant.avx512.isSupported))
+  func oneSampleIsTheSameBitsWithAnyVectors() {
+    var stream = RandomStream(seed: 12)
+    for sizes in [[1, 1], [7, 33, 5], [26, 64, 64, 7], [31, 100, 18]] {
+      for activation in NetworkOptions.Activation.allCases {
+        let network = NeuralNetwork(
+          inputs: sizes[0], outputs: sizes[sizes.count - 1],
+          options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
+        let input = stream.normals(sizes[0])
+        #expect(Self.row(network, input, .avx2) == Self.row(network, input, .avx512))
       }
     }
   }
@@ -316,6 +351,27 @@ import Testing
     for variant in Self.variants {
       #expect(flushingSubnormals { nk_sum_of_squares(variant.rawValue, 16, values) } == 0)
       #expect(nk_sum_of_squares(variant.rawValue, 16, values) > 0)
+    }
+  }
+
+  /// Parameters start a cache line however the heap places their array, and copies are values.
+  @Test func parametersStartACacheLine() {
+    var kept: [AlignedFloats] = []
+    for count in [16, 32, 48, 1040, 7000, 100_000] {
+      kept.append(AlignedFloats(zeros: count))
+      var changed = kept[kept.count - 1]
+      changed[count - 1] = 3
+      #expect(kept[kept.count - 1].allSatisfy { $0 == 0 })
+      #expect(changed != kept[kept.count - 1])
+      #expect(changed.reduce(0, +) == 3)
+      #expect(changed.withUnsafeBufferPointer { $0[count - 1] } == 3)
+      let copy = changed.withUnsafeBufferPointer { source in
+        source.baseAddress.map { AlignedFloats(copying: $0, count: count) }
+      }
+      #expect(copy == changed)
+      for floats in [kept[kept.count - 1], copy].compactMap({ $0 }) {
+        #expect(floats.withUnsafeBufferPointer { Int(bitPattern: $0.baseAddress) % 64 } == 0)
+      }
     }
   }
 }

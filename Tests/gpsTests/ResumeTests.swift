@@ -465,10 +465,15 @@ private let short = [
     ).policy
     for row in [rows[1], rows[rows.count - 1]] {
       let numbers = row.split(separator: ",").dropFirst(4).map { Double($0) ?? .nan }
-      let observation = Matrix(
-        rows: dimensions.observation, columns: 1,
-        columnMajor: Array(numbers.prefix(dimensions.observation)))
-      #expect(policy.mean(for: observation).storage == Array(numbers.suffix(dimensions.control)))
+      let observation = Array(numbers.prefix(dimensions.observation))
+      var action = [Double](repeating: .nan, count: dimensions.control)
+      let noise = [Double](repeating: 0, count: dimensions.control)
+      var workspace = policy.makeWorkspace()
+      var target = action.mutableSpan
+      policy.act(
+        step: 0, state: observation.span, observation: observation.span, noise: noise.span,
+        workspace: &workspace, action: &target)
+      #expect(action == Array(numbers.suffix(dimensions.control)))
     }
     let before = try gps(["evaluate", "moved/checkpoints/iteration-000000.safetensors"])
     #expect(before.status == 64)

@@ -21,7 +21,7 @@ public struct MuJoCoDynamics: KnownDynamics {
   let usesTransitionDifferences: Bool
 
   /// n.
-  public var state: Int { interface.layout.stateCount }
+  public var state: Int { interface.layout.state.count }
   /// m.
   public var control: Int { interface.model.controlCount }
 
@@ -43,18 +43,14 @@ public struct MuJoCoDynamics: KnownDynamics {
     }
     let nq = model.jointPositionCount
     var columns = [Int?](repeating: nil, count: nq + model.jointVelocityCount)
-    var next = 0
     var isDirect = model.canTransitionByDifferences
-    for block in interface.layout.state {
-      for i in 0..<block.count {
-        switch block.source {
-        case .position: columns[block.index + i] = next + i
-        case .velocity: columns[nq + block.index + i] = next + i
-        case .goal: break
-        default: isDirect = false
-        }
+    for (i, column) in interface.layout.state.enumerated() {
+      switch column.source {
+      case .position: columns[column.index] = i
+      case .velocity: columns[nq + column.index] = i
+      case .goal: break
+      default: isDirect = false
       }
-      next += block.count
     }
     var complete: [Int] = []
     for (i, column) in columns.enumerated() {

@@ -74,8 +74,8 @@ public struct MuJoCoInterface: Sendable {
       throw .invalidValue(
         of: "state", value: "empty", allowed: "at least one component, such as jointPositions")
     }
-    layout.state = MuJoCoLayout.blocks(of: stateColumns)
-    layout.observation = MuJoCoLayout.blocks(of: observationColumns)
+    layout.state = stateColumns
+    layout.observation = observationColumns
     for point in points { layout.points.append(Int32(try model.index(.site, point))) }
     layout.findJacobianColumns(stateColumns, model: model)
 
@@ -178,20 +178,12 @@ struct MuJoCoLayout: Sendable {
   }
 
   /// One number of a state or an observation.
-  struct Column {
+  struct Column: Sendable {
     var name: String
     var source: Source
     var index: Int
     /// Index of what is subtracted, or -1.
     var minus = -1
-  }
-
-  /// Neighbouring columns of one source.
-  struct Block: Sendable {
-    var source: Source
-    var index: Int
-    var minus: Int
-    var count: Int
   }
 
   /// A velocity coordinate whose joint's positions are in the state: where its column is.
@@ -210,17 +202,14 @@ struct MuJoCoLayout: Sendable {
     var column: Int
   }
 
-  var state: [Block] = []
-  var observation: [Block] = []
+  var state: [Column] = []
+  var observation: [Column] = []
   var points: [Int32] = []
   /// Sites whose velocities are needed.
   var velocitySites: [Int32] = []
   var needsAccelerations = false
   var jacobianColumns: [JacobianColumn] = []
   var jacobianQuaternions: [JacobianQuaternion] = []
-
-  var stateCount: Int { state.reduce(0) { $0 + $1.count } }
-  var observationCount: Int { observation.reduce(0) { $0 + $1.count } }
 
   static let axes = ["x", "y", "z"]
 
@@ -369,23 +358,6 @@ struct MuJoCoLayout: Sendable {
 
   private static func jointUnit(ofSensor sensor: Int, _ model: MuJoCoModel) -> String {
     model.joint(Int(model.pointer.pointee.sensor_objid[sensor])).unit
-  }
-
-  /// Runs of columns that can be copied at once.
-  static func blocks(of columns: [Column]) -> [Block] {
-    var blocks: [Block] = []
-    for column in columns {
-      if let last = blocks.last, last.source == column.source,
-        last.index + last.count == column.index,
-        last.minus < 0 ? column.minus < 0 : last.minus + last.count == column.minus
-      {
-        blocks[blocks.count - 1].count += 1
-      } else {
-        blocks.append(
-          Block(source: column.source, index: column.index, minus: column.minus, count: 1))
-      }
-    }
-    return blocks
   }
 
   /// Finds the state's columns by which the points' positions are differentiated.

@@ -25,10 +25,19 @@ public final class MuJoCoPlant: Plant {
   private let goal: UnsafeMutablePointer<Double>
   private let siteVelocities: UnsafeMutablePointer<Double>
   private let jacobians: UnsafeMutablePointer<Double>
-  private let state: UnsafeMutableBufferPointer<MuJoCoLayout.Block>
-  private let observation: UnsafeMutableBufferPointer<MuJoCoLayout.Block>
+  /// What is subtracted from a number that is read as it is.
+  private let zero: UnsafeMutablePointer<Double>
+  /// Where the state's and the observation's numbers are, in the present data.
+  private let state: UnsafeMutableBufferPointer<Place>
+  private let observation: UnsafeMutableBufferPointer<Place>
   private let points: UnsafeMutableBufferPointer<Int32>
   private let velocitySites: UnsafeMutableBufferPointer<Int32>
+
+  /// Where one number is: `value` less `minus`.
+  private struct Place {
+    var value: UnsafePointer<Double>
+    var minus: UnsafePointer<Double>
+  }
 
   init(_ interface: MuJoCoInterface) throws(MuJoCoError) {
     let shared = UnsafePointer(interface.model.pointer)
@@ -51,8 +60,11 @@ public final class MuJoCoPlant: Plant {
     siteVelocities.initialize(repeating: 0, count: 3 * layout.velocitySites.count)
     jacobians = .allocate(capacity: 3 * nv * layout.points.count)
     jacobians.initialize(repeating: 0, count: 3 * nv * layout.points.count)
-    state = Self.buffer(layout.state)
-    observation = Self.buffer(layout.observation)
+    zero = .allocate(capacity: 1)
+    zero.initialize(to: 0)
+    let nowhere = Place(value: zero, minus: zero)
+    state = Self.buffer(Array(repeating: nowhere, count: layout.state.count))
+    observation = Self.buffer(Array(repeating: nowhere, count: layout.observation.count))
     points = Self.buffer(layout.points)
     velocitySites = Self.buffer(layout.velocitySites)
     try makeData()
@@ -71,6 +83,7 @@ public final class MuJoCoPlant: Plant {
     goal.deallocate()
     siteVelocities.deallocate()
     jacobians.deallocate()
+    zero.deallocate()
     state.deallocate()
     observation.deallocate()
     points.deallocate()
@@ -84,9 +97,36 @@ public final class MuJoCoPlant: Plant {
   public var lastWarning: String? { log.warningCount > 0 ? log.warningText : nil }
 
   private func makeData() throws(MuJoCoError) {
-    guard mjguard_make_data(log.pointer, model, &data) == mjguard_ok else {
+    // Through a local variable: while no access to `data` lasts longer than a load or a store, the
+    // compiler need not check at run time, in every step, that accesses do not overlap.
+    var made: UnsafeMutablePointer<mjData>?
+    let result = mjguard_make_data(log.pointer, model, &made)
+    data = made
+    guard result == mjguard_ok else {
       throw .simulator(source: interface.model.source, reason: log.errorText)
     }
+    // Fixed for as long as the data lives, so that a step only copies numbers.
+    for (i, column) in interface.layout.state.enumerated() { state[i] = place(of: column) }
+    for (i, column) in interface.layout.observation.enumerated() {
+      observation[i] = place(of: column)
+    }
+  }
+
+  private func place(of column: MuJoCoLayout.Column) -> Place {
+    guard let data else { return Place(value: zero, minus: zero) }
+    let numbers: UnsafePointer<Double> =
+      switch column.source {
+      case .position: UnsafePointer(data.pointee.qpos)
+      case .velocity: UnsafePointer(data.pointee.qvel)
+      case .activation: UnsafePointer(data.pointee.act)
+      case .sensor: UnsafePointer(data.pointee.sensordata)
+      case .site: UnsafePointer(data.pointee.site_xpos)
+      case .siteVelocity: UnsafePointer(siteVelocities)
+      case .goal: UnsafePointer(goal)
+      }
+    return Place(
+      value: numbers + column.index,
+      minus: column.minus < 0 ? UnsafePointer(zero) : numbers + column.minus)
   }
 
   private func discardData() {
@@ -247,7 +287,10 @@ public final class MuJoCoPlant: Plant {
     }
     if copyOffsets != offsets {
       copyOffsets = nil
-      try attempt(mjguard_copy_model(log.pointer, &copy, interface.model.pointer))
+      var copied = copy
+      let result = mjguard_copy_model(log.pointer, &copied, interface.model.pointer)
+      copy = copied
+      try attempt(result)
       guard let copy, let data else { return }
       for (name, offset) in offsets {
         let body = try interface.displaceableBody(name)
@@ -282,33 +325,13 @@ public final class MuJoCoPlant: Plant {
   }
 
   private func read(
-    _ blocks: UnsafeMutableBufferPointer<MuJoCoLayout.Block>,
+    _ places: UnsafeMutableBufferPointer<Place>,
     into target: UnsafeMutableBufferPointer<Double>
   ) {
-    guard let data else { return target.update(repeating: .nan) }
-    var next = 0
-    for block in blocks {
-      precondition(
-        next + block.count <= target.count, "no room for more than \(target.count) numbers")
-      let source: UnsafePointer<Double> =
-        switch block.source {
-        case .position: UnsafePointer(data.pointee.qpos)
-        case .velocity: UnsafePointer(data.pointee.qvel)
-        case .activation: UnsafePointer(data.pointee.act)
-        case .sensor: UnsafePointer(data.pointee.sensordata)
-        case .site: UnsafePointer(data.pointee.site_xpos)
-        case .siteVelocity: UnsafePointer(siteVelocities)
-        case .goal: UnsafePointer(goal)
-        }
-      if block.minus < 0 {
-        for i in 0..<block.count { target[next + i] = source[block.index + i] }
-      } else {
-        for i in 0..<block.count {
-          target[next + i] = source[block.index + i] - source[block.minus + i]
-        }
-      }
-      next += block.count
-    }
+    if data == nil { return target.update(repeating: .nan) }
+    precondition(
+      target.count == places.count, "\(places.count) numbers for room for \(target.count)")
+    for i in 0..<places.count { target[i] = places[i].value.pointee - places[i].minus.pointee }
   }
 
   /// Writes the positions of the points and their derivatives by the joint positions in the state.

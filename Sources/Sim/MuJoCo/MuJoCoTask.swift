@@ -61,8 +61,8 @@ public struct MuJoCoTask: ControlTask {
     self.cost = cost
     self.success = success
     dimensions = Dimensions(
-      state: interface.layout.stateCount, control: interface.model.controlCount,
-      observation: interface.layout.observationCount, horizon: horizon,
+      state: interface.layout.state.count, control: interface.model.controlCount,
+      observation: interface.layout.observation.count, horizon: horizon,
       points: interface.points.count)
   }
 
