@@ -41,27 +41,56 @@ public struct BenchmarkRunner {
 
   /// Times one case and reports its line, to which `annotate` may add.
   func time(
-    _ line: BenchmarkLine, peak: Double? = nil, prepare: () async throws -> PreparedWork,
+    _ line: BenchmarkLine, peak: Double? = nil, prepare: @escaping () async throws -> PreparedWork,
     annotate: (inout BenchmarkLine) -> Void = { _ in }
   ) async -> BenchmarkLine {
-    var line = line
-    line.peak = peak.map { $0 * Double(line.threads) }
-    do {
-      let work = try await prepare()
-      let seconds = try await timer.seconds(of: work)
-      line.check = try work.check()
-      line.extras = try work.extras()
-      if let check = line.check, !check.isFinite {
-        throw BenchmarkFailure("the result is \(check)")
+    await time(inTurns: [(line, prepare)], peak: peak) { annotate(&$0[0]) }[0]
+  }
+
+  /// Times cases whose ratio matters in turns, and reports their lines, to which `annotate` may add.
+  ///
+  /// A case that cannot be prepared or checked fails alone; all fail with one that throws while it is
+  /// timed.
+  func time(
+    inTurns cases: [(line: BenchmarkLine, prepare: () async throws -> PreparedWork)],
+    peak: Double? = nil, annotate: (inout [BenchmarkLine]) -> Void = { _ in }
+  ) async -> [BenchmarkLine] {
+    var lines = cases.map(\.line)
+    var prepared: [(index: Int, work: PreparedWork)] = []
+    for i in lines.indices {
+      lines[i].peak = peak.map { $0 * Double(lines[i].threads) }
+      do {
+        prepared.append((i, try await cases[i].prepare()))
+      } catch {
+        lines[i].failure = "\(error)"
       }
-      line.median = median(seconds)
-      line.minimum = seconds.min() ?? 0
-      line.repetitions = seconds.count
-      annotate(&line)
-    } catch {
-      line.failure = "\(error)"
     }
-    report(line)
-    return line
+    do {
+      let seconds = try await timer.seconds(ofEach: prepared.map(\.work))
+      for ((i, work), seconds) in zip(prepared, seconds) {
+        lines[i].finish(work, seconds)
+      }
+    } catch {
+      for (i, _) in prepared { lines[i].failure = "\(error)" }
+    }
+    annotate(&lines)
+    lines.forEach(report)
+    return lines
+  }
+}
+
+extension BenchmarkLine {
+  /// Fills in what came of work that took these seconds, one number per repetition.
+  fileprivate mutating func finish(_ work: PreparedWork, _ seconds: [Double]) {
+    do {
+      check = try work.check()
+      extras = try work.extras()
+      if let check, !check.isFinite { throw BenchmarkFailure("the result is \(check)") }
+      median = Benchmarks.median(seconds)
+      minimum = seconds.min() ?? 0
+      repetitions = seconds.count
+    } catch {
+      failure = "\(error)"
+    }
   }
 }

@@ -13,22 +13,36 @@ struct BenchmarkTimer {
 
   /// Seconds of each repetition, after two that warm up.
   func seconds(of work: PreparedWork) async throws -> [Double] {
+    try await seconds(ofEach: [work])[0]
+  }
+
+  /// Seconds of each repetition of several works that take turns, repetition by repetition: whatever
+  /// slows the machine down for a while slows down all of them.
+  func seconds(ofEach works: [PreparedWork]) async throws -> [[Double]] {
     let clock = ContinuousClock()
-    func seconds(_ calls: Int) async throws -> Double {
+    func seconds(_ work: PreparedWork, _ calls: Int) async throws -> Double {
       let start = clock.now
       for _ in 0..<calls { try await work.run() }
       return (clock.now - start).inSeconds / Double(calls)
     }
-    var once = try await seconds(1)
-    // The second call is warm; work that takes seconds needs no second one.
-    if once < 0.5 * budget { once = try await seconds(1) }
-    let calls = max(1, Int((Self.shortest / max(once, 1e-9)).rounded(.up)))
-    if calls > 1 { once = try await seconds(calls) }
-    let fitting = Int(budget / max(once * Double(calls), 1e-9))
+    var calls: [Int] = []
+    var round = 0.0
+    for work in works {
+      var once = try await seconds(work, 1)
+      // The second call is warm; work that takes seconds needs no second one.
+      if once < 0.5 * budget { once = try await seconds(work, 1) }
+      calls.append(max(1, Int((Self.shortest / max(once, 1e-9)).rounded(.up))))
+      if calls[calls.count - 1] > 1 { once = try await seconds(work, calls[calls.count - 1]) }
+      round += once * Double(calls[calls.count - 1])
+    }
+    let fitting = Int(budget * Double(works.count) / max(round, 1e-9))
     let count = repetitions ?? min(max(fitting, Self.fewest), Self.most)
-    var samples: [Double] = []
-    samples.reserveCapacity(count)
-    for _ in 0..<count { samples.append(try await seconds(calls) / work.runsPerCall) }
+    var samples = [[Double]](repeating: [], count: works.count)
+    for _ in 0..<count {
+      for (w, work) in works.enumerated() {
+        samples[w].append(try await seconds(work, calls[w]) / work.runsPerCall)
+      }
+    }
     return samples
   }
 }

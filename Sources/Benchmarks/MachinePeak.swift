@@ -35,7 +35,7 @@ extension BenchmarkRunner {
   }
 
   private func timeProduct(
-    _ name: String, prepare: (inout RandomStream) -> PreparedWork
+    _ name: String, prepare: @escaping (inout RandomStream) -> PreparedWork
   ) async -> Double? {
     let n = Double(Self.peakSize)
     let line = BenchmarkLine(

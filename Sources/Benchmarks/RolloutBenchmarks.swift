@@ -47,7 +47,7 @@ extension BenchmarkRunner {
       name: "steps", count: Double(rollouts * dimensions.horizon * substeps))
     let stream = RandomStream(seed: 0)
 
-    /// One policy: its rollouts on one thread and more, and the bare loop on the same controls.
+    /// One policy: its rollouts on one thread and more, in turns with the bare loop on the same controls.
     func time<P: Policy>(
       _ name: String, _ policies: @escaping () async throws -> [P]
     ) async {
@@ -63,46 +63,33 @@ extension BenchmarkRunner {
         }
         return batches
       }
-      var bare: BenchmarkLine?
-      if let interface {
-        bare = await self.time(
-          BenchmarkLine(.rollout, "bare_steps_" + name, sizes: sizes, units: units)
-        ) {
-          let batches = try await collect(try await policies(), workers: 1)
-          let loops = try zip(conditions, batches).map { condition, batch in
-            (try BareSteps(interface, condition: condition), batch.trajectories)
-          }
-          var largestGap = 0.0
-          return PreparedWork(
-            run: {
-              for (loop, trajectories) in loops {
-                for trajectory in trajectories { loop.run(trajectory.controls) }
-              }
-            },
-            check: {
-              for (loop, trajectories) in loops {
-                guard let last = trajectories.last else { continue }
-                largestGap = max(
-                  largestGap, loop.largestGap(to: last.states.column(last.horizon)) ?? 0)
-              }
-              // Rounding grows along a rollout; another trajectory would be metres away.
-              if largestGap > 1e-6 {
-                throw BenchmarkFailure("the bare loop ends \(largestGap) from the rollout's end")
-              }
-              return largestGap
-            })
-        }
-      }
+      var cases: [(line: BenchmarkLine, prepare: () async throws -> PreparedWork)] = []
       for workers in threadCounts {
-        _ = await self.time(
-          BenchmarkLine(.rollout, name, sizes: sizes, threads: workers, units: units)
-        ) {
-          let policies = try await policies()
-          return PreparedWork(run: { _ = try await collect(policies, workers: workers) })
-        } annotate: { line in
-          guard let bare, bare.failure == nil else { return }
-          let perThread = bare.median / line.median / Double(workers)
-          line.extras.append(("share_of_bare_steps", perThread))
+        cases.append(
+          (
+            BenchmarkLine(.rollout, name, sizes: sizes, threads: workers, units: units),
+            {
+              let policies = try await policies()
+              return PreparedWork(run: { _ = try await collect(policies, workers: workers) })
+            }
+          ))
+      }
+      if let interface {
+        let line = BenchmarkLine(.rollout, "bare_steps_" + name, sizes: sizes, units: units)
+        cases.append(
+          (
+            line,
+            {
+              let batches = try await collect(try await policies(), workers: 1)
+              return try Self.bareSteps(of: interface, in: conditions, along: batches)
+            }
+          ))
+      }
+      _ = await self.time(inTurns: cases) { lines in
+        guard let bare = lines.last, interface != nil, bare.failure == nil else { return }
+        for i in lines.indices.dropLast() where lines[i].failure == nil {
+          let perThread = bare.median / lines[i].median / Double(lines[i].threads)
+          lines[i].extras.append(("share_of_bare_steps", perThread))
         }
       }
     }
@@ -132,6 +119,33 @@ extension BenchmarkRunner {
       ).policy
       return [NeuralPolicy](repeating: policy, count: conditions.count)
     }
+  }
+
+  /// MuJoCo's bare loop on the controls of rollouts, one batch per condition.
+  private static func bareSteps(
+    of interface: MuJoCoInterface, in conditions: [Condition], along batches: [RolloutBatch]
+  ) throws -> PreparedWork {
+    let loops = try zip(conditions, batches).map { condition, batch in
+      (try BareSteps(interface, condition: condition), batch.trajectories)
+    }
+    return PreparedWork(
+      run: {
+        for (loop, trajectories) in loops {
+          for trajectory in trajectories { loop.run(trajectory.controls) }
+        }
+      },
+      check: {
+        var largestGap = 0.0
+        for (loop, trajectories) in loops {
+          guard let last = trajectories.last else { continue }
+          largestGap = max(largestGap, loop.largestGap(to: last.states.column(last.horizon)) ?? 0)
+        }
+        // Rounding grows along a rollout; another trajectory would be metres away.
+        if largestGap > 1e-6 {
+          throw BenchmarkFailure("the bare loop ends \(largestGap) from the rollout's end")
+        }
+        return largestGap
+      })
   }
 
   /// As many of the task's conditions as asked for, from the first again when there are too few.

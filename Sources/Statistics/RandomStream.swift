@@ -1,3 +1,4 @@
+import CMatrixKernels
 import Foundation
 
 /// A counter-based random stream: Philox 4×64 with ten rounds (Salmon et al. 2011, "Parallel random
@@ -82,8 +83,10 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
     }
     let radius = (-2 * log(uniform())).squareRoot()
     let angle = 2 * Double.pi * uniform()
-    spareNormal = radius * sin(angle)
-    return radius * cos(angle)
+    var (sine, cosine) = (0.0, 0.0)
+    mk_sine_and_cosine(angle, &sine, &cosine)
+    spareNormal = radius * sine
+    return radius * cosine
   }
 
   /// A whole number in `0..<bound`, without bias.

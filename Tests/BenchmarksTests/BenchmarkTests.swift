@@ -140,6 +140,34 @@ import Testing
     #expect(seconds.allSatisfy { $0 > 0.003 })
   }
 
+  @Test func worksTakeTurns() async throws {
+    let order = Locked<[String]>([])
+    func work(_ name: String) -> PreparedWork {
+      PreparedWork(run: {
+        usleep(6000)
+        order.withLock { $0.append(name) }
+      })
+    }
+    let timer = BenchmarkTimer(repetitions: 3, budget: 0.001)
+    let seconds = try await timer.seconds(ofEach: [work("a"), work("b")])
+    #expect(seconds.map(\.count) == [3, 3])
+    // Each warms up alone.
+    #expect(order.withLock { $0 } == ["a", "b"] + ["a", "b", "a", "b", "a", "b"])
+  }
+
+  /// A case that cannot be prepared fails alone; the others are timed.
+  @Test func casesInTurnsFailAlone() async throws {
+    let runner = BenchmarkRunner(settings: BenchmarkSettings(), cores: 1) { _ in }
+    let lines = await runner.time(inTurns: [
+      (BenchmarkLine(.lqr, "broken", sizes: []), { throw BenchmarkFailure("no such model") }),
+      (BenchmarkLine(.lqr, "sound", sizes: []), { PreparedWork(run: { usleep(100) }) }),
+      (BenchmarkLine(.lqr, "wrong", sizes: []), { PreparedWork(run: {}, check: { .infinity }) }),
+    ])
+    #expect(lines.map(\.failure) == ["no such model", nil, "the result is inf"])
+    #expect(lines[1].median > 0 && lines[1].repetitions >= BenchmarkTimer.fewest)
+    #expect(lines[0].repetitions == 0 && lines[2].repetitions == 0)
+  }
+
   @Test func medians() {
     #expect(median([3, 1, 2]) == 2)
     #expect(median([4, 1, 2, 3]) == 2.5)

@@ -253,6 +253,12 @@ private func isClose(_ a: Double, _ b: Double, _ tolerance: Double) -> Bool {
     for (a, b) in [(s, sin(x)), (c, cos(x))] {
       #expect(a.value == b.value && a.outer == b.outer && a.inner == b.inner && a.mixed == b.mixed)
     }
+    // The bits of the C library's two functions, so that a value has the same with and without derivatives.
+    for i in -20_000...20_000 {
+      let angle = Double(i) * 0.017 + 1e-3
+      let (sine, cosine) = sinCos(angle)
+      #expect(sine == Foundation.sin(angle) && cosine == Foundation.cos(angle))
+    }
   }
 
   @Test("A compound function has the second derivatives that central differences of the first have")

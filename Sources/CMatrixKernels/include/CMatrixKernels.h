@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "ElementaryKernels.h"
 #include "MixtureKernels.h"
 #include "TapeKernels.h"
 
