@@ -51,7 +51,7 @@ public struct TrajectorySampler: Sendable {
     /// Adds noise with the lower factor L of its covariance.
     func perturb(_ x: UnsafeMutablePointer<Double>, _ size: Int, _ L: UnsafePointer<Double>?) {
       guard let L else { return }
-      for i in 0..<size { normals.pointer[i] = stream.normal() }
+      stream.fillNormals(UnsafeMutableBufferPointer(start: normals.pointer, count: size))
       Kernels.gemv(m: size, n: size, L, size, normals.pointer, 1, x)
     }
     func perturbState(_ x: UnsafeMutablePointer<Double>, _ t: Int) {

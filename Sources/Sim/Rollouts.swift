@@ -375,11 +375,11 @@ struct NoiseFilter: Sendable {
   func fill(
     _ noise: inout [Double], rows: Int, scratch: inout [Double], from stream: inout RandomStream
   ) {
+    noise.withUnsafeMutableBufferPointer { stream.fillNormals($0) }
     if weights.count == 1 {
-      for i in noise.indices { noise[i] = scale * stream.normal() }
+      for i in noise.indices { noise[i] *= scale }
       return
     }
-    for i in noise.indices { noise[i] = stream.normal() }
     let (horizon, radius) = (factors.count, weights.count / 2)
     for row in 0..<rows {
       for t in 0..<horizon {

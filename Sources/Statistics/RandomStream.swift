@@ -1,5 +1,5 @@
 import CMatrixKernels
-import Foundation
+import LinearAlgebra
 
 /// A counter-based random stream: Philox 4×64 with ten rounds (Salmon et al. 2011, "Parallel random
 /// numbers: as easy as 1, 2, 3").
@@ -75,25 +75,56 @@ public struct RandomStream: Sendable, Codable, Equatable, RandomNumberGenerator 
   /// A number in the open interval (0, 1): never 0, so that its logarithm is finite.
   public mutating func uniform() -> Double { (Double(next() >> 12) + 0.5) * 0x1p-52 }
 
-  /// A standard-normal number (Box and Muller 1958).
+  /// A standard-normal number (Box and Muller 1958); the same bits on every machine.
   public mutating func normal() -> Double {
     if let spare = spareNormal {
       spareNormal = nil
       return spare
     }
-    let radius = (-2 * log(uniform())).squareRoot()
-    let angle = 2 * Double.pi * uniform()
-    var (sine, cosine) = (0.0, 0.0)
-    mk_sine_and_cosine(angle, &sine, &cosine)
-    spareNormal = radius * sine
-    return radius * cosine
+    var pair = (0.0, 0.0)
+    withUnsafeMutableBytes(of: &pair) { pair in
+      let words = (next(), next())
+      withUnsafeBytes(of: words) { words in
+        mk_normals(
+          Kernels.Variant.best.rawValue, 1, words.assumingMemoryBound(to: UInt64.self).baseAddress,
+          pair.assumingMemoryBound(to: Double.self).baseAddress)
+      }
+    }
+    spareNormal = pair.1
+    return pair.0
+  }
+
+  /// Fills a buffer with the numbers that as many calls of `normal` would give, sooner.
+  public mutating func fillNormals(_ numbers: UnsafeMutableBufferPointer<Double>) {
+    var rest = numbers[...]
+    if !rest.isEmpty, let spare = spareNormal {
+      spareNormal = nil
+      rest[rest.startIndex] = spare
+      rest = rest.dropFirst()
+    }
+    let most = 32
+    withUnsafeTemporaryAllocation(of: UInt64.self, capacity: 2 * most) { words in
+      while rest.count > 1 {
+        let pairs = min(most, rest.count / 2)
+        for i in 0..<2 * pairs { words[i] = next() }
+        mk_normals(
+          Kernels.Variant.best.rawValue, Int64(pairs), words.baseAddress,
+          UnsafeMutableBufferPointer(rebasing: rest).baseAddress)
+        rest = rest.dropFirst(2 * pairs)
+      }
+    }
+    if !rest.isEmpty { rest[rest.startIndex] = normal() }
   }
 
   /// A whole number in `0..<bound`, without bias.
   public mutating func index(below bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
 
   /// `count` standard-normal numbers.
-  public mutating func normals(_ count: Int) -> [Double] { (0..<count).map { _ in normal() } }
+  public mutating func normals(_ count: Int) -> [Double] {
+    var numbers = [Double](repeating: 0, count: count)
+    numbers.withUnsafeMutableBufferPointer { fillNormals($0) }
+    return numbers
+  }
 
   /// A uniformly random order of `0..<count`.
   public mutating func permutation(_ count: Int) -> [Int] {

@@ -1,4 +1,6 @@
+import CMatrixKernels
 import Foundation
+import LinearAlgebra
 import Testing
 
 @testable import Statistics
@@ -107,6 +109,48 @@ import Testing
     for lag in 1...3 {
       let sum = zip(draws, draws.dropFirst(lag)).reduce(0) { $0 + $1.0 * $1.1 }
       #expect(abs(sum / N) < 5 / N.squareRoot(), "lag \(lag)")
+    }
+  }
+
+  /// Box and Muller's formula by the C library, for the words of NumPy's generator.
+  @Test func normalsFollowTheFormula() {
+    var (stream, words) = (RandomStream(seed: 8), RandomStream(seed: 8))
+    let draws = stream.normals(20_000)
+    for i in stride(from: 0, to: draws.count, by: 2) {
+      let radius = (-2 * log(words.uniform())).squareRoot()
+      let angle = 2 * Double.pi * words.uniform()
+      #expect(abs(draws[i] - radius * cos(angle)) < 2e-15 * radius)
+      #expect(abs(draws[i + 1] - radius * sin(angle)) < 2e-15 * radius)
+    }
+  }
+
+  /// However the numbers are asked for, they are one sequence.
+  @Test func normalsAreOneSequence() {
+    var (one, many) = (RandomStream(seed: 9), RandomStream(seed: 9))
+    for count in [1, 2, 0, 3, 64, 1, 65, 66, 7, 200, 129] {
+      let (all, single) = (many.normals(count), (0..<count).map { _ in one.normal() })
+      #expect(all == single)
+      #expect(many.next() == one.next())
+    }
+  }
+
+  /// The least and the greatest words included, and every number of pairs that a vector can end at.
+  @Test func normalsAreTheSameBitsWithEveryInstructionSet() {
+    var stream = RandomStream(seed: 10)
+    let edges: [UInt64] = [0, .max, 1 << 63, 1 << 62, 3 << 62, 1 << 12, (1 << 61) - 1]
+    var words = edges.flatMap { a in edges.flatMap { [a, $0] } }
+    words += (0..<4000).map { _ in stream.next() }
+    func normals(_ variant: Kernels.Variant, _ pairs: Int) -> [Double] {
+      var numbers = [Double](repeating: .nan, count: 2 * pairs)
+      mk_normals(variant.rawValue, Int64(pairs), words, &numbers)
+      return numbers
+    }
+    for pairs in Array(0...20) + [words.count / 2] {
+      let plain = normals(.plain, pairs)
+      #expect(plain.allSatisfy { $0.isFinite })
+      for variant in Kernels.Variant.allCases where variant.isSupported {
+        #expect(normals(variant, pairs) == plain)
+      }
     }
   }
 

@@ -14,6 +14,7 @@
 
 #include "ElementaryKernels.h"
 #include "MixtureKernels.h"
+#include "NormalKernels.h"
 #include "TapeKernels.h"
 
 /// The largest order of a triangular factor that `mk_solve_lower` takes.
