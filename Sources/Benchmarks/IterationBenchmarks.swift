@@ -11,10 +11,10 @@ extension BenchmarkRunner {
   ///   - url: the experiment file.
   ///   - settings: the sizes; nil keeps the experiment's.
   /// - Returns: the experiment, ready to run.
-  /// - Throws: `ExperimentError`.
+  /// - Throws: `SettingsError`.
   public static func experiment(
     at url: URL, settings: BenchmarkSettings
-  ) throws(ExperimentError) -> LoadedExperiment {
+  ) throws(SettingsError) -> LoadedExperiment {
     var overrides: [Experiment.Override] = []
     if let samples = settings.samples {
       overrides.append(.init("algorithm.samples=\(samples)", source: "--samples \(samples)"))
@@ -68,38 +68,26 @@ extension BenchmarkRunner {
 
   /// One run of the search for each number of threads; its iterations are the repetitions.
   public func timeIterations(of loaded: LoadedExperiment) async {
-    for workers in threadCounts {
-      await timeIterations(of: loaded, on: loaded.task, workers: workers)
-    }
+    var loaded = loaded
+    if let repetitions = settings.repetitions { loaded.experiment.search.iterations = repetitions }
+    for workers in threadCounts { await timeIterations(of: loaded, workers: workers) }
   }
 
-  private func timeIterations(
-    of loaded: LoadedExperiment, on task: some ControlTask, workers: Int
-  ) async {
-    var search = loaded.experiment.search
-    search.workers = workers
-    if let repetitions = settings.repetitions { search.iterations = repetitions }
-    let dimensions = task.dimensions
-    let M = task.conditions.count
+  private func timeIterations(of loaded: LoadedExperiment, workers: Int) async {
+    let (dimensions, M) = (loaded.task.dimensions, loaded.task.conditions.count)
+    let samples = loaded.experiment.search.samples
     let sizes = [
-      BenchmarkSize("task", task.name), BenchmarkSize("nx", dimensions.state),
+      BenchmarkSize("task", loaded.task.name), BenchmarkSize("nx", dimensions.state),
       BenchmarkSize("nu", dimensions.control), BenchmarkSize("T", dimensions.horizon),
-      BenchmarkSize("M", M), BenchmarkSize("N", search.samples),
+      BenchmarkSize("M", M), BenchmarkSize("N", samples),
     ]
-    let rollouts = BenchmarkUnits(name: "rollouts", count: Double(M * search.samples))
+    let rollouts = BenchmarkUnits(name: "rollouts", count: Double(M * samples))
     func line(_ name: String, units: BenchmarkUnits? = nil) -> BenchmarkLine {
       BenchmarkLine(.iteration, name, sizes: sizes, threads: workers, units: units)
     }
     var reports: [Report] = []
     do {
-      let run = PolicySearch(
-        task: task, settings: search, initialControllers: loaded.initialControllers,
-        seed: loaded.experiment.seed)
-      for try await (_, report) in run.iterations(from: run.initialState) {
-        var kept = report
-        kept.batches = []
-        reports.append(kept)
-      }
+      try await Self.run(loaded.learner(workers: workers)) { reports.append($0) }
     } catch {
       var failed = line("iteration")
       failed.failure = "\(error)"
@@ -119,7 +107,8 @@ extension BenchmarkRunner {
     whole.extras = [
       (
         "backward_passes",
-        Double(conditions.reduce(0) { $0 + $1.passes }) / Double(max(1, conditions.count))
+        conditions.reduce(0) { $0 + ($1.metrics["lqr_passes"] ?? 0) }
+          / Double(max(1, conditions.count))
       ),
       ("peak_memory_mib", peakMemory() / 1_048_576),
     ]
@@ -127,16 +116,26 @@ extension BenchmarkRunner {
       whole.extras.append(("success_rate", success))
     }
     emit(whole, reports.map(\.seconds.total))
-    let stages: [(String, (Report) -> Double)] = [
-      ("rollouts", { $0.seconds.rollouts }), ("dynamics", { $0.seconds.dynamics }),
-      ("local_optimization", { $0.seconds.localOptimization }),
-      ("global_policy", { $0.seconds.globalPolicy }), ("evaluation", { $0.seconds.evaluation }),
-    ]
-    for (name, value) in stages { emit(line(name), reports.map(value)) }
+    for name in ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"] {
+      emit(line(name), reports.map { $0.seconds[name] })
+    }
     var sum = line("run", units: rollouts)
     sum.sizes.append(BenchmarkSize("iterations", reports.count))
     sum.units?.count *= Double(reports.count)
     emit(sum, [reports.reduce(0) { $0 + $1.seconds.total }])
+  }
+}
+
+extension BenchmarkRunner {
+  /// All iterations; of each report what is light.
+  private static func run<L: Learner>(
+    _ learner: L, _ onReport: (Report) -> Void
+  ) async throws {
+    _ = try await learner.run { report in
+      var kept = report
+      for i in kept.conditions.indices { kept.conditions[i].batch.trajectories = [] }
+      onReport(kept)
+    }
   }
 }
 

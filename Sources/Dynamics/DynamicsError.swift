@@ -1,8 +1,9 @@
+public import GPSCore
 public import LinearAlgebra
 public import Statistics
 
 /// Dynamics that could not be fitted.
-public enum DynamicsError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum DynamicsError: NumericalFailure, Sendable, Equatable, CustomStringConvertible {
   /// There is no rollout to fit to.
   case noTrajectories(condition: Int?)
   /// A state or control is NaN, infinite, or too large to be squared.

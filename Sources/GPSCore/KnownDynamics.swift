@@ -98,3 +98,17 @@ extension KnownDynamics {
     jacobians: inout MutableSpan<Double>
   ) throws(PlantFailure) {}
 }
+
+/// Known dynamics were asked of a task that has none.
+public struct UnknownDynamics: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The task's name.
+  public let task: String
+
+  /// The error for a task of that name.
+  public init(task: String) { self.task = task }
+
+  /// One sentence for people.
+  public var description: String {
+    "the dynamics of task \(task) are not known: leave them to be fitted"
+  }
+}

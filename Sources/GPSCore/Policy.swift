@@ -21,4 +21,12 @@ public protocol Policy: Sendable {
   func act(
     step: Int, state: Span<Double>, observation: Span<Double>, noise: Span<Double>,
     workspace: inout Workspace, action: inout MutableSpan<Double>)
+
+  /// Why the policy cannot act in a task of these sizes, as a clause; nil if it can.
+  func mismatch(with dimensions: Dimensions) -> String?
+}
+
+extension Policy {
+  /// Nothing unless a type says otherwise.
+  public func mismatch(with dimensions: Dimensions) -> String? { nil }
 }

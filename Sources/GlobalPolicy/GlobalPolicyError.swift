@@ -1,7 +1,8 @@
+public import GPSCore
 public import LinearAlgebra
 
 /// What can go wrong between local controllers and a trained policy.
-public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum GlobalPolicyError: NumericalFailure, Sendable, Equatable, CustomStringConvertible {
   /// There is no sample to train on.
   case emptySet
   /// A number to train on is NaN or infinite; condition and step where they are known.
@@ -12,6 +13,14 @@ public enum GlobalPolicyError: Error, Sendable, Equatable, CustomStringConvertib
   case covariance(LinearAlgebraError)
   /// Stored parameters do not belong to a network of the stored sizes.
   case corruptNetwork(String)
+
+  /// False for what comes from the caller, and not from this iteration's numbers.
+  public var isNumerical: Bool {
+    switch self {
+    case .notFinite, .diverged, .covariance: true
+    case .emptySet, .corruptNetwork: false
+    }
+  }
 
   /// One sentence for people.
   public var description: String {

@@ -86,14 +86,14 @@ public struct PolicyLinearizer: Sendable {
   /// The policy near a batch of rollouts, and the prior for the next batch.
   ///
   /// - Parameters:
-  ///   - policy: the network.
+  ///   - policy: the global policy.
   ///   - trajectories: N > 0 rollouts of one shape.
   ///   - prior: what earlier iterations left; `PolicyPrior()` at first.
   ///   - stream: where the mixture's seeds are drawn from.
   /// - Returns: the linearised policy and the prior that has taken in these rollouts.
   /// - Throws: `StatisticsError` or `ControllerError`; the caller's prior stays as it was.
   public func linearize(
-    _ policy: NeuralPolicy, about trajectories: [Trajectory], updating prior: PolicyPrior,
+    _ policy: some DistillablePolicy, about trajectories: [Trajectory], updating prior: PolicyPrior,
     stream: RandomStream
   ) throws -> (controller: LinearGaussianController, prior: PolicyPrior) {
     precondition(!trajectories.isEmpty, "no rollout to linearise about")

@@ -1,5 +1,7 @@
+public import GPSCore
+
 /// Why a linear-quadratic problem has no solution.
-public enum LQRError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvertible {
   /// Q_uu is not positive definite at this time step, so that no control minimises the cost-to-go.
   ///
   /// - Parameters:

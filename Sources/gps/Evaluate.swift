@@ -42,6 +42,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let (file, loaded) = try open()
+    let learner = try learner(of: loaded, workers: 1)
     let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let (rollouts, seed, noise) = (rollouts, seed, noise)
     let (outcome, signalNumber) = await interruptible {
@@ -49,7 +50,8 @@ struct Evaluate: AsyncParsableCommand {
       do {
         return .success(
           try await loaded.evaluate(
-            file.policy, rollouts: rollouts, seed: seed, isNoisy: noise, workers: count))
+            policyAt: file, of: learner, rollouts: rollouts, seed: seed, isNoisy: noise,
+            workers: count))
       } catch {
         return .failure(error)
       }
@@ -82,7 +84,7 @@ struct Evaluate: AsyncParsableCommand {
     }
   }
 
-  private func open() throws -> (PolicyFile, LoadedExperiment) {
+  private func open() throws -> (URL, LoadedExperiment) {
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
       throw CommandFailure("\(path): no such run directory or policy file", .badInput)
@@ -90,18 +92,16 @@ struct Evaluate: AsyncParsableCommand {
     let url = URL(fileURLWithPath: path)
     do {
       if !isDirectory.boolValue {
-        let file = try PolicyFile(contentsOf: url)
         let loaded = try Experiment.load(
-          yaml: file.experiment, name: url.lastPathComponent,
-          folder: folder(of: url))
-        return (file, loaded)
+          yaml: storedExperiment(at: url), name: url.lastPathComponent, folder: folder(of: url))
+        return (url, loaded)
       }
       let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
       if !FileManager.default.fileExists(atPath: policy.path) {
         throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
       }
       return (
-        try PolicyFile(contentsOf: policy),
+        policy,
         try Experiment.load(url.appendingPathComponent(RunDirectory.FileName.experiment))
       )
     } catch let failure as CommandFailure {

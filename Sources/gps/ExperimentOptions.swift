@@ -46,4 +46,16 @@ struct ExperimentOptions: ParsableArguments {
         task: loaded.experiment.task, seed: loaded.experiment.seed,
         in: URL(fileURLWithPath: "runs", isDirectory: true))
   }
+
+  /// Checks what goes together.
+  func validate(resuming: Bool) throws {
+    if resuming && output == nil { throw ValidationError("--resume needs --output") }
+    if resuming && force { throw ValidationError("--resume and --force exclude each other") }
+  }
+
+  /// How a run in a directory begins.
+  func start(in url: URL, resuming: Bool) -> RunOptions.Start {
+    if resuming && RunDirectory.holdsCheckpoints(url) { return .resumed }
+    return .anew(replacing: force || resuming && RunDirectory.isUnstarted(url))
+  }
 }

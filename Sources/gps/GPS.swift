@@ -61,8 +61,8 @@ struct CommandFailure: Error {
     message = "\(error)"
     self.status =
       switch error {
-      case is ExperimentError, is ShippedExperimentsError: .badInput
-      case OptimizationError.unknownDynamics: .badInput
+      case is SettingsError, is ShippedExperimentsError: .badInput
+      case is UnknownDynamics, is InvalidOption: .badInput
       case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead, RunDirectoryError.inUse:
         .badInput
       case is CheckpointError: .badInput

@@ -23,60 +23,25 @@ struct Optimize: AsyncParsableCommand {
     help: "Use second derivatives of the dynamics (optimization.secondDerivatives).")
   var secondDerivatives: Bool?
 
-  @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
-  var workers: Int?
+  @OptionGroup(title: "Running") var options: RunOptions
 
-  @Flag(help: "Print the result alone.")
-  var quiet = false
+  @Flag(
+    help: "Go on with the run in --output, if there is one; its experiment must be the same.")
+  var resume = false
 
-  func validate() throws {
-    if let workers, !(1...4096).contains(workers) {
-      throw ValidationError("--workers: \(workers) is not allowed (must be between 1 and 4096)")
-    }
-  }
+  func validate() throws { try source.validate(resuming: resume) }
 
   func run() async throws {
-    signal(SIGPIPE, SIG_IGN)
-    signal(SIGXFSZ, SIG_IGN)
     let loaded = try source.load(shorthands: shorthands)
+    let learner: any Learner
     do {
-      if try loaded.task.conditions.first.map({ try loaded.task.knownDynamics(in: $0) == nil })
-        ?? true
-      {
-        throw OptimizationError.unknownDynamics(task: loaded.experiment.task)
-      }
+      learner = try loaded.optimizer(workers: options.workerCount)
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
     let url = source.runDirectory(of: loaded)
-    let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
-    let (isQuiet, replaces) = (quiet, source.force)
-    let (outcome, signalNumber) = await interruptible { () -> Result<Summary, any Error> in
-      do {
-        let directory = try loaded.makeRunDirectory(
-          at: url, replacing: replaces, echoesWarnings: false)
-        return .success(
-          try await loaded.optimize(in: directory, workers: workers) { condition, solution in
-            if isQuiet { return }
-            printLine(
-              "\(condition): \(solution.iterations.count) iterations, cost "
-                + "\(number(solution.cost)), \(solution.status.rawValue)")
-          })
-      } catch {
-        return .failure(error)
-      }
-    }
-    do {
-      let summary = try outcome.get()
-      printLine(
-        "feedback laws: success rate \(percent(summary.successRate)), "
-          + "mean cost \(number(summary.meanCost))")
-      printLine("run directory: \(displayPath(url))")
-    } catch is CancellationError {
-      throw ExitCode(128 + (signalNumber ?? SIGINT))
-    } catch {
-      throw CommandFailure(error, otherwise: .runFailed)
-    }
+    try await options.run(
+      loaded, by: learner, in: url, start: source.start(in: url, resuming: resume))
   }
 
   private var shorthands: [Experiment.Override] {

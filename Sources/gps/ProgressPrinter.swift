@@ -6,23 +6,22 @@ struct ProgressPrinter {
   private let isTerminal: Bool
   private let isQuiet: Bool
   private let iterations: Int
-  private let hasPolicy: Bool
+  private let learned: Report.Columns
   private let start = ContinuousClock.now
   private let doneBefore: Int
   private var done: Int
 
   /// - Parameters:
-  ///   - iterations: of the whole run.
-  ///   - done: those of an earlier process.
-  ///   - hasPolicy: whether there is a network to tell of.
+  ///   - learner: whose reports are printed.
+  ///   - done: iterations of an earlier process.
   ///   - isQuiet: whether nothing is printed.
-  init(iterations: Int, done: Int, hasPolicy: Bool, isQuiet: Bool) {
+  init(of learner: some Learner, done: Int, isQuiet: Bool) {
     doneBefore = done
     self.done = done
     isTerminal = isatty(STDOUT_FILENO) == 1
     self.isQuiet = isQuiet
-    self.iterations = iterations
-    self.hasPolicy = hasPolicy
+    iterations = learner.iterations
+    learned = learner.columns
   }
 
   /// What is printed before the first iteration.
@@ -63,66 +62,52 @@ struct ProgressPrinter {
   }
 
   private var columns: [Column] {
-    var columns = [
+    [
       Column(title: "iter", width: 5) { report, _ in "\(report.iteration)" },
       Column(title: "rollouts", width: 8) { report, _ in "\(report.rollouts)" },
-      Column(title: "cost", width: 9) { report, _ in number(report.meanCost) },
-      Column(title: "predicted", width: 9) { report, _ in number(report.predictedImprovement) },
-      Column(title: "actual", width: 9) { report, _ in number(report.actualImprovement) },
-      Column(title: "KL", width: 8) { report, _ in number(report.divergence) },
     ]
-    if hasPolicy {
-      columns += [
-        Column(title: "policy", width: 9) { report, _ in number(report.policy?.meanCost) },
-        Column(title: "success", width: 7) { report, _ in percent(report.policy?.successRate) },
+      + learned.progress.compactMap { column in
+        column.title.map { title in
+          Column(title: title, width: 9) { report, _ in number(report.metrics[column.name]) }
+        }
+      } + [
+        Column(title: "success", width: 7) { report, _ in
+          percent(report.policy?.successRate ?? report.successRate)
+        }
       ]
-    } else {
-      columns.append(
-        Column(title: "success", width: 7) { report, _ in percent(trainingSuccess(report)) })
-    }
-    columns += [
-      Column(title: "roll s", width: 7) { report, _ in seconds(report.seconds.rollouts) },
-      Column(title: "fit s", width: 6) { report, _ in seconds(report.seconds.dynamics) },
-      Column(title: "local s", width: 7) { report, _ in seconds(report.seconds.localOptimization) },
-    ]
-    if hasPolicy {
-      columns.append(
-        Column(title: "net s", width: 6) { report, _ in seconds(report.seconds.globalPolicy) })
-    }
-    columns.append(Column(title: "left", width: 7) { _, left in duration(left) })
-    return columns
+      + learned.stages.map { stage in
+        let title = (Self.shortNames[stage] ?? stage) + " s"
+        return Column(title: title, width: max(6, title.count)) { report, _ in
+          seconds(report.seconds[stage])
+        }
+      } + [Column(title: "left", width: 7) { _, left in duration(left) }]
   }
+
+  /// Stages in few letters, for the headings of a table.
+  private static let shortNames = [
+    "rollouts": "roll", "dynamics": "fit", "local_optimization": "local", "global_policy": "net",
+    "evaluation": "eval",
+  ]
 
   private func sentence(_ report: Report, left: Double) -> String {
     var parts = [
-      "iteration \(report.iteration) (\(done)/\(iterations)): \(report.rollouts) rollouts",
-      "cost \(number(report.meanCost))",
-      "predicted \(number(report.predictedImprovement))",
-      "actual \(number(report.actualImprovement))",
-      "KL \(number(report.divergence))",
+      "iteration \(report.iteration) (\(done)/\(iterations)): \(report.rollouts) rollouts"
     ]
-    if let policy = report.policy {
-      parts += [
-        "policy cost \(number(policy.meanCost))", "success \(percent(policy.successRate))",
-      ]
-    } else {
-      parts.append("success \(percent(trainingSuccess(report)))")
+    for column in learned.progress {
+      if let title = column.title {
+        parts.append(
+          "\(title == "policy" ? "policy cost" : title) \(number(report.metrics[column.name]))")
+      }
     }
+    parts.append("success \(percent(report.policy?.successRate ?? report.successRate))")
     if let test = report.test { parts.append("test success \(percent(test.successRate))") }
-    let stages = report.seconds
-    parts.append(
-      "\(seconds(stages.total)) s (rollouts \(seconds(stages.rollouts)), "
-        + "dynamics \(seconds(stages.dynamics)), local \(seconds(stages.localOptimization)), "
-        + "network \(seconds(stages.globalPolicy)))")
+    let stages = learned.stages.map {
+      "\($0.replacing("_", with: " ")) \(seconds(report.seconds[$0]))"
+    }
+    parts.append("\(seconds(report.seconds.total)) s (\(stages.joined(separator: ", ")))")
     parts.append("\(duration(left)) left")
     return parts.joined(separator: ", ")
   }
-
-}
-
-private func trainingSuccess(_ report: Report) -> Double? {
-  let successes = report.conditions.flatMap(\.successes)
-  return successes.isEmpty ? nil : Double(successes.count { $0 }) / Double(successes.count)
 }
 
 private func pad(_ text: String, _ width: Int) -> String {

@@ -38,9 +38,7 @@ struct Resume: AsyncParsableCommand {
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
-    try await options.run(loaded, in: url) {
-      let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url)
-      return (directory, checkpoint)
-    }
+    try await options.run(
+      loaded, by: learner(of: loaded, workers: options.workerCount), in: url, start: .resumed)
   }
 }

@@ -23,31 +23,22 @@ struct Run: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "mirrorDescent or trajectoryOptimization (algorithm.name).", valueName: "name"),
-    completion: .list(Algorithm.allCases.map(\.rawValue)))
+      "\(Experiment.algorithms.joined(separator: ", ")) (algorithm.name).", valueName: "name"),
+    completion: .list(Experiment.algorithms))
   var algorithm: String?
 
   @Flag(
     help: "Go on with the run in --output, if there is one; its experiment must be the same.")
   var resume = false
 
-  func validate() throws {
-    if resume && source.output == nil { throw ValidationError("--resume needs --output") }
-    if resume && source.force { throw ValidationError("--resume and --force exclude each other") }
-  }
+  func validate() throws { try source.validate(resuming: resume) }
 
   func run() async throws {
     let loaded = try source.load(shorthands: shorthands)
     let url = source.runDirectory(of: loaded)
-    let (force, resume) = (source.force, resume)
-    try await options.run(loaded, in: url) {
-      if resume && RunDirectory.holdsCheckpoints(url) {
-        let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url)
-        return (directory, checkpoint)
-      }
-      let replaces = force || resume && RunDirectory.isUnstarted(url)
-      return (try loaded.makeRunDirectory(at: url, replacing: replaces), nil)
-    }
+    try await options.run(
+      loaded, by: learner(of: loaded, workers: options.workerCount), in: url,
+      start: source.start(in: url, resuming: resume))
   }
 
   /// The shorthands are overrides too, and so are judged like the file.
@@ -61,6 +52,15 @@ struct Run: AsyncParsableCommand {
       shorthand("--seed", "seed", seed),
       shorthand("--algorithm", "algorithm.name", algorithm),
     ].compactMap { $0 }
+  }
+}
+
+/// What an experiment is learned with; settings that do not go together are bad input.
+func learner(of loaded: LoadedExperiment, workers: Int) throws -> any Learner {
+  do {
+    return try loaded.learner(workers: workers)
+  } catch {
+    throw CommandFailure(error, otherwise: .badInput)
   }
 }
 

@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import GuidedPolicySearch
 
-/// What `gps run` and `gps resume` have in common.
+/// What `gps run`, `gps resume` and `gps optimize` have in common.
 struct RunOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Concurrent workers; default: one per core.", valueName: "n"))
   var workers: Int?
@@ -28,35 +28,44 @@ struct RunOptions: ParsableArguments {
     }
   }
 
-  /// Runs an experiment in the directory that `open` makes or opens, and ends with the exit code that
-  /// tells how it went.
+  /// How many run at once.
+  var workerCount: Int { workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount) }
+
+  /// How the run in a directory begins.
+  enum Start: Sendable {
+    /// With the first iteration; whatever run is there may be replaced or not.
+    case anew(replacing: Bool)
+    /// With the newest checkpoint.
+    case resumed
+  }
+
+  /// Learns in a directory, and ends with the exit code that tells how it went.
   func run(
-    _ loaded: LoadedExperiment, in url: URL,
-    open: @escaping @Sendable () throws -> (directory: RunDirectory, checkpoint: Checkpoint?)
+    _ loaded: LoadedExperiment, by learner: some Learner, in url: URL, start: Start
   ) async throws {
     // A reader that went away (`gps run … | head`) must not end a run.
     signal(SIGPIPE, SIG_IGN)
     // A file that may not grow further is an error like a full disk.
     signal(SIGXFSZ, SIG_IGN)
-    let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
-    let folder = displayPath(url)
-    let isQuiet = quiet
+    let (workers, isQuiet, folder) = (workerCount, quiet, displayPath(url))
     let schedule = CheckpointSchedule(every: checkpointEvery, keep: keep)
     let stop = StopRequest()
     let (outcome, signalNumber) = await interruptible(stopping: stop) {
       () -> Result<Summary, any Error> in
       do {
-        let (directory, checkpoint) = try open()
-        let settings = loaded.experiment.search
-        var printer = ProgressPrinter(
-          iterations: settings.iterations, done: checkpoint?.state.iteration ?? 0,
-          hasPolicy: settings.algorithm == .mirrorDescent, isQuiet: isQuiet)
-        printer.begin(headline(of: loaded, from: checkpoint, workers: workers, folder: folder))
+        let session =
+          switch start {
+          case .anew(let replacing):
+            try loaded.begin(learner, at: url, replacing: replacing)
+          case .resumed: try loaded.resume(learner, at: url)
+          }
+        var printer = ProgressPrinter(of: learner, done: session.iterationsDone, isQuiet: isQuiet)
+        printer.begin(headline(of: loaded, session, workers: workers, folder: folder))
         defer { printer.end() }
         return .success(
-          try await loaded.run(
-            in: directory, from: checkpoint, workers: workers, schedule: schedule,
-            shouldStop: { stop.isMade }, onReport: { printer.print($0) }))
+          try await session.run(
+            workers: workers, schedule: schedule, shouldStop: { stop.isMade },
+            onReport: { printer.print($0) }))
       } catch {
         return .failure(error)
       }
@@ -74,18 +83,17 @@ struct RunOptions: ParsableArguments {
   }
 }
 
-private func headline(
-  of loaded: LoadedExperiment, from checkpoint: Checkpoint?, workers: Int, folder: String
+private func headline<L: Learner>(
+  of loaded: LoadedExperiment, _ session: RunSession<L>, workers: Int, folder: String
 ) -> String {
-  let (settings, task) = (loaded.experiment.search, loaded.task)
-  let total = settings.iterations
+  let (settings, task, total) = (loaded.experiment.search, loaded.task, session.learner.iterations)
   let whence =
-    switch checkpoint?.state.iteration {
-    case nil: ""
+    switch session.iterationsDone {
+    case 0: ""
     case total: "; all iterations are done, --iterations asks for more"
-    case let done?: "; \(done) iterations are done"
+    case let done: "; \(done) iterations are done"
     }
-  return "\(task.name): \(settings.algorithm.rawValue), \(total) iterations of "
+  return "\(task.name): \(session.learner.name), \(total) iterations of "
     + "\(settings.samples) rollouts in \(task.conditions.count) conditions, "
     + "seed \(loaded.experiment.seed), \(workers) workers, in \(folder)\(whence)"
 }

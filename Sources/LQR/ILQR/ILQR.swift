@@ -144,15 +144,9 @@ public struct ILQR: Sendable {
     public func controller(
       covariance: Matrix
     ) throws(ControllerError) -> LinearGaussianController {
-      let (m, T) = (gains.rows, gains.count)
-      var offsets = trajectory.controls
-      for t in 0..<T {
-        let Kx = gains[t] * trajectory.states.column(t)
-        for i in 0..<m { offsets[i, t] -= Kx[i] }
-      }
-      return try LinearGaussianController(
-        gains: gains, offsets: offsets,
-        covariances: MatrixSequence(repeating: covariance, count: T))
+      try feedbackController(
+        gains: gains, states: trajectory.states, controls: trajectory.controls,
+        covariance: covariance)
     }
   }
 
@@ -199,6 +193,122 @@ public struct ILQR: Sendable {
       workers: workers, initialState: initialState, controls: controls, states: states)
     return try await search.run(onIteration)
   }
+}
+
+extension ILQR {
+  /// A search that can stop after any iteration and go on later, as if it had not stopped.
+  public struct Progress: Sendable, Equatable {
+    /// x_0 … x_T: n × (T + 1).
+    public internal(set) var states: Matrix
+    /// u_0 … u_{T−1}: m × T.
+    public internal(set) var controls: Matrix
+    /// K of u = ū + K (x − x̄): T matrices m × n; zeros before the first iteration.
+    public internal(set) var gains: MatrixSequence
+    /// Iterations that came to a line of the log.
+    public internal(set) var iterations = 0
+    /// J; nil before the first iteration.
+    public internal(set) var cost: Double?
+    /// The last iteration's line of the log; nil if it came to no step.
+    public internal(set) var line: Iteration?
+    /// Why the search ended; nil if it goes on.
+    public internal(set) var status: Status?
+    var regularization: Double
+    var rate = 1.0
+    var penalty = 0.0
+    var isNear = false
+    var isRelaxed = false
+
+    /// The feedback law as a controller: u = K (x − x̄) + ū, with the given noise.
+    ///
+    /// - Parameter covariance: m × m, of the control at every step.
+    /// - Returns: a controller.
+    /// - Throws: `ControllerError` when the covariance is not positive definite.
+    public func controller(
+      covariance: Matrix
+    ) throws(ControllerError) -> LinearGaussianController {
+      try feedbackController(
+        gains: gains, states: states, controls: controls, covariance: covariance)
+    }
+  }
+
+  /// A search that has not begun.
+  ///
+  /// - Parameter guess: a rollout, whose controls are to be improved.
+  /// - Returns: the search before its first iteration.
+  public func progress(from guess: Trajectory) -> Progress {
+    Progress(
+      states: guess.states, controls: guess.controls,
+      gains: MatrixSequence(
+        rows: guess.controls.rows, columns: guess.states.rows, count: guess.horizon),
+      regularization: options.initialRegularization)
+  }
+
+  /// One iteration of a search that has not ended.
+  ///
+  /// - Parameters: as those of `optimize`.
+  /// - Returns: the search after it.
+  /// - Throws: as `optimize`.
+  public func advancing<D: KnownDynamics>(
+    _ progress: Progress, on dynamics: D, cost: any Cost, in condition: Condition,
+    limits: ControlLimits? = nil, workers: Int = 1
+  ) async throws -> Progress {
+    precondition(progress.status == nil, "a search that has ended cannot go on")
+    let options = try self.options.validated()
+    let limits = try limits?.validated(controls: dynamics.control)
+    var search = try ILQRSearch(
+      dynamics, cost: cost, condition: condition, limits: limits, options: options,
+      workers: workers, resuming: progress)
+    return try await search.advance(progress)
+  }
+}
+
+extension ILQR.Progress: Storable {
+  /// Writes the parts; the last line of the log is for the report alone.
+  public func store(in writer: inout ValueWriter) {
+    writer.put("states", states)
+    writer.put("controls", controls)
+    writer.put("gains", gains)
+    writer.put("iterations", text: iterations)
+    writer.put("search", [regularization, rate, penalty])
+    writer.put("flags", [isNear, isRelaxed])
+    if let cost { writer.put("cost", cost) }
+    if let status { writer.put("status", text: status.rawValue) }
+  }
+
+  /// Reads the parts, all of them checked.
+  public init(stored reader: ValueReader) throws(StoredValueError) {
+    let states = try reader.matrix("states")
+    let controls = try reader.matrix("controls", nil, states.columns - 1)
+    let gains = try reader.sequence(
+      "gains", rows: controls.rows, columns: states.rows, count: controls.columns)
+    let search = try reader.numbers("search", 3)
+    if states.rows == 0 || controls.rows == 0 || controls.columns == 0
+      || !search.allSatisfy({ $0 >= 0 })
+    {
+      throw StoredValueError("its trajectory is empty or its regularisation negative")
+    }
+    self.init(states: states, controls: controls, gains: gains, regularization: search[0])
+    (rate, penalty) = (search[1], search[2])
+    iterations = try reader.count("iterations")
+    let flags = try reader.flags("flags", 2)
+    (isNear, isRelaxed) = (flags[0], flags[1])
+    if reader.holds("cost") { cost = try reader.number("cost") }
+    if reader.holdsText("status") { status = try reader.choice("status") }
+  }
+}
+
+/// u = ū + K (x − x̄) as K x + k.
+private func feedbackController(
+  gains: MatrixSequence, states: Matrix, controls: Matrix, covariance: Matrix
+) throws(ControllerError) -> LinearGaussianController {
+  let (m, T) = (gains.rows, gains.count)
+  var offsets = controls
+  for t in 0..<T {
+    let Kx = gains[t] * states.column(t)
+    for i in 0..<m { offsets[i, t] -= Kx[i] }
+  }
+  return try LinearGaussianController(
+    gains: gains, offsets: offsets, covariances: MatrixSequence(repeating: covariance, count: T))
 }
 
 /// Why a trajectory could not be optimised.

@@ -46,6 +46,10 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   private var penalty = 0.0
   /// Whether the last step gained so little that iterative LQR is in its slow tail.
   private var isNear = false
+  /// Whether the model is about this iterate.
+  private var isExpanded = false
+  /// Whether the least regularisation has been tried on this iterate.
+  private var isRelaxed = false
 
   private var n: Int { dynamics.state }
   private var m: Int { dynamics.control }
@@ -75,83 +79,114 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     regularization = options.initialRegularization
   }
 
+  /// Goes on with a search that stopped after some iteration.
+  init(
+    _ dynamics: D, cost: any Cost, condition: Condition, limits: ControlLimits?,
+    options: ILQR.Options, workers: Int, resuming progress: ILQR.Progress
+  ) throws {
+    try self.init(
+      dynamics, cost: cost, condition: condition, limits: limits, options: options,
+      workers: workers, initialState: progress.states.column(0), controls: progress.controls,
+      states: progress.states)
+    law.gains = progress.gains
+    regularization = progress.regularization
+    rate = progress.rate
+    penalty = progress.penalty
+    isNear = progress.isNear
+    isRelaxed = progress.isRelaxed
+  }
+
   // MARK: - The loop
+
+  /// One iteration, after which the search can stop and go on from what is returned.
+  mutating func advance(_ progress: consuming ILQR.Progress) async throws -> ILQR.Progress {
+    let turn = try await advance(iteration: progress.iterations)
+    var next = progress
+    next.iterations += turn.line == nil ? 0 : 1
+    next.states = iterate.trajectory.states
+    next.controls = iterate.trajectory.controls
+    next.gains = law.gains
+    next.regularization = regularization
+    next.rate = rate
+    next.penalty = penalty
+    next.isNear = isNear
+    next.isRelaxed = isRelaxed
+    next.cost = iterate.cost
+    next.line = turn.line
+    next.status = turn.status
+    if next.status == nil && next.iterations >= options.maxIterations {
+      next.status = .iterationsExhausted
+    }
+    return next
+  }
 
   mutating func run(
     _ onIteration: (ILQR.Iteration) -> Void
   ) async throws -> ILQR.Solution {
     var log: [ILQR.Iteration] = []
-    var status = ILQR.Status.iterationsExhausted
-    var isExpanded = false
-    // Whether the least regularisation has been tried on this iterate.
-    var isRelaxed = false
-    for iteration in 0..<options.maxIterations {
-      try Task.checkCancellation()
-      var line = ILQR.Iteration(
-        iteration: iteration, cost: iterate.cost, predictedImprovement: 0, actualImprovement: 0,
-        gap: iterate.largestGap, step: 0, trials: 0, regularization: regularization,
-        passes: 0)
-      if !isExpanded { try await expand() }
-      isExpanded = true
-      guard let passes = try backward() else {
-        status = .indefinite
-        break
+    var status: ILQR.Status?
+    while status == nil && log.count < options.maxIterations {
+      let turn = try await advance(iteration: log.count)
+      if let line = turn.line {
+        log.append(line)
+        onIteration(line)
       }
-      line.passes = passes
-      line.regularization = regularization
-
-      var (slope, curvature) = model.prediction(of: law)
-      raisePenalty(slope, curvature)
-      let isFeasible = line.gap <= options.gapTolerance
-      let negligible = options.tolerance * (1 + abs(line.cost))
-      if isFeasible && promise(1, slope, curvature) <= negligible && regularization > 0
-        && !isRelaxed
-      {
-        // Little is promised because the step is kept short: ask again with the least μ.
-        (regularization, rate, isRelaxed) = (0, 1, true)
-        guard let passes = try backward() else {
-          status = .indefinite
-          break
-        }
-        line.passes += passes
-        line.regularization = regularization
-        (slope, curvature) = model.prediction(of: law)
-      }
-      let promised = promise(1, slope, curvature)
-      if isFeasible && promised <= negligible {
-        status = .converged
-        break
-      }
-      let found = try await lineSearch(slope, curvature)
-      line.trials = found.trials
-      if let step = found.step {
-        line.step = step.size
-        line.predictedImprovement = promise(step.size, slope, curvature)
-        line.actualImprovement = merit(iterate) - merit(step.iterate)
-        isNear = line.actualImprovement < Self.nearShare * abs(iterate.cost)
-        iterate = step.iterate
-        (isExpanded, isRelaxed) = (false, false)
-        if step.size >= 0.5 { relax() } else if step.size < 0.05 { tighten() }
-      } else {
-        // Rounding hides what little there is left to gain.
-        if isFeasible && promised <= 1e-10 * (1 + abs(line.cost)) {
-          status = .converged
-          break
-        }
-        tighten()
-      }
-      line.cost = iterate.cost
-      line.gap = iterate.largestGap
-      log.append(line)
-      onIteration(line)
-      if regularization > options.maxRegularization {
-        status = .noImprovement
-        break
-      }
+      status = turn.status
     }
     return ILQR.Solution(
       trajectory: iterate.trajectory, costs: iterate.costs, gains: law.gains,
-      gap: iterate.largestGap, status: status, iterations: log)
+      gap: iterate.largestGap, status: status ?? .iterationsExhausted, iterations: log)
+  }
+
+  /// One iteration.
+  ///
+  /// - Returns: its line of the log, nil if it came to no step; and why the search ends, nil if it goes on.
+  private mutating func advance(
+    iteration: Int
+  ) async throws -> (line: ILQR.Iteration?, status: ILQR.Status?) {
+    try Task.checkCancellation()
+    var line = ILQR.Iteration(
+      iteration: iteration, cost: iterate.cost, predictedImprovement: 0, actualImprovement: 0,
+      gap: iterate.largestGap, step: 0, trials: 0, regularization: regularization, passes: 0)
+    if !isExpanded { try await expand() }
+    isExpanded = true
+    guard let passes = try backward() else { return (nil, .indefinite) }
+    line.passes = passes
+    line.regularization = regularization
+
+    var (slope, curvature) = model.prediction(of: law)
+    raisePenalty(slope, curvature)
+    let isFeasible = line.gap <= options.gapTolerance
+    let negligible = options.tolerance * (1 + abs(line.cost))
+    if isFeasible && promise(1, slope, curvature) <= negligible && regularization > 0 && !isRelaxed
+    {
+      // Little is promised because the step is kept short: ask again with the least μ.
+      (regularization, rate, isRelaxed) = (0, 1, true)
+      guard let passes = try backward() else { return (nil, .indefinite) }
+      line.passes += passes
+      line.regularization = regularization
+      (slope, curvature) = model.prediction(of: law)
+    }
+    let promised = promise(1, slope, curvature)
+    if isFeasible && promised <= negligible { return (nil, .converged) }
+    let found = try await lineSearch(slope, curvature)
+    line.trials = found.trials
+    if let step = found.step {
+      line.step = step.size
+      line.predictedImprovement = promise(step.size, slope, curvature)
+      line.actualImprovement = merit(iterate) - merit(step.iterate)
+      isNear = line.actualImprovement < Self.nearShare * abs(iterate.cost)
+      iterate = step.iterate
+      (isExpanded, isRelaxed) = (false, false)
+      if step.size >= 0.5 { relax() } else if step.size < 0.05 { tighten() }
+    } else {
+      // Rounding hides what little there is left to gain.
+      if isFeasible && promised <= 1e-10 * (1 + abs(line.cost)) { return (nil, .converged) }
+      tighten()
+    }
+    line.cost = iterate.cost
+    line.gap = iterate.largestGap
+    return (line, regularization > options.maxRegularization ? .noImprovement : nil)
   }
 
   /// τ of Fletcher and Xu 1987 ("Hybrid methods for nonlinear least squares"): steps that gain a smaller

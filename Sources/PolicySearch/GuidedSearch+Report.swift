@@ -1,0 +1,104 @@
+public import GPSCore
+
+extension GuidedSearch {
+  /// The numbers of its reports.
+  public var columns: Report.Columns {
+    Report.Columns(
+      progress: [
+        Metric.Column("mean_cost", title: "cost"),
+        Metric.Column("predicted_improvement", title: "predicted"),
+        Metric.Column("actual_improvement", title: "actual"),
+        Metric.Column("kl_divergence", title: "KL"), Metric.Column("kl_bound"),
+        Metric.Column("step_multiplier"),
+        Metric.Column("policy_mean_cost", title: learnsPolicy ? "policy" : nil),
+      ]
+        + ["policy_success_rate", "test_mean_cost", "test_success_rate", "distillation_loss"]
+        .map { Metric.Column($0) } + [Metric.Column("discarded_rollouts")],
+      conditions: [
+        "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
+        "kl_divergence", "kl_bound", "step_multiplier",
+      ].map { Metric.Column($0) } + local.columns + link.columns
+        + ["status", "success_rate", "policy_cost", "policy_success"].map { Metric.Column($0) },
+      stages: ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"])
+  }
+
+  /// The report of an iteration.
+  func report(
+    on next: State, _ steps: [Step], policy: Evaluation?, test: Evaluation?, loss: Double?,
+    seconds: StageSeconds, notes: [String]
+  ) -> Report {
+    var report = Report(
+      iteration: next.iteration - 1, rollouts: next.rollouts,
+      conditions: steps.map { step in
+        ConditionReport(
+          name: step.condition.name, batch: step.batch, costs: step.judgement.costs,
+          successes: step.judgement.successes)
+      }, policy: policy, test: test, seconds: seconds, notes: notes)
+    for (i, step) in steps.enumerated() {
+      let own = report.conditions[i]
+      let entry = policy?.entries.first { $0.condition == own.name }
+      report.conditions[i].metrics =
+        [
+          Metric("mean_cost", own.meanCost),
+          Metric("cost_standard_deviation", own.costStandardDeviation),
+          Metric("predicted_improvement", step.judgement.predictedImprovement),
+          Metric("actual_improvement", step.judgement.actualImprovement),
+          Metric("kl_divergence", step.outcome?.divergence ?? 0),
+          Metric("kl_bound", step.judgement.divergenceBound),
+          Metric("step_multiplier", step.next.stepMultiplier),
+        ] + (step.outcome?.metrics ?? []) + link.metrics(step.next.link) + [
+          Metric("status", step.outcome?.status ?? .keptController),
+          Metric("success_rate", own.successRate), Metric("policy_cost", entry?.meanCost),
+          Metric("policy_success", entry?.successRate),
+        ]
+    }
+    report.metrics =
+      [Metric("mean_cost", report.meanCost)]
+      + [
+        "predicted_improvement", "actual_improvement", "kl_divergence", "kl_bound",
+        "step_multiplier",
+      ].map { name in Metric(name, report.mean { $0.metrics[name] }) } + [
+        Metric("policy_mean_cost", policy?.meanCost),
+        Metric("policy_success_rate", policy?.successRate),
+        Metric("test_mean_cost", test?.meanCost), Metric("test_success_rate", test?.successRate),
+        Metric("distillation_loss", loss), Metric("discarded_rollouts", report.discardedRollouts),
+      ]
+    return report
+  }
+}
+
+/// The wall-clock time since it was last looked at.
+struct Stopwatch {
+  private var last = ContinuousClock.now
+
+  /// Seconds since the last lap, or the beginning.
+  mutating func lap() -> Double {
+    let now = ContinuousClock.now
+    defer { last = now }
+    return (now - last).inSeconds
+  }
+}
+
+/// Wall-clock seconds of the stages of an iteration.
+struct StageTimes {
+  private var whole = Stopwatch()
+  private var seconds: [String: Double] = [:]
+
+  /// Adds the time that a stage takes.
+  mutating func measure<Result>(
+    _ stage: String, _ body: () async throws -> Result
+  ) async rethrows -> Result {
+    var stopwatch = Stopwatch()
+    let result = try await body()
+    seconds[stage, default: 0] += stopwatch.lap()
+    return result
+  }
+
+  /// All stages, those that the steps measured themselves included.
+  mutating func total<Local, Link>(of steps: [LocalStep<Local, Link>]) -> StageSeconds {
+    seconds["rollouts"] = steps.reduce(0) { $0 + $1.batch.seconds }
+    seconds["dynamics"] = steps.reduce(0) { $0 + $1.dynamicsSeconds }
+    seconds["local_optimization"] = steps.reduce(0) { $0 + $1.optimizationSeconds }
+    return StageSeconds(seconds, total: whole.lap())
+  }
+}

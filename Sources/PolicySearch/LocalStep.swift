@@ -1,0 +1,159 @@
+import GPSCore
+import GlobalPolicy
+import LQR
+import LinearAlgebra
+import Sim
+import Statistics
+
+/// Stages 2 and 3 of one condition in one iteration: what its rollouts say, then a better controller.
+struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
+  typealias State = ConditionState<Local.Memory, Link.Memory>
+
+  let condition: Condition
+  let batch: RolloutBatch
+  /// What the condition carries: at first what the last iteration left, then what this one leaves.
+  var next: State
+  /// What the rollouts said; nil without rollouts, or when numbers failed.
+  var evidence: Local.Evidence?
+  /// What the policy is to learn here, as it does along trajectories drawn from the model.
+  var teacher: LinearGaussianController
+  var imagined: [DistillationSet.Part] = []
+  var outcome: LocalOutcome?
+  var judgement = StepJudgement()
+  var notes: [String] = []
+  var dynamicsSeconds = 0.0
+  var optimizationSeconds = 0.0
+
+  var samples: [Trajectory] { batch.trajectories }
+
+  init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
+    self.batch = batch
+    self.condition = condition
+    teacher = previous.controller
+    next = previous
+  }
+
+  /// Costs and successes of the rollouts, and by them the last step.
+  mutating func judge(under task: some ControlTask, by rule: StepRule) {
+    judgement.costs = samples.map { task.cost.values(along: $0, in: condition).reduce(0, +) }
+    judgement.successes = samples.map { task.isSuccess($0, in: condition) }
+    if let expectation = next.expectation {
+      let cost = judgement.meanCost
+      next.stepMultiplier = rule.multiplier(
+        after: next.stepMultiplier, expectation: expectation, cost: cost)
+      judgement.predictedImprovement = expectation.predictedImprovement
+      judgement.actualImprovement = expectation.cost - cost
+    }
+    next.expectation = nil
+  }
+
+  /// Runs a stage whose numbers may fail: the controller then stays in force, with a note.
+  mutating func attempt(_ stage: (inout LocalStep) throws -> Void) throws {
+    do {
+      try stage(&self)
+    } catch let error as any NumericalFailure where error.isNumerical {
+      keepController("\(error)")
+    }
+  }
+
+  mutating func keepController(_ reason: String) {
+    outcome = nil
+    imagined = []
+    notes.append("\(condition.name): kept the previous controller: \(reason)")
+  }
+
+  /// Stage 3, after an anchor was found: a better controller, and where it will go.
+  mutating func improve(
+    by evidence: Local.Evidence, with local: Local, link: Link, anchor: Anchor, bound: Double,
+    modelSamples: Int, stream: RandomStream
+  ) throws {
+    judgement.divergenceBound = bound
+    var memory = next.local
+    let outcome = try local.improve(
+      by: evidence, on: batch, anchor: anchor, bound: bound, memory: &memory)
+    let teacher = try link.teacher(outcome.controller, memory: next.link)
+    let imagined = try imagine(modelSamples, by: outcome, teacher: teacher, stream: stream)
+    // Nothing can fail from here on: either the whole step is taken or none of it.
+    self.outcome = outcome
+    self.teacher = teacher
+    self.imagined = imagined
+    next.local = memory
+    next.controller = outcome.controller
+    next.expectation = StepExpectation(
+      of: outcome, from: judgement.meanCost, deviation: judgement.costStandardDeviation)
+    notes += outcome.notes.map { "\(condition.name): \($0)" }
+  }
+
+  /// Samples from trajectories of the new controller under the model, less those that leave the region that the
+  /// rollouts have seen: there the model knows nothing.
+  private func imagine(
+    _ count: Int, by outcome: LocalOutcome, teacher: LinearGaussianController, stream: RandomStream
+  ) throws -> [DistillationSet.Part] {
+    guard let dynamics = outcome.model, count > 0 else { return [] }
+    let observations = try ObservationModel(about: samples)
+    let n = dynamics.state
+    var (low, high) = (
+      [Double](repeating: .infinity, count: n), [Double](repeating: -.infinity, count: n)
+    )
+    for states in samples.map(\.states) {
+      for t in 0..<states.columns {
+        for i in 0..<n {
+          low[i] = min(low[i], states[i, t])
+          high[i] = max(high[i], states[i, t])
+        }
+      }
+    }
+    let sampler = try TrajectorySampler(
+      dynamics: dynamics, controller: outcome.controller, observations: observations)
+    return (0..<count).compactMap { sample in
+      var stream = stream.child(.custom, sample)
+      guard let trajectory = sampler.trajectory(stream: &stream) else { return nil }
+      for t in 0..<trajectory.states.columns {
+        for i in 0..<n {
+          let reach = 2 * (high[i] - low[i])
+          let x = trajectory.states[i, t]
+          if x < low[i] - reach || x > high[i] + reach { return nil }
+        }
+      }
+      return DistillationSet.Part(along: trajectory, under: teacher)
+    }
+  }
+}
+
+/// What the rollouts of one condition say of the step that led to them.
+struct StepJudgement: Sendable {
+  var costs: [Double] = []
+  var successes: [Bool] = []
+  /// Improvement that the model predicted for the previous step; nil if there was none (in the first
+  /// iteration, or after a failure) or if no rollout is left to judge it by.
+  var predictedImprovement: Double?
+  /// Improvement that the previous step brought; nil together with the predicted one.
+  var actualImprovement: Double?
+  /// The bound of the new step [nats per trajectory]; 0 if the local optimisation was not reached.
+  var divergenceBound = 0.0
+
+  var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
+
+  var costStandardDeviation: Double {
+    guard costs.count > 1 else { return 0 }
+    let mean = meanCost
+    let sum = costs.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    return (sum / Double(costs.count - 1)).squareRoot()
+  }
+}
+
+/// The conditions' states on their way to their steps. Each is taken once, so that its step alone
+/// holds it and lets go of what it replaces.
+final class ConditionHandover<State: Sendable>: Sendable {
+  private let states: Locked<[State?]>
+
+  init(_ states: [State]) { self.states = Locked(states) }
+
+  /// The state of a condition, the first time it is asked for.
+  func take(_ condition: Int) -> State {
+    guard let state = states.withLock({ $0[condition].take() }) else {
+      preconditionFailure("condition \(condition) has been stepped already")
+    }
+    return state
+  }
+}

@@ -1,0 +1,69 @@
+public import GPSCore
+
+/// What a step promised, for judging it when the next rollouts are in.
+public struct StepExpectation: Storable {
+  /// Mean cost of the rollouts that the step was computed from.
+  public var cost: Double
+  /// Cost minus the cost that the model expects of the new controller.
+  public var predictedImprovement: Double
+  /// Whether the model's cost of the reference agreed with the rollouts', so that its prediction may
+  /// enlarge the step.
+  public var isTrustworthy: Bool
+
+  /// An expectation from its parts.
+  public init(cost: Double, predictedImprovement: Double, isTrustworthy: Bool) {
+    self.cost = cost
+    self.predictedImprovement = predictedImprovement
+    self.isTrustworthy = isTrustworthy
+  }
+
+  /// What a step promises: the model's improvement over its own cost of the reference, trusted only if
+  /// that cost agrees with the rollouts'.
+  init(of outcome: LocalOutcome, from cost: Double, deviation: Double) {
+    let tolerance = 3 * deviation + 0.5 * abs(cost)
+    let isTrustworthy = outcome.referenceCost.map { abs($0 - cost) <= tolerance } ?? false
+    let baseline = isTrustworthy ? outcome.referenceCost ?? cost : cost
+    self.init(
+      cost: cost, predictedImprovement: baseline - outcome.expectedCost,
+      isTrustworthy: isTrustworthy)
+  }
+
+  /// Writes the parts. The step rule takes any number here: a model may well expect infinity.
+  public func store(in writer: inout ValueWriter) {
+    writer.put("cost", cost, mustBeFinite: false)
+    writer.put("predicted_improvement", predictedImprovement, mustBeFinite: false)
+    writer.put("is_trustworthy", [isTrustworthy])
+  }
+
+  /// Reads the parts, all of them checked.
+  public init(stored reader: ValueReader) throws(StoredValueError) {
+    self.init(
+      cost: try reader.number("cost", mustBeFinite: false),
+      predictedImprovement: try reader.number("predicted_improvement", mustBeFinite: false),
+      isTrustworthy: try reader.flags("is_trustworthy", 1)[0])
+  }
+}
+
+/// The rule for the KL step (Levine & Abbeel 2014; Montgomery & Levine 2016, section 4.2).
+///
+/// A quadratic model of the improvement as a function of the step, through zero, with the predicted
+/// slope and the actual improvement, has its maximum at
+/// `multiplier = predicted / (2 · max(1e−4, predicted − actual))`.
+struct StepRule {
+  let smallest: Double
+  let largest: Double
+
+  /// The multiplier after a step that promised `expectation` and led to `cost`.
+  func multiplier(
+    after previous: Double, expectation: StepExpectation, cost: Double
+  ) -> Double {
+    let predicted = expectation.predictedImprovement
+    let actual = expectation.cost - cost
+    guard predicted.isFinite, actual.isFinite else { return max(smallest, 0.5 * previous) }
+    var factor = predicted / (2 * max(1e-4, predicted - actual))
+    factor = min(max(factor, 0.1), 5)
+    // A prediction that the rollouts contradict, or a step that made things worse, never enlarges.
+    if !expectation.isTrustworthy || actual < 0 { factor = min(factor, 1) }
+    return min(max(previous * factor, smallest), largest)
+  }
+}

@@ -1,0 +1,418 @@
+public import Foundation
+public import GPSCore
+import LinearAlgebra
+
+/// What a run leaves behind, written as it goes.
+///
+/// Rows of an iteration are written in the order trajectories, rollouts, conditions, progress: an
+/// iteration that stands in `progress.csv` is complete everywhere.
+public final class RunDirectory {
+  /// Names of the files in a run directory.
+  public enum FileName {
+    /// The effective experiment, every default spelled out.
+    public static let experiment = "experiment.yaml"
+    /// One row per iteration.
+    public static let progress = "progress.csv"
+    /// One row per iteration and training condition.
+    public static let conditions = "conditions.csv"
+    /// One row per rollout.
+    public static let rollouts = "rollouts.csv"
+    /// One row per rollout and time step.
+    public static let trajectories = "trajectories.csv"
+    /// The trained policy.
+    public static let policy = "policy.safetensors"
+    /// What the run came to.
+    public static let summary = "summary.json"
+    /// Messages.
+    public static let log = "log.txt"
+
+    /// The folder of the checkpoints.
+    public static let checkpoints = "checkpoints"
+    /// An empty file that the process that writes to the directory keeps locked.
+    public static let lock = ".lock"
+
+    static let all = [
+      experiment, progress, conditions, rollouts, trajectories, policy, summary, log,
+    ]
+  }
+
+  /// What the columns of the CSV files are called and how far apart the rows of `trajectories.csv` are.
+  public struct Signals: Sendable {
+    /// n names.
+    public var stateNames: [String]
+    /// m names.
+    public var controlNames: [String]
+    /// Seconds between two controls.
+    public var controlPeriod: Double
+    /// What the learner reports.
+    public var columns: Report.Columns
+
+    /// The signals of a task, and the numbers of a learner.
+    public init(_ task: some ControlTask, columns: Report.Columns) {
+      stateNames = task.stateNames
+      controlNames = task.controlNames
+      controlPeriod = task.controlPeriod
+      self.columns = columns
+    }
+  }
+
+  /// The directory.
+  public let url: URL
+  /// Where messages go.
+  public let log: RunLog
+  private let lock: RunLock
+  private let checkpoints: CheckpointFolder
+  let signals: Signals
+  private let progress: CheckedFile
+  private let conditions: CheckedFile
+  private let rollouts: CheckedFile
+  private let trajectories: CheckedFile
+
+  /// Makes the directory and begins its files.
+  ///
+  /// - Parameters:
+  ///   - url: made with its parents if it does not exist.
+  ///   - experiment: the effective experiment as YAML.
+  ///   - attachments: further files that the experiment refers to, by name.
+  ///   - signals: names of states, controls and conditions.
+  ///   - replacing: whether files of an earlier run there may be replaced.
+  ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Throws: `RunDirectoryError`.
+  public init(
+    at url: URL, experiment: String, attachments: [String: Data] = [:], signals: Signals,
+    replacing: Bool, echoesWarnings: Bool = true
+  ) throws(RunDirectoryError) {
+    lock = try Self.prepare(url, replacing: replacing)
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    self.url = url
+    self.signals = signals
+    checkpoints = CheckpointFolder(in: url)
+    try checkpoints.make()
+    log = try RunLog(path: path(FileName.log), echoes: echoesWarnings)
+    for (name, data) in attachments.sorted(by: { $0.key < $1.key }) {
+      try CheckedFile.replace(path(name), with: Array(data))
+    }
+    try CheckedFile.replace(path(FileName.experiment), with: Array(experiment.utf8))
+    progress = try CheckedFile(creating: path(FileName.progress))
+    conditions = try CheckedFile(creating: path(FileName.conditions))
+    rollouts = try CheckedFile(creating: path(FileName.rollouts))
+    trajectories = try CheckedFile(creating: path(FileName.trajectories))
+    for (file, columns) in zip([progress, conditions, rollouts, trajectories], signals.headers) {
+      try file.append(CSVRows(header: columns).bytes)
+    }
+    warnWithoutLock()
+  }
+
+  /// Goes on with the run in a directory: rows of later iterations, or of half an iteration, go.
+  ///
+  /// - Parameters:
+  ///   - url: where the run is.
+  ///   - lock: the right to write there.
+  ///   - iterations: how many of the run's iterations stand.
+  ///   - signals: names of states, controls and conditions.
+  ///   - echoesWarnings: whether warnings go to standard error too.
+  /// - Throws: `RunDirectoryError`.
+  init(
+    reopening url: URL, lock: RunLock, keeping iterations: Int, signals: Signals,
+    echoesWarnings: Bool
+  ) throws(RunDirectoryError) {
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    self.url = url
+    self.lock = lock
+    self.signals = signals
+    checkpoints = CheckpointFolder(in: url)
+    log = try RunLog(appendingTo: path(FileName.log), echoes: echoesWarnings)
+    let logger = log.logger()
+    func reopen(_ name: String, _ columns: [String]) throws(RunDirectoryError) -> CheckedFile {
+      let header = CSVRows(header: columns).bytes
+      if !FileManager.default.fileExists(atPath: path(name)) {
+        logger.warning("\(name) is gone, and is begun anew")
+        let file = try CheckedFile(creating: path(name))
+        try file.append(header)
+        return file
+      }
+      let kept = try KeptRows(of: path(name), header: header, before: iterations)
+      if (kept.lastIteration ?? -1) + 1 < iterations {
+        logger.warning("\(name) lacks rows of the iterations before \(iterations)")
+      }
+      return try CheckedFile(appendingTo: path(name), keeping: kept.length)
+    }
+    let columns = signals.headers
+    progress = try reopen(FileName.progress, columns[0])
+    conditions = try reopen(FileName.conditions, columns[1])
+    rollouts = try reopen(FileName.rollouts, columns[2])
+    trajectories = try reopen(FileName.trajectories, columns[3])
+    checkpoints.removeDrafts()
+    for name in [FileName.experiment, FileName.policy, FileName.summary] {
+      unlink(path(name) + CheckedFile.draftSuffix)
+    }
+    warnWithoutLock()
+  }
+
+  private func warnWithoutLock() {
+    if !lock.isEffective {
+      log.logger().notice(
+        "this file system keeps no locks: see to it that no other run writes here")
+    }
+  }
+
+  private static func prepare(
+    _ url: URL, replacing: Bool
+  ) throws(RunDirectoryError) -> RunLock {
+    let manager = FileManager.default
+    do {
+      try manager.createDirectory(at: url, withIntermediateDirectories: true)
+    } catch {
+      throw .cannotWrite(path: url.path, reason: plainReason(error))
+    }
+    func requireEmpty() throws(RunDirectoryError) {
+      let contents: [String]
+      do {
+        contents = try manager.contentsOfDirectory(atPath: url.path)
+      } catch {
+        throw .cannotRead(path: url.path, reason: plainReason(error))
+      }
+      if contents.contains(where: { $0 != FileName.lock }) { throw .notEmpty(path: url.path) }
+    }
+    if !replacing { try requireEmpty() }
+    let lock = try RunLock(in: url)
+    if !replacing {
+      // Another run may have come and gone before the lock was ours.
+      try requireEmpty()
+      return lock
+    }
+    // Results of the earlier run must not be taken for those of this one.
+    for name in FileName.all {
+      let path = url.appendingPathComponent(name).path
+      if unlink(path) != 0 && errno != ENOENT {
+        throw .cannotWrite(path: path, reason: reason(of: errno))
+      }
+    }
+    CheckpointFolder(in: url).removeAll()
+    return lock
+  }
+
+  /// `runs/<task>-<date>-<seed>`, with a number behind it if that exists already.
+  public static func standardURL(task: String, seed: UInt64, date: Date = .now, in folder: URL)
+    -> URL
+  {
+    let style = Date.VerbatimFormatStyle(
+      format:
+        "\(year: .defaultDigits)\(month: .twoDigits)\(day: .twoDigits)T\(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased))\(minute: .twoDigits)\(second: .twoDigits)",
+      timeZone: .current, calendar: Calendar(identifier: .gregorian))
+    // The task's name comes from a file: it must not lead out of the folder, nor be too long for it.
+    var safe = String(
+      task.map { $0.isLetter || $0.isNumber || "-_.".contains($0) ? $0 : "-" }
+    ).drop { $0 == "." }
+    while safe.utf8.count > 150 { safe.removeLast() }
+    let name = "\(safe)-\(date.formatted(style))-\(seed)"
+    var url = folder.appendingPathComponent(name)
+    var number = 2
+    while FileManager.default.fileExists(atPath: url.path) {
+      url = folder.appendingPathComponent("\(name)-\(number)")
+      number += 1
+    }
+    return url
+  }
+
+  /// Writes the experiment in place of the one before.
+  func write(experiment: String) throws(RunDirectoryError) {
+    try CheckedFile.replace(
+      url.appendingPathComponent(FileName.experiment).path, with: Array(experiment.utf8))
+  }
+
+  /// Waits until all rows are on the disk.
+  func synchronize() throws(RunDirectoryError) {
+    for file in [trajectories, rollouts, conditions, progress] { try file.synchronize() }
+  }
+
+  /// Writes a checkpoint, and removes those that are older than the newest few.
+  ///
+  /// - Parameters:
+  ///   - checkpoint: the file, not yet sealed.
+  ///   - iteration: iterations done, or nil if it is kept as the best alone.
+  ///   - isBest: whether it takes the place of the one with the best policy so far.
+  ///   - count: how many are kept beside that.
+  /// - Throws: `RunDirectoryError`; the checkpoints before are then intact.
+  func write(checkpoint: Safetensors, iteration: Int?, isBest: Bool, keeping count: Int)
+    throws(RunDirectoryError)
+  {
+    let best = checkpoints.path(CheckpointFolder.best)
+    if isBest { try CheckedFile.replace(best, sealing: checkpoint) }
+    guard let iteration else { return }
+    let path = checkpoints.path(CheckpointFolder.name(iteration: iteration))
+    // One file with two names is written once. Where no older one is kept, a copy is worth its price.
+    var isLinked = false
+    if isBest && count > 1 { isLinked = try CheckedFile.replace(path, withLinkTo: best) }
+    if !isLinked {
+      try CheckedFile.replace(path, sealing: checkpoint)
+    }
+    checkpoints.prune(keeping: count, upTo: iteration)
+  }
+
+  /// Removes the policy: the state that the run goes on from has none.
+  func removePolicy() { unlink(url.appendingPathComponent(FileName.policy).path) }
+
+  /// Writes the policy in place of the one before: a reader sees one or the other, never a part.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
+  public func write(policy: Safetensors) throws(RunDirectoryError) {
+    try CheckedFile.replace(
+      url.appendingPathComponent(FileName.policy).path, with: policy.encoded())
+  }
+
+  /// Writes the summary in place of the one before, as JSON.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
+  public func write(summary: Summary) throws(RunDirectoryError) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let path = url.appendingPathComponent(FileName.summary).path
+    let data: Data
+    do {
+      data = try encoder.encode(summary)
+    } catch {
+      throw .cannotWrite(path: path, reason: "a number is not finite")
+    }
+    try CheckedFile.replace(path, with: Array(data) + [UInt8(ascii: "\n")])
+  }
+}
+
+/// The last part of Foundation's explanation, which names no paths.
+package func plainReason(_ error: any Error) -> String {
+  let error = error as NSError
+  if let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError,
+    underlying.domain == NSPOSIXErrorDomain
+  {
+    return reason(of: Int32(underlying.code))
+  }
+  return error.domain == NSPOSIXErrorDomain
+    ? reason(of: Int32(error.code)) : error.localizedDescription
+}
+
+// MARK: - Rows
+
+extension RunDirectory.Signals {
+  /// The columns of progress, conditions, rollouts and trajectories.
+  fileprivate var headers: [[String]] {
+    [
+      progressColumns, ["iteration", "condition"] + columns.conditions.map(\.name),
+      RunDirectory.rolloutColumns,
+      RunDirectory.trajectoryColumns + stateNames.map { "state." + $0 }
+        + controlNames.map { "control." + $0 },
+    ]
+  }
+
+  /// Columns of `progress.csv`.
+  var progressColumns: [String] {
+    ["iteration", "rollouts"] + columns.progress.map(\.name)
+      + (columns.stages + ["total"]).map { "seconds_" + $0 }
+  }
+}
+
+extension RunDirectory {
+  /// Columns of `rollouts.csv`.
+  public static let rolloutColumns = [
+    "iteration", "condition", "sample", "kind", "cost", "success", "attempts", "reason",
+  ]
+  /// The first columns of `trajectories.csv`; states and controls follow by name.
+  public static let trajectoryColumns = [
+    "iteration", "condition", "sample", "kind", "step", "time_s",
+  ]
+
+  /// Appends the rows of one iteration.
+  ///
+  /// - Parameter report: its trajectories have the states and controls that the signals name.
+  /// - Throws: `RunDirectoryError`; the files keep the iterations before.
+  public func append(_ report: Report) throws(RunDirectoryError) {
+    var rolloutRows = CSVRows()
+    func add(
+      _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool]
+    ) throws(RunDirectoryError) {
+      var trajectoryRows = CSVRows()
+      for failure in batch.discarded {
+        rolloutRows.append(report.iteration)
+        rolloutRows.append(name)
+        rolloutRows.append(failure.sample)
+        rolloutRows.append("discarded")
+        rolloutRows.appendEmpty()
+        rolloutRows.appendEmpty()
+        rolloutRows.append(failure.attempt + 1)
+        rolloutRows.append("step \(failure.step): \(failure.reason)")
+        rolloutRows.endRow()
+      }
+      for (index, trajectory) in batch.trajectories.enumerated() {
+        let sample = batch.samples[index]
+        rolloutRows.append(report.iteration)
+        rolloutRows.append(name)
+        rolloutRows.append(sample)
+        rolloutRows.append(kind)
+        rolloutRows.append(costs.indices.contains(index) ? costs[index] : nil)
+        rolloutRows.append(successes.indices.contains(index) && successes[index] ? 1 : 0)
+        rolloutRows.append(batch.discarded.count { $0.sample == sample } + 1)
+        rolloutRows.appendEmpty()
+        rolloutRows.endRow()
+        appendRows(
+          of: trajectory, to: &trajectoryRows, iteration: report.iteration, condition: name,
+          sample: sample, kind: kind)
+      }
+      try trajectories.append(trajectoryRows.bytes)
+    }
+    for condition in report.conditions {
+      try add(
+        "training", condition.name, condition.batch, costs: condition.costs,
+        successes: condition.successes)
+    }
+    for entry in report.policy?.entries ?? [] {
+      try add(
+        "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+    }
+    for entry in report.test?.entries ?? [] {
+      try add("test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+    }
+    try rollouts.append(rolloutRows.bytes)
+    try conditions.append(conditionRows(report).bytes)
+    try progress.append(progressRow(report).bytes)
+  }
+
+  private func appendRows(
+    of trajectory: Trajectory, to rows: inout CSVRows, iteration: Int, condition: String,
+    sample: Int, kind: String
+  ) {
+    for step in 0...trajectory.horizon {
+      rows.append(iteration)
+      rows.append(condition)
+      rows.append(sample)
+      rows.append(kind)
+      rows.append(step)
+      rows.append(Double(step) * signals.controlPeriod)
+      for i in 0..<trajectory.states.rows { rows.append(trajectory.states[i, step]) }
+      for i in 0..<trajectory.controls.rows {
+        rows.append(step < trajectory.horizon ? trajectory.controls[i, step] : nil)
+      }
+      rows.endRow()
+    }
+  }
+
+  private func conditionRows(_ report: Report) -> CSVRows {
+    var rows = CSVRows()
+    for condition in report.conditions {
+      rows.append(report.iteration)
+      rows.append(condition.name)
+      rows.append(condition.metrics, by: signals.columns.conditions)
+      rows.endRow()
+    }
+    return rows
+  }
+
+  private func progressRow(_ report: Report) -> CSVRows {
+    var row = CSVRows()
+    row.append(report.iteration)
+    row.append(report.rollouts)
+    row.append(report.metrics, by: signals.columns.progress)
+    for stage in signals.columns.stages { row.append(report.seconds[stage]) }
+    row.append(report.seconds.total)
+    row.endRow()
+    return row
+  }
+}

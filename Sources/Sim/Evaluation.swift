@@ -1,0 +1,64 @@
+public import GPSCore
+public import Statistics
+
+/// Rolls out a policy and judges it.
+///
+/// - Parameters:
+///   - policy: what acts.
+///   - task: where.
+///   - conditions: from which initial conditions.
+///   - iteration: part of the random streams' path.
+///   - rollouts: per condition.
+///   - noise: exploration noise; nil for mean actions.
+///   - initialStateNoise: whether the conditions' initial-state noise is drawn.
+///   - timeLimit: wall-clock seconds of one rollout; nil for any time.
+///   - stream: the root of the randomness.
+///   - workers: how many rollouts at once.
+/// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+/// - Throws: `CancellationError`.
+public func evaluation<System: ControlTask, P: Policy>(
+  of policy: P, on task: System, in conditions: [Condition], iteration: Int = 0, rollouts: Int,
+  noise: ExplorationNoise? = nil, initialStateNoise: Bool = true, timeLimit: Double? = nil,
+  stream: RandomStream, workers: Int
+) async throws -> Evaluation {
+  let plan = RolloutPlan(
+    iteration: iteration, samples: rollouts, purpose: .evaluation, noise: noise,
+    initialStateNoise: initialStateNoise,
+    options: RolloutOptions(maxAttempts: 1, timeLimit: timeLimit), workers: workers)
+  let entries = try await collectRollouts(
+    of: task, in: conditions,
+    under: [P](repeating: policy, count: conditions.count), plan: plan, stream: stream
+  ) { batch in
+    let condition = conditions[batch.condition]
+    return Evaluation.Entry(
+      condition: condition.name,
+      costs: batch.trajectories.map { trajectory in
+        task.cost.values(along: trajectory, in: condition).reduce(0, +)
+      },
+      successes: batch.trajectories.map { task.isSuccess($0, in: condition) }
+        + batch.discarded.map { _ in false },
+      batch: batch)
+  }
+  return Evaluation(entries: entries)
+}
+
+extension ControlTask {
+  /// Rolls out a policy in all training conditions and judges it.
+  ///
+  /// - Parameters:
+  ///   - policy: what acts.
+  ///   - rollouts: per condition.
+  ///   - seed: of initial states and noise.
+  ///   - noise: exploration noise; nil for mean actions.
+  ///   - workers: how many rollouts at once; results do not depend on it.
+  /// - Returns: costs and successes per condition; a rollout that failed counts as not successful.
+  /// - Throws: `CancellationError`.
+  public func evaluate(
+    _ policy: some Policy, rollouts: Int = 10, seed: UInt64 = 0, noise: ExplorationNoise? = nil,
+    workers: Int = 1
+  ) async throws -> Evaluation {
+    try await evaluation(
+      of: policy, on: self, in: conditions, rollouts: rollouts, noise: noise,
+      stream: RandomStream(seed: seed), workers: workers)
+  }
+}

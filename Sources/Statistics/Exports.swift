@@ -1,0 +1,2 @@
+// Options are checked here too.
+@_exported public import struct Configuration.InvalidOption
