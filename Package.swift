@@ -23,6 +23,7 @@ let libraries: [Row] = [
     "Sim", "Differentiation", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
+  Row("PathIntegral", "GPSCore", "LinearAlgebra", "Statistics"),
   Row(
     "GlobalPolicy", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
