@@ -27,19 +27,23 @@ let libraries: [Row] = [
   Row(
     "GlobalPolicy", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
-    "PolicySearch", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
+    "SearchParts", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR", "PathIntegral",
     "GlobalPolicy"),
+  Row(
+    "PolicySearch", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
+    "GlobalPolicy", "SearchParts"),
   Row("TrajectoryOptimization", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "LQR"),
   Row(
     "Runs", "Configuration", "GPSCore", "LinearAlgebra",
     .product(name: "Logging", package: "swift-log")),
   Row(
     "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics",
-    "LQR", "GlobalPolicy", "PolicySearch", "TrajectoryOptimization", "Runs"),
+    "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
+    "TrajectoryOptimization", "Runs"),
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
-    "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy", "PolicySearch", "TrajectoryOptimization",
-    "Runs", "Experiments"),
+    "GPSCore", "Sim", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
+    "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
   Row(
     "Benchmarks",
     "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
@@ -48,7 +52,7 @@ let libraries: [Row] = [
 
 /// Libraries whose tests stand with those of a library above them.
 let untested: Set = [
-  "Configuration", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments",
+  "Configuration", "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments",
 ]
 
 /// The folders below Experiments.

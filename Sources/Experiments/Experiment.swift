@@ -1,7 +1,9 @@
 public import Dynamics
 public import GlobalPolicy
 public import LQR
+public import PathIntegral
 public import PolicySearch
+public import SearchParts
 public import Sim
 
 /// Everything a run needs, as an experiment file says it: names where the stages want indices, and
@@ -37,6 +39,10 @@ public struct Experiment: Sendable, Equatable {
   public var policyLinearization = PolicyLinearizer.Options()
   /// Search for the dual variable.
   public var localOptimization = KLConstrainedLQR.Options()
+  /// The sampled local steps: PI² and the residual's half of PILQR.
+  public var pathIntegral = PathIntegralUpdate.Options()
+  /// BADMM's pull.
+  public var badmm = BADMM.Options()
   /// The network.
   public var network = NetworkOptions()
   /// Its training.

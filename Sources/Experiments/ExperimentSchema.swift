@@ -3,7 +3,9 @@ import Dynamics
 import GPSCore
 import GlobalPolicy
 import LQR
+import PathIntegral
 import PolicySearch
+import SearchParts
 import Sim
 import Statistics
 
@@ -42,6 +44,12 @@ extension Experiment {
         Field(
           "localOptimization", \.localOptimization, Schema.localOptimization.codec,
           "Search for the dual variable of the KL constraint."),
+        Field(
+          "pathIntegral", \.pathIntegral, Schema.pathIntegral.codec,
+          "Local steps by sampled rollouts (localStep: pathIntegral or pilqr)."),
+        Field(
+          "badmm", \.badmm, Schema.badmm.codec,
+          "How controllers and network are pulled together (algorithm.name: badmm)."),
         Field("network", \.network, Schema.network.codec, "The network."),
         Field("training", \.training, Schema.training.codec, "Training of the network."),
         Field(
@@ -1132,6 +1140,51 @@ extension Schema where Root == KLConstrainedLQR.Options {
         Field("maxPasses", \.maxPasses, .wholeNumber, "Most backward passes."),
         Field("minDual", \.minDual, .number, "Smallest dual variable."),
         Field("maxDual", \.maxDual, .number, "Largest dual variable."),
+      ],
+      validate: { _ = try $0.validated() })
+  }
+}
+
+extension Schema where Root == PathIntegralUpdate.Options {
+  static var pathIntegral: Schema<PathIntegralUpdate.Options> {
+    Schema(
+      PathIntegralUpdate.Options(),
+      [
+        Field(
+          "temperatureFloor", \.temperatureFloor, .number,
+          "Smallest temperature, as a share of the costs' spread."),
+        Field("covariance", \.covariance, .word, "How the rollouts change the covariance."),
+        Field(
+          "covarianceDamping", \.covarianceDamping, .number,
+          "The covariance moves by this root of its ratio to the old one."),
+        Field(
+          "covarianceFloor", \.covarianceFloor, .number,
+          "Smallest variance, as a share of the old one."),
+        Field(
+          "centersNoise", \.centersNoise, .truth,
+          "Whether the rollouts' mean noise is left out (always so in pilqr)."),
+      ],
+      validate: { _ = try $0.validated() })
+  }
+}
+
+extension Schema where Root == BADMM.Options {
+  static var badmm: Schema<BADMM.Options> {
+    Schema(
+      BADMM.Options(),
+      [
+        Field("rounds", \.rounds, .wholeNumber, "Turns of local step and training in an iteration."),
+        Field(
+          "initialWeight", \.initialWeight, .number,
+          "Weight of the divergence between controller and network at first [cost per nat]."),
+        Field(
+          "rate", \.lagrangian.rate, .number, "How fast the multipliers follow the difference."),
+        Field(
+          "deviations", \.lagrangian.deviations, .number,
+          "Standard deviations over time of a step's divergence from which its weight changes."),
+        Field("factor", \.lagrangian.factor, .number, "The factor by which it then changes."),
+        Field("smallestWeight", \.lagrangian.smallestWeight, .number, "Smallest weight."),
+        Field("largestWeight", \.lagrangian.largestWeight, .number, "Largest weight."),
       ],
       validate: { _ = try $0.validated() })
   }

@@ -36,16 +36,16 @@ public struct AugmentedLagrangian: Sendable, Equatable {
   /// Settings of the updates.
   public struct Options: Sendable, Equatable {
     /// α: share of the difference of the mean controls by which the multipliers move the targets.
-    public private(set) var rate = 0.1
+    public var rate = 0.1
     /// A weight is changed where its step's KL divergence lies this many standard deviations over time
     /// from the mean over time.
-    public private(set) var deviations = 0.5
+    public var deviations = 0.5
     /// The factor by which a weight grows or shrinks.
-    public private(set) var factor = 2.0
+    public var factor = 2.0
     /// The smallest weight.
-    public private(set) var smallestWeight = 1e-6
+    public var smallestWeight = 1e-6
     /// The largest weight.
-    public private(set) var largestWeight = 1e6
+    public var largestWeight = 1e6
 
     /// The defaults.
     public init() {}
@@ -57,6 +57,18 @@ public struct AugmentedLagrangian: Sendable, Equatable {
       rate: Double = 0.1, deviations: Double = 0.5, factor: Double = 2,
       smallestWeight: Double = 1e-6, largestWeight: Double = 1e6
     ) throws(InvalidOption) {
+      self.rate = rate
+      self.deviations = deviations
+      self.factor = factor
+      self.smallestWeight = smallestWeight
+      self.largestWeight = largestWeight
+      _ = try validated()
+    }
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
       try InvalidOption.require(rate >= 0 && rate.isFinite, "rate", rate, "finite, at least 0")
       try InvalidOption.require(
         deviations >= 0 && deviations.isFinite, "deviations", deviations, "finite, at least 0")
@@ -68,11 +80,7 @@ public struct AugmentedLagrangian: Sendable, Equatable {
       try InvalidOption.require(
         largestWeight >= smallestWeight && largestWeight.isFinite, "largestWeight", largestWeight,
         "finite, at least smallestWeight")
-      self.rate = rate
-      self.deviations = deviations
-      self.factor = factor
-      self.smallestWeight = smallestWeight
-      self.largestWeight = largestWeight
+      return self
     }
   }
 

@@ -12,6 +12,19 @@ public struct Marginals: Sendable, Equatable {
   /// Means of u_t: m × T.
   public var controlMeans: Matrix
 
+  /// Marginals from their parts.
+  public init(stateMeans: Matrix, stateCovariances: MatrixSequence, controlMeans: Matrix) {
+    precondition(
+      stateMeans.columns == controlMeans.columns + 1
+        && stateCovariances.count == stateMeans.columns
+        && stateCovariances.rows == stateMeans.rows,
+      "means of \(stateMeans.columns) states and \(controlMeans.columns) controls with "
+        + "\(stateCovariances.count) covariances of \(stateCovariances.rows) rows")
+    self.stateMeans = stateMeans
+    self.stateCovariances = stateCovariances
+    self.controlMeans = controlMeans
+  }
+
   /// The covariance of y_t = [x_t; u_t] under `controller`: (n + m) × (n + m).
   ///
   /// Σ_y = [[Σ_x, Σ_x Kᵀ], [K Σ_x, K Σ_x Kᵀ + C]].

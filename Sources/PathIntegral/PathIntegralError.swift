@@ -1,7 +1,7 @@
 public import GPSCore
 
 /// Why rollouts do not give a better controller: the caller keeps the one it has.
-public enum PathIntegralError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum PathIntegralError: NumericalFailure, Sendable, Equatable {
   /// A cost, or a cost-to-go, is NaN or infinite.
   ///
   /// - Parameters:

@@ -42,19 +42,19 @@ public struct PathIntegralUpdate: Sendable {
   /// Settings.
   public struct Options: Sendable, Equatable {
     /// ε: bound on KL(w ‖ 1/N) at every step [nats]. At 1 about a third of the samples count.
-    public private(set) var bound = 1.0
+    public var bound = 1.0
     /// Lowest temperature, relative to the spread of the costs-to-go (see `RelativeEntropyWeights`).
-    public private(set) var temperatureFloor = 1e-3
+    public var temperatureFloor = 1e-3
     /// How the covariance follows the samples.
-    public private(set) var covariance = CovarianceAdaptation.scale
+    public var covariance = CovarianceAdaptation.scale
     /// 1/γ: the ratio to the old covariance is taken to the power 1 / `covarianceDamping`.
-    public private(set) var covarianceDamping = 2.0
+    public var covarianceDamping = 2.0
     /// R is at least this, so that no direction loses more of its variance in one update.
-    public private(set) var covarianceFloor = 0.1
+    public var covarianceFloor = 0.1
     /// Whether the mean noise of the rollouts, whose expectation is known to be 0, is taken from the
     /// weighted one: z̄ = Σ_n (w_n − 1/N) z_n. The same in expectation with less variance, and without
     /// any change where all weights are equal. The papers do without.
-    public private(set) var centersNoise = false
+    public var centersNoise = false
 
     /// The defaults.
     public init() {}
@@ -66,6 +66,19 @@ public struct PathIntegralUpdate: Sendable {
       bound: Double = 1, temperatureFloor: Double = 1e-3, covariance: CovarianceAdaptation = .scale,
       covarianceDamping: Double = 2, covarianceFloor: Double = 0.1, centersNoise: Bool = false
     ) throws(InvalidOption) {
+      self.bound = bound
+      self.temperatureFloor = temperatureFloor
+      self.covariance = covariance
+      self.covarianceDamping = covarianceDamping
+      self.covarianceFloor = covarianceFloor
+      self.centersNoise = centersNoise
+      _ = try validated()
+    }
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
       try InvalidOption.require(bound > 0, "bound", bound, "more than 0")
       try InvalidOption.require(
         temperatureFloor > 0 && temperatureFloor.isFinite, "temperatureFloor", temperatureFloor,
@@ -76,12 +89,7 @@ public struct PathIntegralUpdate: Sendable {
       try InvalidOption.require(
         covarianceFloor > 0 && covarianceFloor <= 1, "covarianceFloor", covarianceFloor, "in (0, 1]"
       )
-      self.bound = bound
-      self.temperatureFloor = temperatureFloor
-      self.covariance = covariance
-      self.covarianceDamping = covarianceDamping
-      self.covarianceFloor = covarianceFloor
-      self.centersNoise = centersNoise
+      return self
     }
   }
 

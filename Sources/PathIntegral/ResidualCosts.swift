@@ -172,15 +172,15 @@ public struct ResidualStepSizes: Sendable, Equatable {
   /// Settings.
   public struct Options: Sendable, Equatable {
     /// The ratio over which a step size shrinks.
-    public private(set) var shrinkAbove = 0.2
+    public var shrinkAbove = 0.2
     /// The ratio under which it grows.
-    public private(set) var growBelow = 0.05
+    public var growBelow = 0.05
     /// By how much.
-    public private(set) var factor = 2.0
+    public var factor = 2.0
     /// The smallest multiplier.
-    public private(set) var smallest = 0.1
+    public var smallest = 0.1
     /// The largest multiplier.
-    public private(set) var largest = 10.0
+    public var largest = 10.0
 
     /// The defaults.
     public init() {}
@@ -192,6 +192,18 @@ public struct ResidualStepSizes: Sendable, Equatable {
       shrinkAbove: Double = 0.2, growBelow: Double = 0.05, factor: Double = 2,
       smallest: Double = 0.1, largest: Double = 10
     ) throws(InvalidOption) {
+      self.shrinkAbove = shrinkAbove
+      self.growBelow = growBelow
+      self.factor = factor
+      self.smallest = smallest
+      self.largest = largest
+      _ = try validated()
+    }
+
+    /// These options, checked.
+    ///
+    /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+    public func validated() throws(InvalidOption) -> Options {
       try InvalidOption.require(
         growBelow >= 0 && growBelow.isFinite, "growBelow", growBelow, "finite, at least 0")
       try InvalidOption.require(
@@ -202,11 +214,7 @@ public struct ResidualStepSizes: Sendable, Equatable {
         smallest > 0 && smallest <= 1, "smallest", smallest, "in (0, 1]")
       try InvalidOption.require(
         largest >= 1 && largest.isFinite, "largest", largest, "finite, at least 1")
-      self.shrinkAbove = shrinkAbove
-      self.growBelow = growBelow
-      self.factor = factor
-      self.smallest = smallest
-      self.largest = largest
+      return self
     }
   }
 

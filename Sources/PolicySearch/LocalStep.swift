@@ -1,5 +1,6 @@
 import GPSCore
 import GlobalPolicy
+import SearchParts
 import LQR
 import LinearAlgebra
 import Sim
@@ -11,6 +12,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
   let condition: Condition
   let batch: RolloutBatch
+  /// The controller that was in force when the iteration began.
+  let previous: LinearGaussianController
   /// What the condition carries: at first what the last iteration left, then what this one leaves.
   var next: State
   /// What the rollouts said; nil without rollouts, or when numbers failed.
@@ -29,6 +32,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
     self.batch = batch
     self.condition = condition
+    self.previous = previous.controller
     teacher = previous.controller
     next = previous
   }

@@ -118,16 +118,19 @@ private func craneSuccess(place: Int, swing: Int, swingRate: Int) -> SuccessCrit
 
 // MARK: - Choosing settings
 
-private func swingUpSettings() -> SearchSettings {
+private func swingUpSearch(
+  _ task: some ControlTask, from start: InitialController
+) throws -> any Learner {
   var settings = SearchSettings()
   settings.iterations = 25
   settings.klStepDecay = 0.9
   settings.minStepMultiplier = 0.1
   settings.modelSamples = 20
-  settings.network.hiddenLayers = [64, 64]
-  settings.network.activation = .tanh
-  settings.network.deviationFloor = 1
-  return settings
+  var network = NetworkOptions()
+  network.hiddenLayers = [64, 64]
+  network.activation = .tanh
+  network.deviationFloor = 1
+  return try GuidedSearch(task, from: start, settings: settings, network: network)
 }
 
 // MARK: - Tests
@@ -139,15 +142,9 @@ private func swingUpSettings() -> SearchSettings {
     var settings = SearchSettings()
     settings.iterations = 12
     settings.workers = 2
-    let starts = try task.conditions.map { condition in
-      try InitialController.lqr(.init(gains: [1], variance: [4])).controller(
-        for: task, in: condition)
-    }
-    let search = PolicySearch(
-      task: task, settings: settings, initialControllers: starts, seed: 0)
-    var state = search.initialState
-    for try await (next, report) in search.iterations(from: state) {
-      state = next
+    let search = try GuidedSearch(
+      task, from: .lqr(.init(gains: [1], variance: [4])), settings: settings)
+    let state = try await search.run { report in
       print(report.iteration, report.meanCost, report.policy?.successRate ?? 0)
     }
 
@@ -157,15 +154,13 @@ private func swingUpSettings() -> SearchSettings {
     let file = PolicyFile(policy: policy, task: task.name, experiment: "")
     try Data(file.safetensors.encoded()).write(to: url)
 
-    let loaded = try PolicyFile(contentsOf: url).policy
+    let loaded = try PolicyFile<NeuralPolicy>(contentsOf: url).policy
     #expect(loaded == policy)
     let observation = [0.3, 0, 1]  // angle, velocity, goal
     let action = loaded.mean(for: Matrix(rows: 3, columns: 1, columnMajor: observation))
     #expect(action.rows == 1 && action.columns == 1 && action[0, 0].isFinite)
 
-    let judged = try await evaluation(
-      of: loaded, on: task, in: task.conditions, iteration: 0, rollouts: 1, noise: nil,
-      initialStateNoise: false, stream: RandomStream(seed: 1), workers: 2)
+    let judged = try await task.evaluate(loaded, rollouts: 5, workers: 2)
     #expect(judged.successRate == 1)
   }
 
@@ -186,7 +181,8 @@ private func swingUpSettings() -> SearchSettings {
 
   @Test("The settings and the cost that a swing-up starts from are sound")
   func swingUp() throws {
-    _ = try swingUpSettings().validated()
+    #expect(
+      try swingUpSearch(makePendulumTask(), from: .lqr(.init(gains: [1]))).iterations == 25)
     // Upright at rest nothing but effort costs; hanging, the last step costs more than the first.
     let cost = swingUpCost(angle: 0, velocity: 1)
     func costs(_ state: [Double]) -> [Double] {
@@ -206,9 +202,8 @@ private func swingUpSettings() -> SearchSettings {
   @Test("Known dynamics need no fit, and their trajectory can be optimised alone")
   func knownDynamics() async throws {
     let task = try makePendulumTask()
-    var settings = SearchSettings()
-    settings.knownDynamics = .init()
-    _ = try settings.validated()
+    let search = try GuidedSearch(task, from: .lqr(.init(gains: [1])), dynamics: .known(.init()))
+    #expect(search.local.dynamics == .known(.init()))
 
     let condition = task.conditions[0]
     let dynamics = NativeDynamics(task.model, timeStep: task.timeStep)
@@ -233,11 +228,12 @@ private func swingUpSettings() -> SearchSettings {
     let task = HeaterTask()
     var settings = SearchSettings()
     settings.iterations = 6
-    settings.training.steps = 500
-    let search = PolicySearch(
-      task: task, settings: settings, initialControllers: [try heaterController()], seed: 0)
+    var training = PolicyDistiller.Options()
+    training.steps = 500
+    let search = try GuidedSearch(
+      task, from: [heaterController()], settings: settings, training: training)
     var costs: [Double] = []
-    for try await (_, report) in search.iterations(from: search.initialState) {
+    for try await (_, report) in search.iterations() {
       costs.append(try #require(report.policy).meanCost)
     }
     #expect(costs[costs.count - 1] < 0.5 * costs[0], "\(costs)")
@@ -250,14 +246,15 @@ private func swingUpSettings() -> SearchSettings {
     let task = HeaterTask()
     var settings = SearchSettings()
     settings.iterations = 2
-    settings.training.steps = 50
-    let search = PolicySearch(
-      task: task, settings: settings, initialControllers: [try heaterController()], seed: 0)
+    var training = PolicyDistiller.Options()
+    training.steps = 50
+    let search = try GuidedSearch(
+      task, from: [heaterController()], settings: settings, training: training)
 
     let directory = try RunDirectory(
-      at: folder.appendingPathComponent("run"), experiment: "", signals: .init(task),
-      replacing: false)
-    for try await (state, report) in search.iterations(from: search.initialState) {
+      at: folder.appendingPathComponent("run"), experiment: "",
+      signals: .init(task, columns: search.columns), replacing: false)
+    for try await (state, report) in search.iterations() {
       try directory.append(report)
       try Checkpoint(state: state, task: task.name).write(
         to: folder.appendingPathComponent("checkpoint.safetensors"))
@@ -265,7 +262,8 @@ private func swingUpSettings() -> SearchSettings {
     let progress = try String(
       contentsOf: directory.url.appendingPathComponent("progress.csv"), encoding: .utf8)
     #expect(progress.split(separator: "\n").count == 3)
-    let stored = try Checkpoint(contentsOf: folder.appendingPathComponent("checkpoint.safetensors"))
+    let stored = try Checkpoint<MirrorSearch<HeaterTask>.State>(
+      contentsOf: folder.appendingPathComponent("checkpoint.safetensors"))
     #expect(stored.state.iteration == 2)
   }
 
@@ -281,8 +279,11 @@ private func swingUpSettings() -> SearchSettings {
   func columnsAreExplained() throws {
     let article = try String(
       contentsOf: Self.catalogue.appending(path: "ReadingTheCSV.md"), encoding: .utf8)
+    let search = try GuidedSearch(makePendulumTask(), from: .lqr(.init(gains: [1])))
     let tables = [
-      "progress.csv": RunDirectory.progressColumns, "conditions.csv": RunDirectory.conditionColumns,
+      "progress.csv": search.columns.progress.map(\.name)
+        + search.columns.stages.map { "seconds_" + $0 },
+      "conditions.csv": search.columns.conditions.map(\.name),
       "rollouts.csv": RunDirectory.rolloutColumns,
       "trajectories.csv": RunDirectory.trajectoryColumns,
     ]
