@@ -202,7 +202,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   }
 }
 
-extension NeuralPolicy: Policy {
+extension NeuralPolicy: ObservationPolicy {
   /// Room for one observation's way through the network.
   public struct Workspace: Sendable {
     var rows: [Float]
