@@ -43,6 +43,18 @@ public protocol DynamicSystem: Sendable {
   /// - Parameter x: n numbers, changed in place.
   func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>)
 
+  /// Names with units of what `observe` writes, e.g. "angle_sine"; by default the state's own.
+  var observationNames: [String] { get }
+
+  /// Writes what a policy sees of the system itself; by default the whole state.
+  ///
+  /// - Parameters:
+  ///   - x: n numbers.
+  ///   - goal: the condition's goal, for an observation relative to it.
+  ///   - observation: as many numbers as there are `observationNames`, all written.
+  func observe(
+    _ x: Span<Double>, goal: Span<Double>, into observation: inout MutableSpan<Double>)
+
   /// Refuses parameters out of range; by default everything is allowed.
   ///
   /// - Throws: `SimError.option`.

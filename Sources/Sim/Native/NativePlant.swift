@@ -5,6 +5,8 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   private let system: System
   private let observation: NativeObservation
   private let timeStep: TimeStep
+  /// How many numbers the system itself writes of what a policy sees.
+  private let observedCount: Int
   private var goal: [Double] = []
   private var plant: PlantState
 
@@ -13,6 +15,7 @@ public struct NativePlant<System: DynamicSystem>: Plant {
     self.system = system
     self.timeStep = timeStep
     self.observation = observation
+    observedCount = system.observationNames.count
     plant = PlantState(
       state: system.stateCount, control: system.controlCount, points: system.pointNames.count)
   }
@@ -46,7 +49,8 @@ public struct NativePlant<System: DynamicSystem>: Plant {
     for i in plant.flow.x.indices { target[i] = plant.flow.x[i] }
   }
 
-  /// Writes the chosen entries of the state, then the chosen points, then the goal.
+  /// Writes what the system shows of itself or the chosen entries of its state, then the chosen
+  /// points, then the goal.
   public func readObservation(into target: inout MutableSpan<Double>) {
     var next = 0
     if let entries = observation.stateEntries {
@@ -55,10 +59,9 @@ public struct NativePlant<System: DynamicSystem>: Plant {
         next += 1
       }
     } else {
-      for value in plant.flow.x {
-        target[next] = value
-        next += 1
-      }
+      next = observedCount
+      var observed = target._mutatingExtracting(0..<next)
+      system.observe(plant.flow.x.span, goal: goal.span, into: &observed)
     }
     for point in observation.points {
       for axis in 0..<3 {

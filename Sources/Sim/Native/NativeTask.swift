@@ -1,15 +1,18 @@
 public import GPSCore
 
-/// What a policy sees of a native system: entries of the state, points, the goal, in this order.
+/// What a policy sees of a native system: the state as the system shows it
+/// (`DynamicSystem.observe`), or some entries of it instead, then points, then the goal.
 public struct NativeObservation: Codable, Sendable, Equatable {
-  /// Indices into the state; nil for all of it, fewer for a policy that is blind to the rest.
+  /// Indices into the state, for a policy that is blind to the rest; nil for what the system shows,
+  /// which is all of it unless the system says otherwise.
   public var stateEntries: [Int]?
   /// Indices of points whose positions are seen.
   public var points: [Int]
   /// Whether the condition's goal is seen.
   public var goal: Bool
 
-  /// An observation; with no arguments, all of the state and the goal, if there is one.
+  /// An observation; with no arguments, what the system shows of its state and the goal, if there
+  /// is one.
   public init(stateEntries: [Int]? = nil, points: [Int] = [], goal: Bool = true) {
     self.stateEntries = stateEntries
     self.points = points
@@ -44,6 +47,15 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   public let stateNames: [String]
   /// Names of the controls, with units.
   public let controlNames: [String]
+  /// o names of what a policy sees, with units: entries, coordinates of points, the goal.
+  public var observationNames: [String] {
+    let entries = observation.stateEntries.map { $0.map { stateNames[$0] } }
+    let points = observation.points.flatMap { point in
+      ["x", "y", "z"].map { "\(pointNames[point])_\($0)_m" }
+    }
+    let goal = observation.goal ? conditions[0].goal.indices.map { "goal_\($0)" } : []
+    return (entries ?? model.observationNames) + points + goal
+  }
   /// Names of the points.
   public var pointNames: [String] { model.pointNames }
   /// Which entries of the state each control accelerates.
@@ -63,7 +75,7 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   ///   - cost: what is minimised: a `SumCost`, which is checked, or a cost of your own.
   ///   - success: what decides about success: a `SuccessCriterion`, which is checked, or a judge of
   ///     your own.
-  ///   - observation: what a policy sees.
+  ///   - observation: what a policy sees; how the system shows its state is the system's affair.
   /// - Throws: `SimError` that names what does not fit and what is allowed.
   public init(
     name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
@@ -115,8 +127,8 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
     }
     let dimensions = Dimensions(
       state: n, control: model.controlCount,
-      observation: (observation.stateEntries?.count ?? n) + 3 * observation.points.count
-        + (observation.goal ? first.goal.count : 0),
+      observation: (observation.stateEntries?.count ?? model.observationNames.count)
+        + 3 * observation.points.count + (observation.goal ? first.goal.count : 0),
       horizon: horizon, points: points)
     _ = try (cost as? SumCost)?.validated(for: dimensions, conditions: all)
     _ = try (success as? SuccessCriterion)?.validated(for: dimensions, conditions: all)
