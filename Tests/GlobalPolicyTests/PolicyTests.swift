@@ -1,5 +1,6 @@
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -39,6 +40,20 @@ import Testing
         #expect(abs(action[i] - mean[i, 0] - shift[i]) < 1e-5 * (1 + abs(mean[i, 0])))
       }
     }
+  }
+
+  @Test("A trained policy keeps what a policy promises, and acts on arrays as on spans")
+  func conformance() async throws {
+    let policy = try await trained()
+    checkPolicy(policy, state: 0, observation: 4, horizon: 5)
+    let observation = [0.3, -1, 2, 0.5]
+    let action = policy.action(for: observation)
+    let mean = policy.mean(for: Matrix(rows: 4, columns: 1, columnMajor: observation))
+    for i in 0..<3 { #expect(abs(action[i] - mean[i, 0]) < 1e-5 * (1 + abs(mean[i, 0]))) }
+    let noise = [1.0, -0.5, 2]
+    let shift = policy.covarianceFactor * noise
+    let noisy = policy.action(for: observation, noise: noise)
+    for i in 0..<3 { #expect(abs(noisy[i] - action[i] - shift[i]) < 1e-12 * (1 + abs(noisy[i]))) }
   }
 
   /// The network between its scalings, against the double-precision reference.

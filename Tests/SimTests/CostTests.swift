@@ -1,5 +1,6 @@
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -208,6 +209,15 @@ private func differences(
         }
       }
     }
+  }
+
+  @Test("Every term keeps what a cost promises", arguments: terms)
+  func conformance(_ case: NamedTerm) {
+    var stream = RandomStream(seed: 6)
+    checkCost(
+      SumCost([.init(weight: 1.7, `case`.term)]),
+      along: SyntheticPoints(isLinear: true).random(&stream), in: condition,
+      checksHessians: `case`.isExact, name: `case`.name)
   }
 
   @Test("The log norm's Gauss-Newton quadratic lies above it")

@@ -1,6 +1,7 @@
 import Differentiation
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -397,6 +398,7 @@ private struct WrongCost: Cost {
     let trajectory = try trajectory()
     let report = checker.check(OwnCost(), along: trajectory, in: condition)
     #expect(report.isCorrect, "\(report)")
+    checkCost(OwnCost(), along: trajectory, in: condition)
     // At the end: ∂²/∂q₁² = e^q₁ q₂, ∂²/∂q₁∂q₂ = e^q₁; nothing for the controls.
     let expansion = OwnCost().expansion(along: trajectory, in: condition)
     let (q1, q2) = (trajectory.states[0, 4], trajectory.states[1, 4])
@@ -411,6 +413,7 @@ private struct WrongCost: Cost {
     let trajectory = try trajectory()
     let exact = OwnCost().expansion(along: trajectory, in: condition)
     let near = OwnCostOverDoubles().expansion(along: trajectory, in: condition)
+    checkCost(OwnCostOverDoubles(), along: trajectory, in: condition, checksHessians: false)
     #expect(zip(exact.values, near.values).allSatisfy { abs($0 - $1) < 1e-14 })
     #expect((exact.gradients - near.gradients).largestMagnitude < 1e-7)
     for t in 0...4 {
