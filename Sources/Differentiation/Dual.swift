@@ -23,7 +23,17 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
   ) -> Self {
     let f = function(value)
-    return Self(f, tangent: slope(value, f) * tangent)
+    return Self(f, tangent: chained(slope(value, f), tangent))
+  }
+
+  /// The chain rule: f(a, c) + (f_x b + f_y d) ε.
+  @inlinable public func applying(
+    with other: Self, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
+  ) -> Self {
+    let f = function(value, other.value)
+    let by = derivatives(value, other.value, f)
+    return Self(f, tangent: chained(by.byX, tangent) + chained(by.byY, other.tangent))
   }
 
   /// Compares values.
@@ -48,7 +58,8 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     let inverse = 1 / b.value
     // The value is a / b itself, rounded as doubles are.
     let quotient = a.value / b.value
-    return Self(quotient, tangent: inverse * (a.tangent - quotient * b.tangent))
+    return Self(
+      quotient, tangent: chained(inverse, a.tangent - chained(quotient, b.tangent)))
   }
   /// The negative.
   @inlinable public static prefix func - (a: Self) -> Self {
@@ -68,7 +79,7 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
   }
   /// The quotient by a constant.
   @inlinable public static func / (a: Self, b: Double) -> Self {
-    Self(a.value / b, tangent: (1 / b) * a.tangent)
+    Self(a.value / b, tangent: chained(1 / b, a.tangent))
   }
   /// The sum with a constant.
   @inlinable public static func + (a: Double, b: Self) -> Self { b + a }
@@ -81,6 +92,6 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
   /// The quotient of a constant.
   @inlinable public static func / (a: Double, b: Self) -> Self {
     let quotient = a / b.value
-    return Self(quotient, tangent: (-quotient / b.value) * b.tangent)
+    return Self(quotient, tangent: chained(-quotient / b.value, b.tangent))
   }
 }
