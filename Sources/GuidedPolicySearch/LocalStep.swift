@@ -114,6 +114,11 @@ struct LocalStep: Sendable {
     let imagined = try imagine(
       settings.modelSamples, under: solution.controller, dynamics: dynamics,
       stream: stream.child(.custom, 2))
+    if imagined.isEmpty && settings.modelSamples > 0 {
+      notes.append(
+        "\(report.name): none of the \(settings.modelSamples) trajectories drawn from the model stayed "
+          + "where the rollouts have been")
+    }
     let expectation = try self.expectation(
       of: solution, reference: reference, cost: cost, dynamics: dynamics)
     // Nothing can fail from here on: either the whole step is taken or none of it.
@@ -146,37 +151,21 @@ struct LocalStep: Sendable {
       cost: monteCarlo, predictedImprovement: baseline - expected, isTrustworthy: isTrustworthy)
   }
 
-  /// Samples from trajectories of the new controller under the model, less those that leave the region that the
-  /// rollouts have seen: there the model knows nothing.
+  /// Samples from trajectories of the new controller under the model, one part for each of the `count`
+  /// that stays where the rollouts have been: beyond, the model knows nothing.
   private func imagine(
     _ count: Int, under controller: LinearGaussianController, dynamics: LinearGaussianDynamics,
     stream: RandomStream
   ) throws -> [DistillationSet.Part] {
     if count == 0 { return [] }
     let observations = try ObservationModel(about: batch.trajectories)
-    let n = dynamics.state
-    var (low, high) = (
-      [Double](repeating: .infinity, count: n), [Double](repeating: -.infinity, count: n)
-    )
-    for states in batch.trajectories.map(\.states) {
-      for t in 0..<states.columns {
-        for i in 0..<n {
-          low[i] = min(low[i], states[i, t])
-          high[i] = max(high[i], states[i, t])
-        }
-      }
-    }
+    let region = VisitedRegion(of: batch.trajectories, under: dynamics)
     let sampler = try TrajectorySampler(
       dynamics: dynamics, controller: controller, observations: observations)
     return (0..<count).compactMap { sample in
       var stream = stream.child(.custom, sample)
-      guard let trajectory = sampler.trajectory(stream: &stream) else { return nil }
-      for t in 0..<trajectory.states.columns {
-        for i in 0..<n {
-          let reach = 2 * (high[i] - low[i])
-          let x = trajectory.states[i, t]
-          if x < low[i] - reach || x > high[i] + reach { return nil }
-        }
+      guard let trajectory = sampler.trajectory(stream: &stream), region.contains(trajectory) else {
+        return nil
       }
       return DistillationSet.Part(along: trajectory, under: controller)
     }
