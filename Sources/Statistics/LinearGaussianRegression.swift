@@ -60,7 +60,7 @@ public struct LinearGaussianRegression: Sendable {
     public var covariances: MatrixSequence
     /// Steps whose joint covariance needed jitter before it factored.
     public var jitteredSteps: Int
-    /// The largest jitter, as a share of the mean variance at its step.
+    /// The largest jitter, as a share of each variance at its step.
     public var largestJitter: Double
   }
 
@@ -88,7 +88,7 @@ public struct LinearGaussianRegression: Sendable {
       (prior?.dimension ?? d) == d, "a prior in \(prior?.dimension ?? d) dimensions for \(d)")
     let whitening: Whitening
     if let prior {
-      try Whitening.requireUsable(points.storage, dimension: d)
+      try Whitening.requireUsable(points.storage, dimension: d, pointsPerStep: N)
       whitening = prior.whitening
     } else {
       whitening = try Whitening(of: points)
@@ -270,7 +270,7 @@ private struct Workspace: ~Copyable {
 
   /// Regularises Σ and factorises it in place.
   ///
-  /// - Returns: the jitter it took, as a share of the mean variance; 0 for almost all data.
+  /// - Returns: the jitter it took, as a share of each variance; 0 for almost all data.
   func factorize(
     step: Int, _ options: LinearGaussianRegression.Options
   ) throws(LinearAlgebraError) -> Double {
@@ -279,8 +279,6 @@ private struct Workspace: ~Copyable {
     let tiny = 1e-12
     for i in 0..<p { joint[i + d * i] += options.regularization * joint[i + d * i] + tiny }
     for i in p..<d { joint[i + d * i] += options.covarianceFloor }
-    var trace = 0.0
-    for i in 0..<d { trace += joint[i + d * i] }
     copy.pointer.update(from: joint, count: d * d)
     var jitter = 0.0
     var attempt = 0
@@ -291,7 +289,7 @@ private struct Workspace: ~Copyable {
       jitter = attempt == 0 ? 1e-12 : 10 * jitter
       attempt += 1
       joint.update(from: copy.pointer, count: d * d)
-      for i in 0..<d { joint[i + d * i] += jitter * trace / Double(d) }
+      for i in 0..<d { joint[i + d * i] += jitter * joint[i + d * i] }
     }
   }
 

@@ -183,6 +183,19 @@ import Testing
     }
   }
 
+  @Test(arguments: [false, true]) func numbersThatAreNoneAreNamed(_ withPrior: Bool) throws {
+    var stream = RandomStream(seed: 57)
+    var points = linearData(p: 3, q: 2, N: 6, T: 8, noise: 0.1, &stream)
+    let prior = withPrior ? try MixturePrior.fitted(to: flat(points), stream: &stream) : nil
+    points.storage[(5 * 6 + 4) * 5 + 3] = -.infinity
+    #expect(
+      throws: StatisticsError.unusableValue(step: 5, point: 4, dimension: 3, value: -.infinity)
+    ) { try LinearGaussianRegression().fit(points, inputCount: 3, prior: prior) }
+    #expect(
+      throws: StatisticsError.unusableValue(step: nil, point: 34, dimension: 3, value: -.infinity)
+    ) { try Whitening(of: flat(points)) }
+  }
+
   @Test func optionsNameWhatIsWrong() {
     var options = LinearGaussianRegression.Options()
     #expect(throws: Never.self) { try options.validated() }
