@@ -270,6 +270,13 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   @inlinable public static func == (a: Self, b: Self) -> Bool { a.value == b.value }
   /// Compares values.
   @inlinable public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  // Not by default: what is not less is not for that reason more, as NaN is neither.
+  /// Compares values.
+  @inlinable public static func <= (a: Self, b: Self) -> Bool { a.value <= b.value }
+  /// Compares values.
+  @inlinable public static func > (a: Self, b: Self) -> Bool { a.value > b.value }
+  /// Compares values.
+  @inlinable public static func >= (a: Self, b: Self) -> Bool { a.value >= b.value }
 
   /// The sum.
   @inlinable public static func + (a: Self, b: Self) -> Self {
