@@ -122,7 +122,8 @@ public struct LinearGaussianFitter: Sendable {
     let fit: LinearGaussianRegression.Fit
     do {
       fit = try LinearGaussianRegression(options: options.regression).fit(
-        points, inputCount: n + m, prior: options.prior == .mixture ? next.mixture : nil)
+        points, inputCount: n + m, prior: options.prior == .mixture ? next.mixture : nil,
+        priorFloor: options.mixture.covarianceFloor)
     } catch {
       throw Self.located(error, condition: condition)
     }
