@@ -1256,7 +1256,8 @@ extension Schema where Root == NetworkOptions {
         Field("initialization", \.initialization, .word, "How initial weights are drawn."),
         Field(
           "deviationFloor", \.deviationFloor, .number,
-          "Observations are divided by their deviation, but by no less than this."),
+          "Observations are divided by their deviation, but by no less than this share of their "
+            + "largest magnitude."),
       ],
       validate: { _ = try $0.validated() })
   }

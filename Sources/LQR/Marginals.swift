@@ -126,7 +126,8 @@ struct MarginalsWorkspace: ~Copyable {
 
 /// The marginals of `controller` under `dynamics`.
 ///
-/// - Throws: `LQRError.marginalsNotFinite` when the closed loop explodes.
+/// - Throws: `LQRError.marginalsNotFinite` when the closed loop explodes, `.inputNotFinite` with field and
+///   time step where an input is NaN or infinite.
 public func marginals(
   of controller: LinearGaussianController, under dynamics: LinearGaussianDynamics
 ) throws(LQRError) -> Marginals {
@@ -136,7 +137,10 @@ public func marginals(
       workspace.forward(F, f, dynamics, K, k, noise: .covarianceFactors(L))
     }
   }
-  if let step = failed { throw .marginalsNotFinite(step: step, dual: 0) }
+  if let step = failed {
+    if let input = dynamics.nonFinite ?? controller.nonFinite { throw input.error }
+    throw .marginalsNotFinite(step: step, dual: 0)
+  }
   return workspace.marginals()
 }
 

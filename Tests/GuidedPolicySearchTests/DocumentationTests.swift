@@ -337,14 +337,10 @@ private func swingUpSearch(
     // A sine is not linear in the angle over a whole swing, as imagined observations would have it.
     settings.modelSamples = 0
     settings.workers = 2
-    let starts = try task.conditions.map { condition in
-      try InitialController.lqr(.init(gains: [1], variance: [4])).controller(
-        for: task, in: condition)
-    }
-    let search = PolicySearch(
-      task: task, settings: settings, initialControllers: starts, seed: 0)
+    let search = try GuidedSearch(
+      task, from: .lqr(.init(gains: [1], variance: [4])), settings: settings)
     var rates: [Double] = []
-    for try await (_, report) in search.iterations(from: search.initialState) {
+    for try await (_, report) in search.iterations() {
       rates.append(try #require(report.policy).successRate)
     }
     #expect(rates.suffix(3).allSatisfy { $0 == 1 }, "\(rates)")

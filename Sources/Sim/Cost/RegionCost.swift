@@ -6,7 +6,7 @@ public enum Region: Codable, Sendable, Equatable {
   /// All positions nearer to the centre than the radius [m].
   case ball(center: PointTarget, radius: Double)
   /// All positions within half an extent of the centre in x, y and z [m]; null or nil for an axis
-  /// along which the box has no end.
+  /// along which the box has no end. Without any end it is the whole of space.
   case box(center: PointTarget, halfExtents: [Double?])
 
   /// Its centre.
@@ -57,6 +57,7 @@ public enum Region: Codable, Sendable, Equatable {
 ///
 ///     ball of radius r    φ = (r² − |δ|²) / 2r
 ///     box of faces f      φ = −h ln Σ_f exp(−e_f / h),   e_f: distance inside face f
+///     box without faces   φ = ∞: inside everywhere, a step costs 1 and a hinge inside is refused
 ///
 /// For a price outside, φ changes sign. The price of each point is then
 ///
@@ -223,7 +224,7 @@ extension RegionCost: CostKernel {
         guard let extent = halfExtents[i] else { continue }
         nearest = min(nearest, extent - abs(offset[i]))
       }
-      if nearest == .infinity { return (sign * 1e300, .zero, (.zero, .zero, .zero)) }
+      if nearest == .infinity { return (sign * .infinity, .zero, (.zero, .zero, .zero)) }
       var (total, gradient, second) = (0.0, SIMD3<Double>.zero, SIMD3<Double>.zero)
       for i in 0..<3 {
         guard let extent = halfExtents[i] else { continue }
@@ -258,6 +259,13 @@ extension RegionCost: CostKernel {
       smoothing > 0 && smoothing.isFinite, key: "\(key).smoothing", value: smoothing,
       allowed: "positive")
     try SimError.check(margin.isFinite, key: "\(key).margin", value: margin, allowed: "finite")
+    if case .box(_, let halfExtents) = region, profile == .hinge, side == .inside {
+      try SimError.check(
+        halfExtents.contains { $0 != nil }, key: "\(key).region.halfExtents", value: "without ends",
+        allowed:
+          "at least one end for a hinge inside: a point in the whole of space is infinitely deep"
+      )
+    }
   }
 }
 

@@ -63,7 +63,8 @@ public protocol DynamicSystem: Sendable {
   /// Whether `analyticJacobian` is implemented; by default not.
   var hasAnalyticJacobian: Bool { get }
 
-  /// Writes the derivative of `derivative` (continuous) or `step` (discrete) by [x; u].
+  /// Writes the derivative of `derivative` (continuous) or `step` (discrete) by [x; u], without
+  /// `constrain`: that is differentiated automatically and chained.
   ///
   /// - Parameters:
   ///   - x: n numbers.
