@@ -22,7 +22,10 @@ let libraries: [Row] = [
     "Sim", "Differentiation", "GPSCore", "LinearAlgebra", "Statistics", "CMuJoCo", "CMuJoCoGuard"),
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
-  Row("GlobalPolicy", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
+  Row("Networks", "Differentiation", "LinearAlgebra", "Statistics", "CNeuralKernels"),
+  Row(
+    "GlobalPolicy",
+    "Differentiation", "GPSCore", "LinearAlgebra", "Networks", "Statistics", "CNeuralKernels"),
   Row(
     "GuidedPolicySearch",
     "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
@@ -81,7 +84,7 @@ let package = Package(
       name: "AllocationTests",
       dependencies: [
         "CAllocationCounter", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
-        "GlobalPolicy", "GPSTestSupport",
+        "Networks", "GlobalPolicy", "GPSTestSupport",
       ]),
     .testTarget(
       name: "gpsTests",

@@ -4,6 +4,7 @@ import Statistics
 import Testing
 
 @testable import GlobalPolicy
+@testable import Networks
 
 @Suite struct DistillerTests {
   let stream = RandomStream(seed: 1)
@@ -47,19 +48,6 @@ import Testing
       start, onto: set, stream: RandomStream(seed: 2), workers: 1)
     let isOther = other.policy != one.policy
     #expect(isOther, "the stream must matter")
-  }
-
-  @Test func sharesCoverEveryRowOnce() {
-    for sizes in [[6, 70, 65, 3], [26, 256, 256, 7], [1, 1], [3, 5, 2]] {
-      let layers = NeuralNetwork(layerSizes: sizes, activation: .relu).layers
-      for workers in 1...6 {
-        let shares = Trainer.shares(of: layers, workers: workers)
-        for l in layers.indices {
-          let rows = shares.flatMap { Array($0[l]) }
-          #expect(rows == Array(0..<layers[l].inputs))
-        }
-      }
-    }
   }
 
   @Test func learnsALinearController() async throws {
@@ -188,15 +176,15 @@ import Testing
       (PolicyDistiller.Options.Decay.none, 1.0, 1.0), (.cosine, 0.55, 0.1), (.linear, 0.55, 0.1),
     ] {
       options.decay = decay
-      #expect(abs(options.learningRate(at: 0) - 1) < 1e-12)
-      #expect(abs(options.learningRate(at: 50) - middle) < 1e-12)
-      #expect(abs(options.learningRate(at: 100) - end) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 0) - 1) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 50) - middle) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 100) - end) < 1e-12)
     }
     options.decay = .cosine
-    #expect(abs(options.learningRate(at: 25) - (0.1 + 0.9 * (2 + sqrt(2)) / 4)) < 1e-12)
+    #expect(abs(options.training.learningRate(at: 25) - (0.1 + 0.9 * (2 + sqrt(2)) / 4)) < 1e-12)
     options.decay = .none
     options.warmUpSteps = 3
-    #expect((0..<5).map { options.learningRate(at: $0) } == [0.25, 0.5, 0.75, 1, 1])
+    #expect((0..<5).map { options.training.learningRate(at: $0) } == [0.25, 0.5, 0.75, 1, 1])
   }
 
   @Test(arguments: [1, 3])

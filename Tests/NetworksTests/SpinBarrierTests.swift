@@ -1,7 +1,7 @@
 import Synchronization
 import Testing
 
-@testable import GlobalPolicy
+@testable import Networks
 
 @Suite struct SpinBarrierTests {
   private final class Counts: Sendable {
@@ -9,7 +9,7 @@ import Testing
     let early = Atomic(0)
   }
 
-  /// Nobody leaves a meeting before all have come to it, whether they spin or have been suspended
+  /// Nobody leaves a meeting before all have come to it, whether they spin or give way
   /// because one of them is late.
   @Test(arguments: [1, 2, 5])
   func nobodyLeavesBeforeAllHaveCome(parties: Int) async {
