@@ -114,8 +114,8 @@ DEFINE(void, dense_backward_bias,
        (samples, outputs_padded, accumulate, dz, db))
 
 DEFINE(void, sum_parts,
-       (int64_t count, int64_t parts, int64_t stride, float *values),
-       (count, parts, stride, values))
+       (int64_t count, int64_t parts, int64_t stride, const float *values, float *target),
+       (count, parts, stride, values, target))
 
 DEFINE(void, activate,
        (int32_t activation, int64_t count, float *y, float *slope),

@@ -448,11 +448,12 @@ void NAME(sgd)(int64_t count, nk_update u, const float *restrict gradient,
   }
 }
 
-void NAME(sum_parts)(int64_t count, int64_t parts, int64_t stride, float *values) {
+void NAME(sum_parts)(int64_t count, int64_t parts, int64_t stride, const float *values,
+                     float *target) {
   for (int64_t i = 0; i < count; i += LANES) {
     vf sum = load(values + i);
     for (int64_t p = 1; p < parts; ++p) sum += load(values + p * stride + i);
-    store(values + i, sum);
+    store(target + i, sum);
   }
 }
 

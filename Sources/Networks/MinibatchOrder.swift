@@ -2,8 +2,8 @@ import Statistics
 
 /// The order in which samples come into minibatches: drawn anew at the beginning of each epoch.
 ///
-/// Safe to share although the compiler cannot see it: all workers read the order between two barriers;
-/// one alone draws it, between two others.
+/// Safe to share although the compiler cannot see it: workers read the order in a phase; one alone
+/// draws it, between two.
 final class MinibatchOrder: @unchecked Sendable {
   let indices: UnsafeMutablePointer<Int32>
   private let samples: Int

@@ -12,8 +12,8 @@ import Statistics
 ///
 /// Safe to share although the compiler cannot see it: every property is constant; the memory behind the
 /// pointers is owned by `arena` and the passes, which live as long; a phase writes only what its worker
-/// owns (its parts of the minibatch and their gradients, its rows of the sum, its flag), and reads what
-/// others wrote only after a barrier between the phases.
+/// has claimed (parts of the minibatch, their gradients and flags, rows of the sum) or owns (its pass),
+/// and reads what others wrote only in a later phase.
 final class ParallelGradient: @unchecked Sendable {
   let plan: Plan
   let variant: Int32
@@ -23,21 +23,38 @@ final class ParallelGradient: @unchecked Sendable {
   let workers: Int
   let shares: RowShares
   let parameters: Buffer
-  /// One per part; the first becomes their sum.
-  let gradients: Buffer
+  /// The minibatch's, after the second phase: written by who reads it, and by nobody else.
+  let gradient: Buffer
+  /// One per part; of a single part it is the minibatch's.
+  private let partial: Buffer
   private let inputs: Rows
   private let objective: BoundObjective
-  private let transposes: [Buffer]
   private let losses: Buffer
   private let partialSquares: Buffer
   private let flags: Buffer
+  /// Floats of a cache line: two parts' flags do not share one.
+  private static let line = 16
   private let passes: [Pass]
   private let arena: Arena
 
-  /// The fewest samples of a part if there are several, and the most that pass through all layers
+  /// Samples of a part where there are more than two, and the most that pass through all layers
   /// together: a part's gradient is worth its way through memory, and activations stay in the cache.
   static let partSize = 128
   static let maxParts = 16
+  /// The fewest samples that are two parts: with fewer a step takes about as long as the way of
+  /// gradients and parameters from core to core.
+  static let smallestPair = 64
+  /// Below so many multiplications by parameters the same is true of any minibatch.
+  private static let smallestWork = 1 << 18
+
+  /// How many parts a minibatch has.
+  static func parts(of batch: Int) -> Int {
+    if batch < smallestPair { return 1 }
+    // A power of two, so that two or four workers have the same number of them.
+    var parts = 2
+    while parts < maxParts && batch >= 2 * parts * partSize { parts *= 2 }
+    return parts
+  }
 
   // `inputs` are those of all samples, of which `batch` make a minibatch.
   init(
@@ -52,26 +69,19 @@ final class ParallelGradient: @unchecked Sendable {
         + "\(network.inputs) and \(plan.parameterCount)")
     (self.plan, self.inputs, self.objective, self.batch) = (plan, inputs, objective, batch)
     self.variant = variant.rawValue
-    // Below about a tenth of a millisecond per minibatch the barriers cost more than they bring.
-    let work = batch * plan.parameterCount
-    parts = max(1, min(Self.maxParts, batch / Self.partSize))
-    workers = work < 1 << 20 ? 1 : max(1, min(requested, parts))
+    parts = Self.parts(of: batch)
+    workers =
+      batch * plan.parameterCount < Self.smallestWork ? 1 : max(1, min(requested, parts))
     shares = RowShares(plan, workers: workers)
     let count = plan.parameterCount
-    let transposed = plan.steps.map {
-      plan.needsTranspose($0) ? padded($0.outputs) * $0.inputsPadded : 0
-    }
     arena = Arena(
-      floats: (1 + parts) * count + transposed.reduce(0, +) + batch + shares.blockCount + workers,
-      parts: 5 + transposed.count)
+      floats: (2 + parts) * count + batch + shares.blockCount + parts * Self.line, parts: 6)
     parameters = arena.take(count)
-    gradients = arena.take(parts * count)
-    var transposes: [Buffer] = []
-    for size in transposed { transposes.append(arena.take(size)) }
-    self.transposes = transposes
+    gradient = arena.take(count)
+    partial = parts == 1 ? gradient : arena.take(parts * count)
     losses = arena.take(batch)
     partialSquares = arena.take(shares.blockCount)
-    flags = arena.take(workers)
+    flags = arena.take(parts * Self.line)
     let chunk = min(batch, Self.partSize)
     passes = (0..<workers).map { _ in Pass(plan: plan, capacity: chunk, variant: variant) }
     set(start)
@@ -82,40 +92,45 @@ final class ParallelGradient: @unchecked Sendable {
     values.withUnsafeBufferPointer { source in
       for i in source.indices { parameters[i] = source[i] }
     }
-    for (s, step) in plan.steps.enumerated() { transpose(s, 0..<step.rows) }
+    for pass in passes { pass.transpose(parameters) }
   }
 
   // MARK: First phase
 
-  /// Losses and gradients of a worker's parts of the minibatch `samples`.
+  /// Brings a worker's copies of what the last step changed up to date, where others changed it too.
+  ///
+  /// Each worker transposes for itself: what another core wrote is dear to read, and the way forward
+  /// reads the parameters anyway.
+  func prepare(worker: Int) { passes[worker].transpose(parameters) }
+
+  /// Losses and gradient of one part of the minibatch `samples`.
   ///
   /// - Parameters:
-  ///   - worker: which.
+  ///   - part: which.
+  ///   - worker: who does it.
   ///   - samples: the minibatch's numbers among all samples.
   ///   - isFused: whether gradients are left to the second phase, which there is but one part for.
   ///   - limit: a sample's loss beyond this, or a NaN, makes the minibatch unsound.
   func propagate(
-    worker: Int, _ samples: UnsafePointer<Int32>, isFused: Bool, limit: Float
+    part: Int, worker: Int, _ samples: UnsafePointer<Int32>, isFused: Bool, limit: Float
   ) {
     var sound: Float = 1
-    for part in parts * worker / workers..<parts * (worker + 1) / workers {
-      let first = batch * part / parts
-      let size = batch * (part + 1) / parts - first
-      let chunks = (size + Self.partSize - 1) / Self.partSize
-      for chunk in 0..<chunks {
-        let start = first + size * chunk / chunks
-        let count = first + size * (chunk + 1) / chunks - start
-        propagate(start, count, samples, pass: passes[worker])
-        for s in start..<start + count where !(losses[s] < limit) { sound = 0 }
-        if isFused { break }
-        for (s, step) in plan.steps.enumerated() where step.rows > 0 {
-          passes[worker].differentiate(
-            s, 0..<step.rows, count, to: gradients + part * plan.parameterCount,
-            accumulate: chunk > 0)
-        }
+    let pass = passes[worker]
+    let first = batch * part / parts
+    let size = batch * (part + 1) / parts - first
+    let chunks = (size + Self.partSize - 1) / Self.partSize
+    for chunk in 0..<chunks {
+      let start = first + size * chunk / chunks
+      let count = first + size * (chunk + 1) / chunks - start
+      propagate(start, count, samples, pass: pass)
+      for s in start..<start + count where !(losses[s] < limit) { sound = 0 }
+      if isFused { break }
+      for (s, step) in plan.steps.enumerated() where step.rows > 0 {
+        pass.differentiate(
+          s, 0..<step.rows, count, to: partial + part * plan.parameterCount, accumulate: chunk > 0)
       }
     }
-    flags[worker] = sound
+    flags[part * Self.line] = sound
   }
 
   /// Losses and derivatives of samples `start` … `start + size` of the minibatch.
@@ -131,12 +146,12 @@ final class ParallelGradient: @unchecked Sendable {
     objective(
       outputs, indices, size, 1 / Float(batch), losses + start,
       pass.derivatives[plan.outputIndex])
-    pass.backward(size, parameters, transposes: transposes)
+    pass.backward(size, parameters)
   }
 
   /// Whether every sample's loss was below the limit.
   var isSound: Bool {
-    for worker in 0..<workers where flags[worker] == 0 { return false }
+    for part in 0..<parts where flags[part * Self.line] == 0 { return false }
     return true
   }
 
@@ -151,45 +166,43 @@ final class ParallelGradient: @unchecked Sendable {
 
   /// The gradient by some rows, of a minibatch of one part.
   func differentiate(_ step: Int, _ rows: Range<Int>, worker: Int) {
-    passes[worker].differentiate(step, rows, batch, to: gradients, accumulate: false)
+    passes[worker].differentiate(step, rows, batch, to: gradient, accumulate: false)
   }
 
   /// The parts' gradients by some rows of a step, summed.
   func sumParts(_ step: Plan.Step, _ rows: Range<Int>) {
     if parts == 1 { return }
+    let offset = step.offset + rows.lowerBound * step.outputsPadded
     nk_sum_parts(
       variant, Int64(rows.count * step.outputsPadded), Int64(parts), Int64(plan.parameterCount),
-      gradients + step.offset + rows.lowerBound * step.outputsPadded)
+      partial + offset, gradient + offset)
   }
 
-  /// The minibatch's gradient by this worker's rows, and the squares of its entries.
-  func sumParts(worker: Int) {
+  /// The minibatch's gradient by a share of the rows, and the squares of its entries.
+  func sumParts(share: Int) {
     for (s, step) in plan.steps.enumerated() {
-      let rows = shares.rows[worker][s]
+      let rows = shares.rows[share][s]
       if rows.isEmpty { continue }
       sumParts(step, rows)
       for row in stride(from: rows.lowerBound, to: rows.upperBound, by: RowShares.block) {
         let count = min(RowShares.block, rows.upperBound - row)
         partialSquares[shares.blockOffsets[s] + row / RowShares.block] = nk_sum_of_squares(
           variant, Int64(count * step.outputsPadded),
-          gradients + step.offset + row * step.outputsPadded)
+          gradient + step.offset + row * step.outputsPadded)
       }
     }
   }
 
-  /// The gradient's length, after `sumParts(worker:)` of all workers.
+  /// The gradient's length, after `sumParts(share:)` of all shares.
   var norm: Double {
     var sum = 0.0
     for i in 0..<shares.blockCount { sum += Double(partialSquares[i]) }
     return sum.squareRoot()
   }
 
-  /// Brings a step's transpose up to date with some rows of its parameters.
-  func transpose(_ index: Int, _ rows: Range<Int>) {
-    let step = plan.steps[index]
-    if plan.needsTranspose(step) {
-      step.transpose(rows, of: parameters, to: transposes[index])
-    }
+  /// Brings a worker's transpose of a step up to date with some rows of its parameters.
+  func transpose(_ step: Int, _ rows: Range<Int>, worker: Int) {
+    passes[worker].transpose(step, rows, parameters)
   }
 
   // MARK: Around it
@@ -298,12 +311,16 @@ package func gradient<O: Objective>(
       group.addTask {
         try Task.checkCancellation()
         flushingSubnormals {
-          work.propagate(worker: worker, order.indices, isFused: false, limit: .infinity)
+          for part in work.parts * worker / work.workers..<work.parts * (worker + 1) / work.workers
+          {
+            work.propagate(
+              part: part, worker: worker, order.indices, isFused: false, limit: .infinity)
+          }
         }
       }
     }
     try await group.waitForAll()
   }
   for step in work.plan.steps { work.sumParts(step, 0..<step.rows) }
-  return (work.loss, Parameters(copying: work.gradients, count: work.plan.parameterCount))
+  return (work.loss, Parameters(copying: work.gradient, count: work.plan.parameterCount))
 }

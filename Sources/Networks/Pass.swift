@@ -14,6 +14,8 @@ final class Pass: @unchecked Sendable {
   let derivatives: [Buffer]
   /// What each step keeps for the way back: slopes, or normalised inputs.
   private let extras: [Buffer]
+  /// Of each dense step's W, where the way back needs it.
+  private let transposes: [Buffer]
   private let spare: Buffer
   private let scratch: Buffer
 
@@ -21,11 +23,14 @@ final class Pass: @unchecked Sendable {
   init(plan: Plan, capacity: Int, variant: KernelVariant) {
     self.plan = plan
     self.variant = variant.rawValue
+    let transposed = plan.steps.map {
+      plan.needsTranspose($0) ? padded($0.outputs) * $0.inputsPadded : 0
+    }
     let widest = plan.values.reduce(0) { max($0, $1.padded) }
     arena = Arena(
       floats: capacity * (2 * plan.rowsWidth + plan.steps.reduce(0) { $0 + $1.extra } + widest)
-        + Int(NK_SCRATCH),
-      parts: 2 * plan.values.count + plan.steps.count + 2)
+        + transposed.reduce(0, +) + Int(NK_SCRATCH),
+      parts: 2 * plan.values.count + 2 * plan.steps.count + 2)
     var (values, derivatives, extras): ([Buffer], [Buffer], [Buffer]) = ([], [], [])
     for value in plan.values {
       values.append(arena.take(capacity * value.padded))
@@ -33,6 +38,9 @@ final class Pass: @unchecked Sendable {
     }
     for step in plan.steps { extras.append(arena.take(capacity * step.extra)) }
     (self.values, self.derivatives, self.extras) = (values, derivatives, extras)
+    var transposes: [Buffer] = []
+    for size in transposed { transposes.append(arena.take(size)) }
+    self.transposes = transposes
     spare = arena.take(capacity * widest)
     scratch = arena.take(Int(NK_SCRATCH))
   }
@@ -63,9 +71,8 @@ final class Pass: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - samples: how many.
-  ///   - parameters: as on the way forward.
-  ///   - transposes: of each dense step's W, where the plan needs it.
-  func backward(_ samples: Int, _ parameters: UnsafePointer<Float>, transposes: [Buffer]) {
+  ///   - parameters: as on the way forward, their transposes brought up to date.
+  func backward(_ samples: Int, _ parameters: UnsafePointer<Float>) {
     for s in plan.steps.indices.reversed() {
       let step = plan.steps[s]
       let (value, d) = (plan.values[step.output], derivatives[step.output])
@@ -102,6 +109,19 @@ final class Pass: @unchecked Sendable {
         }
       }
     }
+  }
+
+  /// Brings a step's transpose up to date with some rows of its parameters.
+  func transpose(_ index: Int, _ rows: Range<Int>, _ parameters: UnsafePointer<Float>) {
+    let step = plan.steps[index]
+    if plan.needsTranspose(step) {
+      step.transpose(rows, of: parameters, to: transposes[index])
+    }
+  }
+
+  /// Brings all transposes up to date.
+  func transpose(_ parameters: UnsafePointer<Float>) {
+    for (s, step) in plan.steps.enumerated() { transpose(s, 0..<step.rows, parameters) }
   }
 
   /// The gradient by some rows of a step's parameters.

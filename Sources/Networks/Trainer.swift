@@ -1,13 +1,12 @@
 // Minibatch training: shuffle, gradient, step, average, and a way back from a loss that exploded.
 //
-// Synchronous parallel SGD in two phases per minibatch, each ended by a barrier: the workers share the
+// Synchronous parallel SGD in two phases per minibatch (WorkPhases): the workers share the
 // parts of the minibatch (ParallelGradient), then the parameters by rows (sum, step, snapshot). What
 // travels between workers is gradients, not activations.
 
 import CNeuralKernels
 import Foundation
 public import Statistics
-import Synchronization
 
 /// What a training leaves behind.
 public struct TrainingOutcome: Sendable {
@@ -57,9 +56,10 @@ public func train<O: Objective>(
 
 /// The buffers and the fixed facts of one training.
 ///
-/// Safe to share although the compiler cannot see it: every property is constant; the memory behind the
-/// pointers is owned by `arena` and by the parts, which live as long; a phase writes only what its worker
-/// owns, and reads what others wrote only after the barrier between the phases.
+/// Safe to share although the compiler cannot see it: every property but two is constant, and those are
+/// written between the phases; the memory behind the pointers is owned by `arena` and by the parts, which
+/// live as long; a phase writes only what its worker has claimed, and reads what others wrote only in a
+/// later one.
 package final class Trainer: @unchecked Sendable {
   private let options: TrainingOptions
   private let optimizer: Optimizer
@@ -74,7 +74,10 @@ package final class Trainer: @unchecked Sendable {
   private let average: Buffer?
   private let snapshot: Snapshot
   private let arena: Arena
-  private let cancelled = Atomic(false)
+  /// Where a training by several workers stands: written between phases by who opens the next, read in
+  /// phases.
+  private var progress = Progress()
+  private var isCancelled = false
 
   /// Rows of parameters whose gradient is computed and applied at once.
   private static let fusedRows = 64
@@ -82,7 +85,7 @@ package final class Trainer: @unchecked Sendable {
   /// Retreats from a loss that exploded before the training is given up.
   package static let attempts = 8
 
-  /// Where a run stands. Every worker keeps its own, equal to the others'.
+  /// Where a training stands.
   package struct Progress: Sendable {
     var step = 0
     var cursor = 0
@@ -166,18 +169,17 @@ package final class Trainer: @unchecked Sendable {
 
   private func run(limit: Float) async throws -> Progress {
     if workers == 1 { return try run(lossLimit: limit) }
-    let barrier = SpinBarrier(parties: workers)
-    return try await withThrowingTaskGroup(of: Progress.self) { group in
+    order.shuffle()
+    let phases = WorkPhases(tasks: max(work.parts, workers))
+    phases.open(Stage.propagate.rawValue, tasks: work.parts)
+    await withTaskGroup(of: Void.self) { group in
       for worker in 0..<workers {
-        group.addTask { [self] in
-          try await run(worker: worker, barrier: barrier, lossLimit: limit)
-        }
+        group.addTask { [self] in await run(worker: worker, phases, lossLimit: limit) }
       }
-      // All workers leave the loop at the same step and return, or throw, the same.
-      var last = Progress()
-      for try await progress in group { last = progress }
-      return last
     }
+    if progress.failures > Self.attempts { throw divergence(progress) }
+    if isCancelled { throw CancellationError() }
+    return progress
   }
 
   // MARK: The loop
@@ -187,20 +189,20 @@ package final class Trainer: @unchecked Sendable {
   /// - Parameter lossLimit: a sample's loss beyond this, or a NaN, makes the training retreat.
   /// - Returns: how far the training came.
   /// - Throws: `NetworkError.diverged`, `CancellationError`.
-  func run(lossLimit: Float) throws -> Progress {
+  package func run(lossLimit: Float) throws -> Progress {
     var progress = Progress()
     order.shuffle()
     while progress.step < options.steps {
       flushingSubnormals {
-        propagate(progress, worker: 0, lossLimit)
+        for part in 0..<work.parts { propagate(progress, part: part, worker: 0, lossLimit) }
         if work.isSound {
-          if options.gradientClipping != nil { work.sumParts(worker: 0) }
-          update(progress, worker: 0)
+          if options.gradientClipping != nil { work.sumParts(share: 0) }
+          update(progress, share: 0)
           advance(&progress)
         } else {
-          retreat(&progress, worker: 0)
+          restore(share: 0)
+          retreat(&progress)
         }
-        if progress.cursor == 0 { order.shuffle() }
       }
       if progress.failures > Self.attempts { throw divergence(progress) }
       if progress.step & 63 == 0 { try Task.checkCancellation() }
@@ -208,37 +210,53 @@ package final class Trainer: @unchecked Sendable {
     return progress
   }
 
-  /// Trains as one of `workers` tasks; all of them return the same.
-  func run(worker: Int, barrier: SpinBarrier, lossLimit: Float) async throws -> Progress {
-    var progress = Progress()
-    if worker == 0 { order.shuffle() }
-    await barrier.wait()
-    while progress.step < options.steps {
+  /// What is done in a phase, by part of the minibatch or by share of the parameters.
+  private enum Stage: Int { case propagate, sum, update, restore }
+
+  /// Trains as one of several workers.
+  private func run(worker: Int, _ phases: WorkPhases, lossLimit: Float) async {
+    var phase = WorkPhases.Phase.none
+    while let next = await phases.phase(after: phase), let stage = Stage(rawValue: next.stage) {
+      phase = next
       flushingSubnormals {
-        propagate(progress, worker: worker, lossLimit)
-      }
-      await barrier.wait()
-      if work.isSound {
-        if options.gradientClipping != nil {
-          flushingSubnormals { work.sumParts(worker: worker) }
-          await barrier.wait()
+        let isByPart = stage == .propagate
+        let tasks = isByPart ? work.parts : workers
+        let first = isByPart ? work.parts * worker / workers : worker
+        var isPrepared = false
+        while let task = phases.claim(phase, from: first, of: tasks) {
+          switch stage {
+          case .propagate:
+            if !isPrepared { work.prepare(worker: worker) }
+            isPrepared = true
+            propagate(progress, part: task, worker: worker, lossLimit)
+          case .sum: work.sumParts(share: task)
+          case .update: update(progress, share: task)
+          case .restore: restore(share: task)
+          }
+          if !phases.finishedLast() { continue }
+          if let next = stageAfter(stage) {
+            phases.open(next.rawValue, tasks: next == .propagate ? work.parts : workers)
+          } else {
+            phases.close()
+          }
         }
-        flushingSubnormals { update(progress, worker: worker) }
-        advance(&progress)
-      } else {
-        retreat(&progress, worker: worker)
       }
-      if worker == 0 {
-        if progress.cursor == 0 { order.shuffle() }
-        if progress.step & 63 == 0 && Task.isCancelled {
-          cancelled.store(true, ordering: .relaxed)
-        }
-      }
-      await barrier.wait()
-      if progress.failures > Self.attempts { throw divergence(progress) }
-      if cancelled.load(ordering: .relaxed) { throw CancellationError() }
     }
-    return progress
+  }
+
+  /// Moves the training on when all tasks of a stage are done: nobody else reads or writes `progress`.
+  private func stageAfter(_ stage: Stage) -> Stage? {
+    switch stage {
+    case .propagate:
+      return !work.isSound ? .restore : options.gradientClipping != nil ? .sum : .update
+    case .sum: return .update
+    case .update: advance(&progress)
+    case .restore: retreat(&progress)
+    }
+    isCancelled = progress.step & 63 == 0 && Task.isCancelled
+    let isOver =
+      progress.step >= options.steps || progress.failures > Self.attempts || isCancelled
+    return isOver ? nil : .propagate
   }
 
   private func advance(_ progress: inout Progress) {
@@ -249,7 +267,10 @@ package final class Trainer: @unchecked Sendable {
 
   private func moveCursor(_ progress: inout Progress) {
     progress.cursor += batch
-    if progress.cursor + batch > samples { progress.cursor = 0 }
+    if progress.cursor + batch > samples {
+      progress.cursor = 0
+      order.shuffle()
+    }
   }
 
   private func divergence(_ progress: Progress) -> NetworkError {
@@ -266,9 +287,10 @@ package final class Trainer: @unchecked Sendable {
     work.parts == 1 && batch <= ParallelGradient.partSize && options.gradientClipping == nil
   }
 
-  private func propagate(_ progress: Progress, worker: Int, _ lossLimit: Float) {
+  private func propagate(_ progress: Progress, part: Int, worker: Int, _ lossLimit: Float) {
     work.propagate(
-      worker: worker, order.indices + progress.cursor, isFused: isFused, limit: lossLimit)
+      part: part, worker: worker, order.indices + progress.cursor, isFused: isFused,
+      limit: lossLimit)
   }
 
   private var clippingFactor: Double {
@@ -277,8 +299,8 @@ package final class Trainer: @unchecked Sendable {
     return norm > limit ? limit / norm : 1
   }
 
-  /// Snapshot, if one is due, and update of this worker's rows of every op.
-  private func update(_ progress: Progress, worker: Int) {
+  /// Snapshot, if one is due, and update of a share of every op's rows.
+  private func update(_ progress: Progress, share: Int) {
     let kernel = StepKernel(
       optimizer, rate: options.learningRate(at: progress.step) * progress.rateFactor,
       steps: priorSteps + progress.step, gradientScale: clippingFactor,
@@ -286,30 +308,34 @@ package final class Trainer: @unchecked Sendable {
     let snapshotIsDue = progress.step % Self.snapshotInterval == 0
     let isFused = isFused
     for (s, step) in work.plan.steps.enumerated() {
-      let rows = work.shares.rows[worker][s]
+      let rows = work.shares.rows[share][s]
       if rows.isEmpty { continue }
       if snapshotIsDue { snapshot.take(step.span(rows)) }
       if options.gradientClipping == nil { work.sumParts(step, rows) }
       let block = isFused ? Self.fusedRows : rows.count
       for start in stride(from: rows.lowerBound, to: rows.upperBound, by: block) {
         let these = start..<min(start + block, rows.upperBound)
-        if isFused { work.differentiate(s, these, worker: worker) }
+        if isFused { work.differentiate(s, these, worker: 0) }
         kernel.apply(
-          to: step, these, gradient: work.gradients, parameters: work.parameters, first: first,
+          to: step, these, gradient: work.gradient, parameters: work.parameters, first: first,
           second: second, average: average, variant: work.variant)
-        work.transpose(s, these)
+        if workers == 1 { work.transpose(s, these, worker: 0) }
       }
     }
   }
 
-  /// Back to the last snapshot with half the learning rate.
-  private func retreat(_ progress: inout Progress, worker: Int) {
+  /// A share of every op's rows as they were at the last snapshot.
+  private func restore(share: Int) {
     for (s, step) in work.plan.steps.enumerated() {
-      let rows = work.shares.rows[worker][s]
+      let rows = work.shares.rows[share][s]
       if rows.isEmpty { continue }
       snapshot.restore(step.span(rows))
-      work.transpose(s, rows)
+      if workers == 1 { work.transpose(s, rows, worker: 0) }
     }
+  }
+
+  /// On from the last snapshot with half the learning rate.
+  private func retreat(_ progress: inout Progress) {
     progress.lastFailure = progress.step
     progress.step = progress.snapshotStep
     progress.rateFactor /= 2

@@ -114,8 +114,9 @@ void nk_layer_norm_backward(int32_t variant, int64_t samples, int64_t width, int
 void nk_layer_norm_gain(int32_t variant, int64_t samples, int64_t width_padded, int32_t accumulate,
                         const float *dy, const float *hat, float *dg);
 
-/// Adds to `count` floats those 1 … `parts` − 1 strides further on, in that order.
-void nk_sum_parts(int32_t variant, int64_t count, int64_t parts, int64_t stride, float *values);
+/// target = `count` floats plus those 1 … `parts` − 1 strides further on, in that order.
+void nk_sum_parts(int32_t variant, int64_t count, int64_t parts, int64_t stride,
+                  const float *values, float *target);
 
 /// Columns [first, last) of V = Wᵀ; `first` is a multiple of 4.
 void nk_transpose(int64_t first, int64_t last, int64_t outputs, int64_t outputs_padded,
