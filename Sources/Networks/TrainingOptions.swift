@@ -26,11 +26,11 @@ public struct TrainingOptions: Codable, Sendable, Equatable {
   /// The rule that turns a gradient into a step.
   public var optimizer: Optimizer.Rule = .adam
   /// Minibatches in all.
-  public var steps = 4000
+  public var steps = 1600
   /// Samples per minibatch; all samples if there are fewer.
-  public var batchSize = 25
+  public var batchSize = 160
   /// Learning rate at the first step.
-  public var learningRate = 1e-3
+  public var learningRate = 2e-3
   /// How the rate falls.
   public var decay: Decay = .cosine
   /// The rate's last value as a share of its first.
@@ -51,12 +51,12 @@ public struct TrainingOptions: Codable, Sendable, Equatable {
   /// Which iterate is kept.
   public var averaging: Averaging = .exponential
   /// Decay per step of the exponential average; it starts as the plain average.
-  public var averagingDecay = 0.99
+  public var averagingDecay = 0.975
   /// Share of the steps, counted from the last, that the tail average covers.
   public var averagingFraction = 0.25
 
-  /// The defaults: 4000 Adam steps of batch 25 with a decaying rate, keeping the average iterate, so
-  /// that a network that is trained again and again does not flicker from one training to the next.
+  /// The defaults: 1600 Adam steps of batch 160, which two workers share, with a decaying rate, keeping
+  /// the average iterate, so that a network that is trained again and again does not flicker from one training to the next.
   public init() {}
 
   /// These options, if every one makes sense.

@@ -23,7 +23,7 @@ import Testing
     [tanh(o[0] + o[1]), 30 * sin(o[2]) + 5, 0.01 * o[3] * o[4]]
   }
 
-  @Test(arguments: [25, 256, 1024], [false, true])
+  @Test(arguments: [25, 100, 256, 1024], [false, true])
   func sameBytesForAnyNumberOfWorkers(batch: Int, clip: Bool) async throws {
     let set = try makeSet(observation: 6, control: 3, count: 2100, target: nonlinear)
     let start = NeuralPolicy.initial(
@@ -50,6 +50,21 @@ import Testing
     #expect(isOther, "the stream must matter")
   }
 
+  /// A training with the defaults, of a network as small as those of the shipped tasks, is shared.
+  @Test func twoWorkersShareTheDefaultTraining() throws {
+    let set = try makeSet(observation: 26, control: 7, count: 200) { Array($0[0..<7]) }
+    let start = NeuralPolicy.initial(observation: 26, control: 7, stream: stream)
+    func workers(_ requested: Int, batch: Int? = nil) throws -> Int {
+      try distiller { if let batch { $0.batchSize = batch } }.trainer(
+        start, set: set, precisions: set.precisions, state: nil, stream: stream,
+        workers: requested
+      ).workers
+    }
+    #expect(try workers(2) == 2)
+    #expect(try workers(1) == 1)
+    #expect(try workers(2, batch: 25) == 1)
+  }
+
   @Test func learnsALinearController() async throws {
     let gain = Matrix([[1, -2, 0.5, 0], [0, 10, 0, 3], [0.1, 0, 0, -0.1]])
     let set = try makeSet(observation: 4, control: 3, count: 1000) { gain * $0 }
@@ -73,7 +88,7 @@ import Testing
     let outcome = try await distiller { $0.learningRate = 3e-3 }.distill(
       start, onto: set, stream: stream, workers: 1)
     #expect(outcome.finalLoss < 0.02 * outcome.initialLoss, "\(outcome.finalLoss)")
-    #expect(outcome.steps == 4000 && outcome.notes.isEmpty)
+    #expect(outcome.steps == 1600 && outcome.notes.isEmpty)
   }
 
   /// An affine network under full-batch training is generalised least squares with a weight matrix per
