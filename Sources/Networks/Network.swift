@@ -63,6 +63,11 @@ public struct Network: Sendable, Equatable {
     plan = Plan(inputs: inputs, nodes: nodes)
   }
 
+  /// Compares architectures; the plan follows from them.
+  public static func == (a: Network, b: Network) -> Bool {
+    a.inputs == b.inputs && a.nodes == b.nodes
+  }
+
   /// The number of the network's input among the values.
   public var input: Int { 0 }
   /// Numbers in the output.

@@ -164,14 +164,18 @@ extension Plan {
   package func forwardRow(
     buffer: UnsafeMutablePointer<Float>, parameters: UnsafePointer<Float>, variant: KernelVariant
   ) -> UnsafeMutablePointer<Float> {
-    for step in steps {
-      let (from, to) = (buffer + step.from, buffer + step.to)
-      switch step.kind {
-      case .dense:
-        nk_dense_forward_row(
-          variant.rawValue, step.activation, Int64(step.inputs), Int64(step.outputsPadded), from,
-          parameters + step.offset, parameters + step.biases, to)
-      default: forwardRow(of: step, buffer: buffer, parameters, variant)
+    steps.withUnsafeBufferPointer { steps in
+      guard let first = steps.baseAddress else { return }
+      for step in first..<first + steps.count {
+        if step.pointee.kind == .dense {
+          nk_dense_forward_row(
+            variant.rawValue, step.pointee.activation, Int64(step.pointee.inputs),
+            Int64(step.pointee.outputsPadded), buffer + step.pointee.from,
+            parameters + step.pointee.offset, parameters + step.pointee.biases,
+            buffer + step.pointee.to)
+        } else {
+          forwardRow(of: step.pointee, buffer: buffer, parameters, variant)
+        }
       }
     }
     return buffer + outputOffset

@@ -14,8 +14,9 @@ import CNeuralKernels
 
 typealias Buffer = UnsafeMutablePointer<Float>
 
-/// A network as a list of kernel calls.
-package struct Plan: Sendable, Equatable {
+/// A network as a list of kernel calls. All copies of a network share one, so that a policy is a small
+/// value that is cheap to call.
+package final class Plan: Sendable {
   enum Kind: Sendable { case dense, activation, layerNorm, concatenation }
 
   /// One step. Trivial, so that going through a plan counts no references.
@@ -71,25 +72,27 @@ package struct Plan: Sendable, Equatable {
     var adds = false
   }
 
-  private(set) var steps: [Step] = []
-  private(set) var values: [Value]
-  private(set) var sources: [Source] = []
+  let steps: [Step]
+  let values: [Value]
+  let sources: [Source]
   /// Floats of the parameters, padding included.
-  package private(set) var parameterCount = 0
+  package let parameterCount: Int
   /// Floats of one sample's values.
-  package private(set) var rowsWidth: Int
+  package let rowsWidth: Int
   /// Which value is the network's output.
-  private(set) var outputIndex = 0
+  let outputIndex: Int
   /// Where it is among the values of one sample.
-  private(set) var outputOffset = 0
+  let outputOffset: Int
 
   /// Floats of one sample's input.
   package var inputsPadded: Int { values[0].padded }
   var output: Value { values[outputIndex] }
 
   init(inputs: Int, nodes: [Network.Node]) {
-    values = [Value(width: inputs, padded: padded(inputs), offset: 0, producer: -1)]
-    rowsWidth = padded(inputs)
+    var steps: [Step] = []
+    var values = [Value(width: inputs, padded: padded(inputs), offset: 0, producer: -1)]
+    var sources: [Source] = []
+    var (parameterCount, rowsWidth) = (0, padded(inputs))
     var readers = [Int](repeating: 0, count: nodes.count + 1)
     for node in nodes { for input in node.inputs { readers[input] += 1 } }
     // Which of the plan's values each of the network's values is.
@@ -132,8 +135,6 @@ package struct Plan: Sendable, Equatable {
       rowsWidth += row
       steps.append(step)
     }
-    outputIndex = planned[nodes.count]
-    outputOffset = values[outputIndex].offset
     // On the way back the last reader of a value comes first.
     var readersAbove = [Int](repeating: 0, count: values.count)
     for step in steps.reversed() {
@@ -146,6 +147,10 @@ package struct Plan: Sendable, Equatable {
       let below = sources[step.sources.lowerBound].value
       values[below].isSlopedAbove = readersAbove[below] == 1
     }
+    (self.steps, self.values, self.sources) = (steps, values, sources)
+    (self.parameterCount, self.rowsWidth) = (parameterCount, rowsWidth)
+    outputIndex = planned[nodes.count]
+    outputOffset = values[outputIndex].offset
   }
 
   /// Whether some step needs the derivative by a dense step's input, and so its transpose.
