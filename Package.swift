@@ -24,8 +24,10 @@ let libraries: [Row] = [
   Row("Dynamics", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
   Row("PathIntegral", "GPSCore", "LinearAlgebra", "Statistics"),
+  Row("Networks", "Differentiation", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
-    "GlobalPolicy", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
+    "GlobalPolicy",
+    "Configuration", "Differentiation", "GPSCore", "LinearAlgebra", "Networks", "Statistics", "CNeuralKernels"),
   Row(
     "SearchParts", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR", "PathIntegral",
     "GlobalPolicy"),
@@ -101,7 +103,7 @@ let package = Package(
       name: "AllocationTests",
       dependencies: [
         "CAllocationCounter", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
-        "GlobalPolicy", "GPSTestSupport",
+        "Networks", "GlobalPolicy", "GPSTestSupport",
       ]),
     .testTarget(
       name: "gpsTests",

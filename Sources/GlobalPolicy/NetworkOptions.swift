@@ -1,26 +1,12 @@
 public import GPSCore
+public import Networks
 
 /// Size and kind of the policy's network.
 public struct NetworkOptions: Codable, Sendable, Equatable {
   /// A unit's function of its weighted input z.
-  public enum Activation: String, Codable, Sendable, CaseIterable {
-    /// max(z, 0).
-    case relu
-    /// tanh z.
-    case tanh
-    /// log(1 + exp z).
-    case softplus
-    /// z / (1 + exp(−z)).
-    case silu
-  }
-
+  public typealias Activation = Networks.Activation
   /// How initial weights are drawn; initial biases are zero.
-  public enum Initialization: String, Codable, Sendable, CaseIterable {
-    /// Normal with variance 2 / inputs (He et al. 2015), made for ReLU.
-    case he
-    /// Uniform with variance 2 / (inputs + outputs) (Glorot and Bengio 2010), made for tanh.
-    case glorot
-  }
+  public typealias Initialization = Networks.Initialization
 
   /// Units of each hidden layer, from the observation's side; none makes the policy affine.
   public var hiddenLayers: [Int] = [42, 42]
@@ -65,12 +51,5 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
     try values.read(.activation, &activation)
     try values.read(.initialization, &initialization)
     try values.read(.deviationFloor, &deviationFloor)
-  }
-}
-
-extension KeyedDecodingContainer {
-  /// Sets `target` to the value of a key; a key left out leaves it as it is.
-  func read<Value: Decodable>(_ key: Key, _ target: inout Value) throws {
-    if let value = try decodeIfPresent(Value.self, forKey: key) { target = value }
   }
 }

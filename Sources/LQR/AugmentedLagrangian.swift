@@ -252,7 +252,9 @@ public struct AugmentedLagrangian: Sendable, Equatable {
         }
       }
     }
-    if !next.isFinite { throw .inputNotFinite(field: "mean controls") }
+    if let entry = next.storage.firstIndex(where: { !$0.isFinite }) {
+      throw .inputNotFinite(field: "mean controls", step: entry / max(1, m))
+    }
     multipliers = next
   }
 
@@ -269,8 +271,8 @@ public struct AugmentedLagrangian: Sendable, Equatable {
   ) throws(LQRError) {
     precondition(
       divergences.count == horizon, "\(divergences.count) divergences for \(horizon) steps")
-    if divergences.contains(where: { !$0.isFinite }) {
-      throw .inputNotFinite(field: "divergences")
+    if let step = divergences.firstIndex(where: { !$0.isFinite }) {
+      throw .inputNotFinite(field: "divergences", step: step)
     }
     if horizon == 0 { return }
     let mean = divergences.reduce(0) { $0 + $1 / Double(horizon) }
