@@ -27,7 +27,8 @@ let libraries: [Row] = [
   Row("Networks", "Differentiation", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
     "GlobalPolicy",
-    "Configuration", "Differentiation", "GPSCore", "LinearAlgebra", "Networks", "Statistics", "CNeuralKernels"),
+    "Configuration", "Differentiation", "GPSCore", "LinearAlgebra", "Networks", "Statistics",
+    "CNeuralKernels"),
   Row(
     "SearchParts", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR", "PathIntegral",
     "GlobalPolicy"),

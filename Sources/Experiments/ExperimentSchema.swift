@@ -953,8 +953,9 @@ extension Schema where Root == Experiment {
         Field("iterations", \.search.iterations, .wholeNumber, "Iterations."),
         Field("samples", \.search.samples, .wholeNumber, "Rollouts per condition and iteration."),
         Field(
-          "sampling", \.search.sampling, .word,
-          "Which policy rolls out after iteration 0: the network, or the local controllers."),
+          "sampling", \.search.sampling, .optional(.word),
+          "Which policy rolls out after iteration 0: the network, or the local controllers; null for "
+            + "what suits the algorithm."),
         Field(
           "klStep", \.search.klStep, .number,
           "Bound on the KL divergence per time step [nats], before the step multiplier."),

@@ -1,19 +1,12 @@
 import Foundation
 public import GPSCore
+public import SearchParts
 public import Sim
-
-/// Which policy takes the training rollouts after iteration 0.
-public enum Sampling: String, Sendable, Codable, CaseIterable {
-  /// The global policy.
-  case onPolicy
-  /// The local controllers.
-  case offPolicy
-}
 
 /// How the loop goes, whatever its parts are.
 public struct SearchSettings: Sendable, Equatable {
-  /// Which policy takes the training rollouts after iteration 0.
-  public var sampling = Sampling.onPolicy
+  /// Which policy takes the training rollouts after iteration 0; nil for what the coupling prefers.
+  public var sampling: Sampling?
   /// Iterations, at least 1.
   public var iterations = 12
   /// N, the rollouts per condition and iteration, at least 1.
