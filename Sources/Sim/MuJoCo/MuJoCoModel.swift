@@ -20,9 +20,14 @@ public final class MuJoCoModel: @unchecked Sendable {
   public let source: String
   /// What the model's compiler warned of, if it did.
   public let warning: String?
+  /// What it was compiled from.
+  package let files: MuJoCoModelFiles
   let pointer: UnsafeMutablePointer<mjModel>
 
-  /// Loads any model file that MuJoCo reads: MJCF or URDF.
+  /// Loads any model file that MuJoCo reads: MJCF or URDF, a binary model (`.mjb`), or an archive of a
+  /// model and its files (`.mjz`, `.zip`).
+  ///
+  /// The copy of a model in a run directory is read from that directory alone.
   ///
   /// - Throws: `MuJoCoError` when there is no such file, MuJoCo refuses it, or it has no actuators.
   public convenience init(contentsOf path: String) throws(MuJoCoError) {
@@ -35,7 +40,13 @@ public final class MuJoCoModel: @unchecked Sendable {
     guard isRegular, FileManager.default.isReadableFile(atPath: path) else {
       throw .unreadable(path: path)
     }
-    try self.init(source: path) { log, model in mjguard_load_file(log, path, &model) }
+    let location = MuJoCoModelFiles.Location(of: path)
+    let list = try FileList(source: path)
+    for (asked, actual) in location.places { list.place(asked, at: actual) }
+    try self.init(
+      source: path,
+      load: { log, model in mjguard_load(log, location.path, list.pointer, &model) },
+      files: { MuJoCoModelFiles(list, in: location) })
   }
 
   /// Compiles a model given as MJCF text.
@@ -45,9 +56,13 @@ public final class MuJoCoModel: @unchecked Sendable {
   ///   - name: what errors call it.
   /// - Throws: `MuJoCoError` when MuJoCo refuses it or it has no actuators.
   public convenience init(mjcf: String, name: String = "model") throws(MuJoCoError) {
-    try self.init(source: name) { log, model in
-      mjguard_load_text(log, mjcf, Int32(mjcf.utf8.count), &model)
-    }
+    let location = MuJoCoModelFiles.Location(of: "model.xml")
+    let list = try FileList(source: name)
+    list.put(Array(mjcf.utf8), at: location.path)
+    try self.init(
+      source: name,
+      load: { log, model in mjguard_load(log, location.path, list.pointer, &model) },
+      files: { MuJoCoModelFiles(list, in: location) })
   }
 
   /// The same model with another timestep [s].
@@ -57,17 +72,18 @@ public final class MuJoCoModel: @unchecked Sendable {
     guard timestep > 0, timestep.isFinite else {
       throw .invalidValue(of: "timestep", value: "\(timestep)", allowed: "a positive number [s]")
     }
-    let original = pointer
-    let copy = try MuJoCoModel(source: source) { log, model in
-      mjguard_copy_model(log, &model, original)
-    }
+    let (original, files) = (pointer, files)
+    let copy = try MuJoCoModel(
+      source: source, load: { log, model in mjguard_copy_model(log, &model, original) },
+      files: { files })
     copy.pointer.pointee.opt.timestep = timestep
     return copy
   }
 
   private init(
     source: String,
-    load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result
+    load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result,
+    files: () -> MuJoCoModelFiles
   ) throws(MuJoCoError) {
     let log = try GuardLog(source: source)
     var model: UnsafeMutablePointer<mjModel>?
@@ -86,6 +102,7 @@ public final class MuJoCoModel: @unchecked Sendable {
     }
     model.pointee.opt.disableflags |= Int32(mjDSBL_AUTORESET.rawValue)
     self.source = source
+    self.files = files()
     pointer = model
     warning = log.warningCount > 0 ? log.warningText : nil
   }
