@@ -466,11 +466,28 @@ int mjguard_invalidating(const mjData *data) {
   return -1;
 }
 
+const int mjguard_rest = mjSTATE_TIME | mjSTATE_ACT | mjSTATE_CTRL | mjSTATE_MOCAP_POS |
+                         mjSTATE_MOCAP_QUAT | mjSTATE_PLASTIC;
+
+mjguard_result mjguard_read_rest(
+    mjguard_log *log, const mjModel *model, mjData *data, int keyframe, double *rest) {
+  GUARDED(log, {
+    if (keyframe < 0) {
+      mj_resetData(model, data);
+    } else {
+      mj_resetDataKeyframe(model, data, keyframe);
+    }
+    mj_getState(model, data, rest, mjguard_rest);
+  })
+  return result;
+}
+
 mjguard_result mjguard_reset(
     mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
-    const double *velocities, int accelerations) {
+    const double *velocities, const double *rest, int accelerations) {
   GUARDED(log, {
     mj_resetData(model, data);
+    if (rest) mj_setState(model, data, rest, mjguard_rest);
     memcpy(data->qpos, positions, sizeof(double) * (size_t)model->nq);
     memcpy(data->qvel, velocities, sizeof(double) * (size_t)model->nv);
     mj_normalizeQuat(model, data->qpos);

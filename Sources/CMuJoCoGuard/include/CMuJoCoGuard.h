@@ -75,11 +75,18 @@ typedef enum mjguard_stepping {
   mjguard_whole = 1
 } mjguard_stepping;
 
-/// Resets the data, sets positions (nq) and velocities (nv), and computes what depends on them.
-/// With `accelerations`, also the sensors that need accelerations or forces, under zero controls.
+/// The parts of MuJoCo's state (mjtState) that a start may have beside positions and velocities: the time,
+/// activations, controls, positions and orientations of mocap bodies, plastic deformations.
+extern const int mjguard_rest;
+/// Resets the data, to a keyframe or, if that is negative, to the model's defaults, and reads those parts.
+mjguard_result mjguard_read_rest(
+    mjguard_log *log, const mjModel *model, mjData *data, int keyframe, double *rest);
+/// Resets the data, sets positions (nq), velocities (nv) and, unless it is NULL, the rest of the start,
+/// and computes what depends on them. With `accelerations`, also the sensors that need accelerations or
+/// forces, under the controls of the rest, or zero.
 mjguard_result mjguard_reset(
     mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
-    const double *velocities, int accelerations);
+    const double *velocities, const double *rest, int accelerations);
 /// Advances by `substeps` under the controls in `data->ctrl`; then positions, velocities and their
 /// sensors belong to the new state, with `accelerations` the others too, under the same controls.
 mjguard_result mjguard_step(
