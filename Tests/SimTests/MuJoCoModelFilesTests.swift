@@ -77,7 +77,7 @@ final class ModelInParts {
       try write(Self.tetrahedron(1), to: name)
     }
     for name in ["project/pictures/right.png", "project/pictures/other.png"] {
-      try write(Self.picture, to: name)
+      try write(#require(Data(base64Encoded: Self.picture)), to: name)
     }
     var ground = Data()
     for number in [Int32(2), 2] { withUnsafeBytes(of: number) { ground.append(contentsOf: $0) } }
@@ -93,11 +93,10 @@ final class ModelInParts {
     "v 0 0 0\nv \(size) 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
   }
 
-  /// Two by two grey pixels as PNG.
-  private static let picture = Data(
-    base64Encoded:
-      "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAADklEQVR4nGNIAQMGCAUAIN4EsWejomQA"
-      + "AAAASUVORK5CYII=")!
+  /// Two by two grey pixels as PNG, in base 64.
+  private static let picture =
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAADklEQVR4nGNIAQMGCAUAIN4EsWejomQA"
+    + "AAAASUVORK5CYII="
 
   func write(_ text: String, to name: String) throws { try write(Data(text.utf8), to: name) }
 
