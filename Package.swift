@@ -47,10 +47,6 @@ let libraries: [Row] = [
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
     "GPSCore", "Sim", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
     "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
-  Row(
-    "Benchmarks",
-    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
-    "GlobalPolicy", "GuidedPolicySearch"),
 ]
 
 /// Libraries whose tests stand with those of a library above them.
@@ -67,6 +63,7 @@ let package = Package(
   name: "guided-policy-search",
   products: [
     .library(name: "GuidedPolicySearch", targets: ["GuidedPolicySearch"]),
+    .library(name: "ShippedExperiments", targets: ["ShippedExperiments"]),
     .executable(name: "gps", targets: ["gps"]),
   ],
   dependencies: [
@@ -88,7 +85,7 @@ let package = Package(
     .executableTarget(
       name: "gps",
       dependencies: [
-        "GuidedPolicySearch", "Benchmarks", "ShippedExperiments",
+        "GuidedPolicySearch", "ShippedExperiments",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
