@@ -237,7 +237,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
   }
 
   @Test(
-    "2000 damaged and 2000 forged checkpoints are refused, or can be used", .timeLimit(.minutes(2)))
+    "2000 damaged and 2000 forged checkpoints are refused, or can be used", .slow,
+    .timeLimit(.minutes(2)))
   func fuzz() async throws {
     let loaded = try load("training.keepOptimizerState=true")
     let state = try await states(loaded)[2]
@@ -312,7 +313,7 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(refused > 500 && used > 100, "\(refused) refused, \(used) used")
   }
 
-  @Test("a checkpoint or policy cut off anywhere is refused")
+  @Test("a checkpoint or policy cut off anywhere is refused", .slow)
   func cutOff() async throws {
     let state = try await states(load())[1]
     let checkpoint = try Checkpoint(state: state, task: "tiny", experiment: "").encoded()

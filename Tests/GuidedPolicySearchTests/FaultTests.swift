@@ -116,7 +116,7 @@ import Testing
       ])
   }
 
-  @Test("a rollout over its time limit is discarded and drawn again")
+  @Test("a rollout over its time limit is discarded and drawn again", .slow)
   func timeLimit() async throws {
     let search = try makeSearch(
       faults: [Fault(iteration: 0, condition: 0, sample: 1, step: 6, .blocking(5.2))]

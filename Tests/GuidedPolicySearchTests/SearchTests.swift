@@ -361,7 +361,7 @@ private func rolledOut(
   }
 
   @Test(
-    "the shipped point mass reaches its goal in all conditions", .timeLimit(.minutes(5)),
+    "the shipped point mass reaches its goal in all conditions", .slow, .timeLimit(.minutes(5)),
     arguments: [0, 1, 2] as [UInt64])
   func learnsPointMass(seed: UInt64) async throws {
     let loaded = try Experiment.load(pointMassFile())

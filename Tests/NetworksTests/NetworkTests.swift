@@ -1,4 +1,5 @@
 import Differentiation
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -82,7 +83,7 @@ enum Architecture: String, CaseIterable {
     }
   }
 
-  @Test(arguments: Architecture.allCases, Activation.allCases)
+  @Test(.slow, arguments: Architecture.allCases, Activation.allCases)
   func formulasAgreeWithFiniteDifferences(architecture: Architecture, activation: Activation) {
     let one = Case(architecture, activation)
     let gradient = one.formulas(one.doubles).gradient
@@ -139,7 +140,7 @@ enum Architecture: String, CaseIterable {
   }
 
   /// Minibatches of several parts: what the workers share must not show.
-  @Test(arguments: Architecture.allCases)
+  @Test(.slow, arguments: Architecture.allCases)
   func sameGradientForAnyNumberOfWorkers(architecture: Architecture) async throws {
     let one = Case(architecture, .silu, samples: 8000)
     let alone = try await one.gradient(workers: 1)

@@ -605,7 +605,8 @@ private struct WaitingTask: ControlTask {
 }
 
 @Suite struct WaitingPlantTests {
-  @Test("More robots than cores step at once, and other work goes on", .timeLimit(.minutes(2)))
+  @Test(
+    "More robots than cores step at once, and other work goes on", .slow, .timeLimit(.minutes(2)))
   func concurrency() async throws {
     let task = WaitingTask(count: ProcessInfo.processInfo.activeProcessorCount + 6)
     let policy = try LinearGaussianController(

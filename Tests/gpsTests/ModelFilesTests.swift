@@ -1,4 +1,5 @@
 import Foundation
+import GPSTestSupport
 import GuidedPolicySearch
 import Testing
 
@@ -175,7 +176,8 @@ import Testing
 
   // MARK: - The lock
 
-  @Test("A lock that is taken by another costs no descriptor, and closes none of another file")
+  @Test(
+    "A lock that is taken by another costs no descriptor, and closes none of another file", .slow)
   func lockClosesOnce() throws {
     let directory = folder.appendingPathComponent("lock-\(UUID().uuidString)", isDirectory: true)
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)

@@ -1,4 +1,5 @@
 import Foundation
+import GPSTestSupport
 import ShippedExperiments
 import Testing
 
@@ -66,7 +67,7 @@ private let short = [
 
   @Test(
     "a shipped task goes on from each of its checkpoints, with other workers, where it has moved",
-    .timeLimit(.minutes(5)),
+    .slow, .timeLimit(.minutes(5)),
     arguments: [
       ("point-mass", []), ("two-link-arm", []), ("cart-pole", []), ("peg-insertion", []),
       ("peg-insertion", ["algorithm.name=trajectoryOptimization"]),
@@ -132,7 +133,8 @@ private let short = [
 
   /// GPS_KILLS asks for more kills than the 40 of an ordinary test.
   @Test(
-    "a run that is killed again and again ends as if it never had been", .timeLimit(.minutes(30)))
+    "a run that is killed again and again ends as if it never had been", .slow,
+    .timeLimit(.minutes(30)))
   func kills() throws {
     let wanted = max(40, Int(ProcessInfo.processInfo.environment["GPS_KILLS"] ?? "") ?? 0)
     // No process lives for more than three iterations before it is killed.
@@ -207,7 +209,7 @@ private let short = [
   // MARK: - Signals
 
   @Test(
-    "a termination request ends a run after its iteration, and it can go on",
+    "a termination request ends a run after its iteration, and it can go on", .slow,
     arguments: [SIGINT, SIGTERM])
   func signals(_ signal: Int32) throws {
     let expected = try uninterrupted("unsignalled-\(signal)", iterations: 60)
@@ -249,7 +251,7 @@ private let short = [
   }
 
   /// `scripts/slurm-job` under a `scontrol` that only takes note.
-  @Test func jobThatRunsOutOfTimeIsRequeued() throws {
+  @Test(.slow) func jobThatRunsOutOfTimeIsRequeued() throws {
     let expected = try uninterrupted("unqueued", iterations: 60)
     let tools = url("tools")
     try FileManager.default.createDirectory(at: tools, withIntermediateDirectories: true)
