@@ -39,8 +39,8 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
       hiddenLayers.count <= 100 && weights <= 1e8, "hiddenLayers", hiddenLayers,
       "at most 100 layers with 1e8 weights between them")
     try InvalidOption.require(
-      deviationFloor > 0 && deviationFloor.isFinite, "deviationFloor", deviationFloor,
-      "a positive number")
+      deviationFloor > 0 && deviationFloor <= 1e6, "deviationFloor", deviationFloor,
+      "more than 0 and at most 1000000")
     return self
   }
 

@@ -109,7 +109,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
       let largest = magnitudes[i]
       let deviation = variance[i].squareRoot()
       return deviation <= 1e-12 * largest
-        ? largest : max(deviation, options.deviationFloor * largest)
+        ? largest : max(deviation, min(options.deviationFloor * largest, 1e300))
     }
     policy.isWhitened = true
     return policy

@@ -209,8 +209,6 @@ extension ILQR {
     public internal(set) var iterations = 0
     /// J; nil before the first iteration.
     public internal(set) var cost: Double?
-    /// The last iteration's line of the log; nil if it came to no step.
-    public internal(set) var line: Iteration?
     /// Why the search ended; nil if it goes on.
     public internal(set) var status: Status?
     var regularization: Double
@@ -247,12 +245,12 @@ extension ILQR {
   /// One iteration of a search that has not ended.
   ///
   /// - Parameters: as those of `optimize`.
-  /// - Returns: the search after it.
+  /// - Returns: the search after it, and the iteration's line of the log; nil if it came to no step.
   /// - Throws: as `optimize`.
   public func advancing<D: KnownDynamics>(
     _ progress: Progress, on dynamics: D, cost: any Cost, in condition: Condition,
     limits: ControlLimits? = nil, workers: Int = 1
-  ) async throws -> Progress {
+  ) async throws -> (progress: Progress, line: Iteration?) {
     precondition(progress.status == nil, "a search that has ended cannot go on")
     let options = try self.options.validated()
     let limits = try limits?.validated(controls: dynamics.control)
@@ -264,7 +262,7 @@ extension ILQR {
 }
 
 extension ILQR.Progress: Storable {
-  /// Writes the parts; the last line of the log is for the report alone.
+  /// Writes the parts.
   public func store(in writer: inout ValueWriter) {
     writer.put("states", states)
     writer.put("controls", controls)
