@@ -56,12 +56,12 @@ extension Experiment {
     yaml text: String, name: String = "experiment", folder: URL, overrides: [Override] = []
   ) throws(SettingsError) -> LoadedExperiment {
     let (experiment, tree) = try parse(text, name: name, overrides: overrides)
-    return try ExperimentBuilder(experiment: experiment, tree: tree, folder: folder).build()
+    return try ExperimentLoader(experiment: experiment, tree: tree, folder: folder).load()
   }
 
   /// The experiment as a file, every default spelled out.
   public var yaml: String {
-    SettingsTree(content: Self.schema.codec.write(self), origin: .wholeFile(name: "")).yaml
+    SettingsTree(Self.codec.write(self)).yaml
   }
 
   /// What every setting means, as text; of all settings, or of those at a path.
@@ -69,7 +69,7 @@ extension Experiment {
   /// - Parameter path: such as "algorithm" or "system.mujoco"; empty for all.
   /// - Returns: nil if there is no such setting.
   public static func reference(of path: String = "") -> String? {
-    var entries = schema.codec.entries
+    var entries = codec.entries
     for component in path.split(separator: ".") {
       guard let entry = entries.first(where: { $0.key == component }) else { return nil }
       entries = entry.entries.isEmpty ? [entry] : entry.entries
@@ -142,7 +142,7 @@ public struct LoadedExperiment: Sendable {
 
   /// The experiment as a run directory keeps it.
   var archivedExperiment: Experiment {
-    guard let model, case .mujoco(var settings) = experiment.system else { return experiment }
+    guard let model, var settings = experiment.system.mujoco else { return experiment }
     var copy = experiment
     settings.model = singleFileModel == nil ? model.path : Self.archivedModel
     copy.system = .mujoco(settings)

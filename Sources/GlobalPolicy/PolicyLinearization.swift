@@ -50,7 +50,7 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
 /// 4.1): π(u_t | x_t) ≈ N(K̄_t x_t + k̄_t, S̄_t), where S̄_t is the residual's covariance plus Σ_π.
 public struct PolicyLinearizer: Sendable {
   /// How the policy is linearised.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// How the mixture is fitted.
     public var mixture = GaussianMixture.Options()
     /// How many of the last trajectories of a condition the mixture is fitted to, at least 1.

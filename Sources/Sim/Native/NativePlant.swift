@@ -3,7 +3,9 @@ public import GPSCore
 /// A system written in Swift, reset and stepped.
 public struct NativePlant<System: DynamicSystem>: Plant {
   private let system: System
-  private let observation: NativeObservation
+  private let stateEntries: [Int]?
+  private let points: [Int]
+  private let seesGoal: Bool
   private let timeStep: TimeStep
   private var goal: [Double] = []
   private var plant: PlantState
@@ -12,7 +14,9 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   public init(_ system: System, timeStep: TimeStep, observation: NativeObservation) {
     self.system = system
     self.timeStep = timeStep
-    self.observation = observation
+    stateEntries = observation.state.map(indices)
+    points = indices(observation.points)
+    seesGoal = observation.goal
     plant = PlantState(
       state: system.stateCount, control: system.controlCount, points: system.pointNames.count)
   }
@@ -49,7 +53,7 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   /// Writes the chosen entries of the state, then the chosen points, then the goal.
   public func readObservation(into target: inout MutableSpan<Double>) {
     var next = 0
-    if let entries = observation.stateEntries {
+    if let entries = stateEntries {
       for entry in entries {
         target[next] = plant.flow.x[entry]
         next += 1
@@ -60,13 +64,13 @@ public struct NativePlant<System: DynamicSystem>: Plant {
         next += 1
       }
     }
-    for point in observation.points {
+    for point in points {
       for axis in 0..<3 {
         target[next] = plant.positions[3 * point + axis]
         next += 1
       }
     }
-    if observation.goal {
+    if seesGoal {
       for value in goal {
         target[next] = value
         next += 1
