@@ -112,10 +112,8 @@ struct ExperimentLoader {
     return count
   }
 
-  /// The conditions of both lists, whose names are unique in each, because files tell conditions apart by
-  /// them.
-  ///
-  /// - Parameter make: a condition of its settings, its name and its path.
+  /// The conditions of both lists, made of settings, name and path; names are unique in each list,
+  /// because files tell conditions apart by them.
   func conditions(
     _ make: (_ settings: ConditionSettings, _ name: String, _ path: String) throws -> Condition
   ) throws -> (train: [Condition], test: [Condition]) {

@@ -42,7 +42,7 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
     point: some Referring, region: Region, at moment: Moment
   ) -> SuccessCriterion {
     SuccessCriterion(
-      PointInside(place: PointInRegion(point: point.reference, region: region, at: moment)))
+      PointInRegion(point: point.reference, region: region, at: moment))
   }
 
   /// A point is outside a region: `.always` for an obstacle that was never entered.
@@ -50,7 +50,7 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
     point: some Referring, region: Region, at moment: Moment
   ) -> SuccessCriterion {
     SuccessCriterion(
-      PointOutside(place: PointInRegion(point: point.reference, region: region, at: moment)))
+      PointInRegion(point: point.reference, region: region, at: moment, isInside: false))
   }
 
   /// All of these; an empty list calls every rollout a success.
@@ -91,6 +91,8 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
 
 /// What every criterion implements; it becomes a kind by a line in `SuccessCriterion.kinds`.
 protocol Criterion: SuccessJudge, Configurable, Equatable {
+  /// What files call it.
+  var kindName: String { get }
   /// The criterion with numbers for names and one number for each entry; refuses what does not fit.
   func resolved(in scope: Scope, key: String) throws(SimError) -> Self
 }
@@ -100,19 +102,26 @@ extension SuccessCriterion: OneOfKinds {
   package static let noun = "a criterion"
   package static let plural = "criteria"
   package static let kinds = [
-    kind(PointDistance.self), kind(StateWithin.self), kind(PointInside.self),
-    kind(PointOutside.self),
+    kind(PointDistance.self), kind(StateWithin.self),
+    place("pointInside", "A point is inside a region.", isInside: true),
+    place("pointOutside", "A point is outside a region.", isInside: false),
     // A criterion of criteria: its settings are a list, which the reference does not show again.
     Kind(
       AllOf.schema.name, AllOf.schema.text, AllOf.list,
       make: { SuccessCriterion(AllOf(criteria: $0)) }, payload: { ($0.base as? AllOf)?.criteria }),
   ]
 
-  private static func kind<Value: Criterion>(_ type: Value.Type) -> Kind<SuccessCriterion> {
-    Kind(type) {
-      SuccessCriterion($0)
+  private static func kind<Value: Criterion>(_ type: Value.Type) -> Kind<Self> {
+    Kind(type, make: { Self($0) }, payload: { $0.base as? Value })
+  }
+
+  private static func place(_ name: String, _ text: String, isInside: Bool) -> Kind<Self> {
+    Kind(name, text, PointInRegion.codec) { (place: PointInRegion) -> Self in
+      var place = place
+      place.isInside = isInside
+      return Self(place)
     } payload: {
-      $0.base as? Value
+      ($0.base as? PointInRegion).flatMap { $0.isInside == isInside ? $0 : nil }
     }
   }
 }
@@ -190,29 +199,25 @@ private struct StateWithin: Criterion {
   }
 }
 
-/// A point and where it is or is not.
-private struct PointInRegion: Equatable, Sendable {
+private struct PointInRegion: Criterion {
   var point: Reference = ""
   var region = Region.ball(center: .position([0, 0, 0]), radius: 1)
   var at = SuccessCriterion.Moment.final
+  var isInside = true
 
-  static func schema<Value>(
-    _ name: String, _ text: String, _ standard: Value,
-    _ place: any WritableKeyPath<Value, PointInRegion> & Sendable
-  ) -> Schema<Value> {
-    let place = Schema<PointInRegion>(PointInRegion()) {
-      Field("point", \.point, "Name of a point.").required
-      Field("region", \.region, "The part of space.").required
-      Field("at", \.at, "When.")
-    }.fields(in: place)
-    return Schema(name, text, standard) { place }
+  var kindName: String { isInside ? "pointInside" : "pointOutside" }
+
+  static let schema = Schema<PointInRegion>(PointInRegion()) {
+    Field("point", \.point, "Name of a point.").required
+    Field("region", \.region, "The part of space.").required
+    Field("at", \.at, "When.")
   }
 
-  func holds(along trajectory: Trajectory, in condition: Condition, inside: Bool) -> Bool {
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
     at.holds(trajectory.horizon) { t in
       let (x, y, z) = offset(
         of: point, from: region.center, along: trajectory, at: t, in: condition)
-      return region.contains(x, y, z) == inside
+      return region.contains(x, y, z) == isInside
     }
   }
 
@@ -220,37 +225,7 @@ private struct PointInRegion: Equatable, Sendable {
     PointInRegion(
       point: try scope.point(point, "\(key).point"),
       region: try region.resolved(in: scope, key: "\(key).region"),
-      at: try at.resolved(in: scope, key: "\(key).at"))
-  }
-}
-
-private struct PointInside: Criterion {
-  var place = PointInRegion()
-
-  static let schema = PointInRegion.schema(
-    "pointInside", "A point is inside a region.", PointInside(), \.place)
-
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    place.holds(along: trajectory, in: condition, inside: true)
-  }
-
-  func resolved(in scope: Scope, key: String) throws(SimError) -> PointInside {
-    PointInside(place: try place.resolved(in: scope, key: key))
-  }
-}
-
-private struct PointOutside: Criterion {
-  var place = PointInRegion()
-
-  static let schema = PointInRegion.schema(
-    "pointOutside", "A point is outside a region.", PointOutside(), \.place)
-
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    place.holds(along: trajectory, in: condition, inside: false)
-  }
-
-  func resolved(in scope: Scope, key: String) throws(SimError) -> PointOutside {
-    PointOutside(place: try place.resolved(in: scope, key: key))
+      at: try at.resolved(in: scope, key: "\(key).at"), isInside: isInside)
   }
 }
 

@@ -2,7 +2,7 @@ package import Configuration
 public import GPSCore
 
 /// The effort of the controls: ramp_t · ½ Σ w_i u_i², for the steps that have a control (not step T).
-public struct ControlCost: Cost, Sendable, Equatable {
+public struct ControlCost: Sendable, Equatable {
   /// w, one per control; one number stands for all.
   public var weights: [Double]
   /// The factor over time.
@@ -12,20 +12,6 @@ public struct ControlCost: Cost, Sendable, Equatable {
   public init(weights: [Double], ramp: Ramp = .constant) {
     self.weights = weights
     self.ramp = ramp
-  }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
   }
 }
 
@@ -39,8 +25,7 @@ extension ControlCost: CostKernel {
     Field("ramp", \.ramp, "The factor over time.")
   }
 
-  /// Points play no part.
-  public var needsPointJacobians: Bool { false }
+  package var readsPoints: Bool { false }
 
   package func resolved(in scope: Scope, key: String) throws(SimError) -> ControlCost {
     try checkSettings(key)

@@ -3,8 +3,12 @@ package import GPSCore
 import LinearAlgebra
 
 /// What every term of a cost implements: `Cost` on raw buffers and times a factor, so that a sum
-/// neither copies nor allocates per time step. It becomes a kind of term by a line in `CostTerm.kinds`.
-package protocol CostKernel: Cost, Configurable, Equatable {
+/// neither copies nor allocates per time step. It becomes a kind of term by a line in
+/// `SumCost.Entry.kinds`.
+package protocol CostKernel: Configurable, Equatable {
+  /// Whether expansions read the points' Jacobians; true unless a term says otherwise.
+  var readsPoints: Bool { get }
+
   /// Adds `scale` × ℓ_t to T + 1 values.
   func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
@@ -53,23 +57,7 @@ package struct ExpansionView {
 }
 
 extension CostKernel {
-  /// `Cost.addValues` by way of the kernel.
-  func addValuesFromView(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    withViews(of: &values, trajectory) { (values, view) in
-      addValues(to: values, scale: 1, along: view, in: condition)
-    }
-  }
-
-  /// `Cost.addExpansion` by way of the kernel.
-  func addExpansionFromView(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    withViews(of: &expansion, trajectory) { (expansion, view) in
-      addExpansion(to: expansion, scale: 1, along: view, in: condition)
-    }
-  }
+  package var readsPoints: Bool { true }
 }
 
 func withViews(

@@ -11,7 +11,7 @@ public import GPSCore
 ///
 /// The second derivative of the points themselves is left out (Gauss and Newton), so that the
 /// curvature is exact for points that are linear in the state.
-public struct PointCost: Cost, Sendable, Equatable {
+public struct PointCost: Sendable, Equatable {
   /// The points, each by number or name.
   public var points: [Reference]
   /// Where they should be.
@@ -33,20 +33,6 @@ public struct PointCost: Cost, Sendable, Equatable {
     self.weights = weights
     self.norm = norm
     self.ramp = ramp
-  }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
   }
 }
 

@@ -105,7 +105,7 @@ extension Region: OneOfKinds {
 ///
 /// Curvature by the state leaves out the points' own second derivative; with `gaussNewton` also the
 /// region's, and what is negative of the price's.
-public struct RegionCost: Cost, Sendable, Equatable {
+public struct RegionCost: Sendable, Equatable {
   /// On which side of the boundary the price is paid.
   public enum Side: String, Sendable, CaseIterable {
     /// Inside: an obstacle.
@@ -152,20 +152,6 @@ public struct RegionCost: Cost, Sendable, Equatable {
     self.margin = margin
     self.gaussNewton = gaussNewton
     self.ramp = ramp
-  }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
   }
 }
 

@@ -2,7 +2,7 @@ package import Configuration
 public import GPSCore
 
 /// A norm of chosen entries of the state, less their target: ramp_t · ρ(Σ w_i (x_i − x*_i)²).
-public struct StateCost: Cost, Sendable, Equatable {
+public struct StateCost: Sendable, Equatable {
   /// Entries of the state, each by number or name; nil for all of them.
   public var entries: [Reference]?
   /// Where they should be.
@@ -25,20 +25,6 @@ public struct StateCost: Cost, Sendable, Equatable {
     self.norm = norm
     self.ramp = ramp
   }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
 }
 
 extension StateCost: CostKernel {
@@ -57,8 +43,7 @@ extension StateCost: CostKernel {
     Field("ramp", \.ramp, "The factor over time.")
   }
 
-  /// Points play no part.
-  public var needsPointJacobians: Bool { false }
+  package var readsPoints: Bool { false }
 
   package func resolved(in scope: Scope, key: String) throws(SimError) -> StateCost {
     try checkSettings(key)

@@ -75,7 +75,7 @@ public struct SumCost: Cost, Sendable, Equatable {
   public var entries: [Entry]
 
   /// Whether a term refers to points.
-  public var needsPointJacobians: Bool { entries.contains { $0.term.base.needsPointJacobians } }
+  public var needsPointJacobians: Bool { entries.contains { $0.term.base.readsPoints } }
 
   /// A weighted sum.
   public init(_ entries: [Entry]) { self.entries = entries }

@@ -1,6 +1,14 @@
+import Configuration
+import Dynamics
 import Foundation
-import GuidedPolicySearch
+import GPSCore
+import GlobalPolicy
+import PolicySearch
+import Sim
+import Statistics
 import Testing
+
+@testable import Experiments
 
 /// A complete experiment; tests break it in one place.
 private let good = """
@@ -70,7 +78,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",
@@ -96,7 +104,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "name: gradientDescent",
       message:
-        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, trajectoryOptimization)"
+        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, trajectoryOptimization, distillation)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: 0.5\n  klStep: 1",
@@ -235,8 +243,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
         "network={hiddenLayers: [3]}", "seed=18446744073709551615", "noise.smoothing=1.5",
       ])
     #expect(experiment.search.klStep == 2)
-    #expect(experiment.search.training.steps == 10)
-    #expect(experiment.search.network.hiddenLayers == [3])
+    #expect(experiment.training.steps == 10)
+    #expect(experiment.network.hiddenLayers == [3])
     #expect(experiment.seed == .max)
     #expect(experiment.conditions.train[1].name == "other")
 
@@ -262,7 +270,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
   /// A key left out of a section keeps the default of the struct that holds the section, not that of
   /// the section's own type, in files and in the reference alike.
   @Test func partOfASectionKeepsTheRestOfItsDefaults() throws {
-    let standard = SearchSettings().policyLinearization
+    let standard = PolicyLinearizer.Options()
     #expect(standard.regression != LinearGaussianRegression.Options())
     let experiment = try Experiment(
       yaml: good,
@@ -272,7 +280,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     var expected = standard
     expected.regression.covarianceFloor = 0.01
     expected.mixture.maxClusters = 3
-    #expect(experiment.search.policyLinearization == expected)
+    #expect(experiment.policyLinearization == expected)
 
     let reference = try #require(Experiment.reference(of: "policyLinearization"))
     let line = try #require(
@@ -282,14 +290,14 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
   }
 
   @Test func knownDynamicsTakeThePlaceOfAFit() throws {
-    #expect(try Experiment(yaml: good).search.knownDynamics == nil)
+    #expect(try Experiment(yaml: good).dynamics == .fitted(.init()))
     for (text, noise) in [
       ("dynamics=known", DynamicsLinearizer.Options().processNoise),
       ("dynamics={known: {processNoise: 0.01}}", 0.01),
     ] {
       let override = Experiment.Override(text, source: "--set")
       let experiment = try Experiment(yaml: good, overrides: [override])
-      #expect(experiment.search.knownDynamics?.processNoise == noise)
+      #expect(experiment.dynamics.known?.processNoise == noise)
       #expect(try Experiment(yaml: experiment.yaml) == experiment)
       #expect(problem(good, [override]) == "no error")
     }
@@ -309,17 +317,6 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
       ("klStepDecay", { $0.klStepDecay = 0 }),
       ("klStepDecay", { $0.klStepDecay = 1.1 }),
       ("noise.scale", { $0.noise.scale = -1 }),
-      ("dynamics.mixture.maxClusters", { $0.dynamics.mixture.maxClusters = 0 }),
-      (
-        "dynamics.known.processNoise",
-        {
-          $0.knownDynamics = DynamicsLinearizer.Options(); $0.knownDynamics?.processNoise = 0
-        }
-      ),
-      ("policyLinearization.maxTrajectories", { $0.policyLinearization.maxTrajectories = 0 }),
-      ("localOptimization.tolerance", { $0.localOptimization.tolerance = 2 }),
-      ("network.hiddenLayers.1", { $0.network.hiddenLayers = [8, 0] }),
-      ("training.steps", { $0.training.steps = 0 }),
     ] as [(String, (inout SearchSettings) -> Void)] {
       var settings = SearchSettings()
       change(&settings)
@@ -372,20 +369,22 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     #expect(loaded.task.controlPeriod == 0.05)
     let cost = try #require(loaded.task.cost as? SumCost)
     #expect(cost.entries.count == 3)
-    guard case .point(let final) = cost.entries[2].term else {
-      Issue.record("the third term is no point cost")
-      return
-    }
+    let final = try #require(cost.entries[2].term.base as? PointCost)
     #expect(final.ramp == Ramp(.finalOnly, finalMultiplier: 10))
     #expect(final.points == [0, 1])
     #expect(final.target == .points([2, 3]))
     #expect(final.norm == Norm(l2: 0, l1: 1, log: 1, alpha: 1e-5))
     let search = loaded.experiment.search
     #expect(search.klStep == 1 && search.minStepMultiplier == 0.1 && search.maxStepMultiplier == 3)
-    #expect(search.dynamics.mixture.maxClusters == 20)
-    #expect(search.policyLinearization.mixture.minSamplesPerCluster == 40)
-    #expect(search.training.steps == 4000 && search.training.batchSize == 25)
-    #expect(search.network.hiddenLayers == [42, 42] && search.network.activation == .relu)
+    let experiment = loaded.experiment
+    guard case .fitted(let dynamics) = experiment.dynamics else {
+      Issue.record("the dynamics are not fitted")
+      return
+    }
+    #expect(dynamics.mixture.maxClusters == 20)
+    #expect(experiment.policyLinearization.mixture.minSamplesPerCluster == 40)
+    #expect(experiment.training.steps == 4000 && experiment.training.batchSize == 25)
+    #expect(experiment.network.hiddenLayers == [42, 42] && experiment.network.activation == .relu)
   }
 
   @Test func obstacleCourseOfTheMirrorDescentPaper() throws {
@@ -400,11 +399,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
         0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0,
       ])
     let cost = try #require(loaded.task.cost as? SumCost)
-    guard case .state(let velocities) = cost.entries[4].term else {
-      Issue.record("the fifth term is no state cost")
-      return
-    }
-    #expect(velocities.entries == Array(7..<14))
+    let velocities = try #require(cost.entries[4].term.base as? StateCost)
+    #expect(velocities.entries == (7..<14).map { .index($0) })
     #expect(loaded.experiment.search.sampling == .offPolicy)
   }
 
@@ -437,7 +433,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     ),
   ])
   func modelsAndNamesThatDoNotFit(_ assignment: String, _ path: String, _ message: String) throws {
-    let error = try #require(throws: ExperimentError.self) {
+    let error = try #require(throws: SettingsError.self) {
       try Experiment.load(
         fixtures.appendingPathComponent("mdgps-peg.yaml"), overrides: [.init(assignment)])
     }
@@ -482,5 +478,11 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
       }
     }
     #expect(refused > 200)
+  }
+}
+
+extension DynamicsSource {
+  fileprivate var known: DynamicsLinearizer.Options? {
+    if case .known(let options) = self { options } else { nil }
   }
 }
