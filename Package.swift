@@ -24,22 +24,27 @@ let libraries: [Row] = [
     "CMuJoCoGuard"),
   Row("Dynamics", "Configuration", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
+  Row("PathIntegral", "Configuration", "GPSCore", "LinearAlgebra", "Statistics"),
   Row(
     "GlobalPolicy", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
   Row(
+    "SearchParts", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR",
+    "PathIntegral", "GlobalPolicy"),
+  Row(
     "PolicySearch", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics",
-    "LQR", "GlobalPolicy"),
+    "LQR", "GlobalPolicy", "SearchParts"),
   Row("TrajectoryOptimization", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "LQR"),
   Row(
     "Runs", "Configuration", "GPSCore", "LinearAlgebra",
     .product(name: "Logging", package: "swift-log")),
   Row(
     "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics",
-    "LQR", "GlobalPolicy", "PolicySearch", "TrajectoryOptimization", "Runs"),
+    "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
+    "TrajectoryOptimization", "Runs"),
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
-    "GPSCore", "Sim", "Dynamics", "LQR", "GlobalPolicy", "PolicySearch", "TrajectoryOptimization",
-    "Runs", "Experiments"),
+    "GPSCore", "Sim", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
+    "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
   Row(
     "Benchmarks",
     "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
@@ -47,7 +52,7 @@ let libraries: [Row] = [
 ]
 
 /// Libraries whose tests stand with those of a library above them.
-let untested: Set = ["PolicySearch", "TrajectoryOptimization", "Runs"]
+let untested: Set = ["SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs"]
 
 /// The folders below Experiments.
 let experiments = [

@@ -15,6 +15,11 @@ public import Foundation
 /// A constant where a scalar is wanted is `S(0.5)`. Comparisons (`x < S(1)`, `max(x, y)`) look at values
 /// alone, so that every type of scalar takes the same branch; the derivative is that of the branch
 /// taken. Where the compiler finds an expression too complex, give a part of it a name.
+///
+/// The value is the one that doubles give, bit for bit. Where a derivative is infinite or does not exist,
+/// as that of `sqrt` at 0 or those of `atan2` at the origin, a result has an infinite or NaN derivative
+/// in the directions in which an argument moves, and 0 in those in which none does: what is computed
+/// from constants is a constant.
 public protocol DifferentiableScalar: Comparable, BitwiseCopyable, Sendable {
   /// A constant: its derivatives are zero.
   init(_ constant: Double)
@@ -32,6 +37,18 @@ public protocol DifferentiableScalar: Comparable, BitwiseCopyable, Sendable {
   func applying(
     _ function: (Double) -> Double, slope: (_ x: Double, _ f: Double) -> Double,
     curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
+  ) -> Self
+
+  /// f of this number and another one, for a function of two variables given with its derivatives.
+  ///
+  /// - Parameters:
+  ///   - other: y.
+  ///   - function: f(x, y).
+  ///   - derivatives: those of f, given x, y and f(x, y).
+  /// - Returns: f(x, y) with its derivatives.
+  func applying(
+    with other: Self, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
   ) -> Self
 
   /// The sum.
@@ -60,6 +77,47 @@ public protocol DifferentiableScalar: Comparable, BitwiseCopyable, Sendable {
   static func * (a: Double, b: Self) -> Self
   /// The quotient of a constant.
   static func / (a: Double, b: Self) -> Self
+}
+
+/// First and second derivatives of a function of two variables, f(x, y).
+@frozen
+public struct BivariateDerivatives: Sendable {
+  /// ∂f/∂x.
+  public var byX: Double
+  /// ∂f/∂y.
+  public var byY: Double
+  /// ∂²f/∂x².
+  public var byXX: Double
+  /// ∂²f/∂x∂y.
+  public var byXY: Double
+  /// ∂²f/∂y².
+  public var byYY: Double
+
+  /// Derivatives from their parts.
+  @inlinable
+  public init(byX: Double, byY: Double, byXX: Double, byXY: Double, byYY: Double) {
+    self.byX = byX
+    self.byY = byY
+    self.byXX = byXX
+    self.byXY = byXY
+    self.byYY = byYY
+  }
+}
+
+/// A derivative times a tangent; 0 where the tangent is, even if the derivative is infinite or NaN.
+@inlinable @inline(__always)
+func chained(_ derivative: Double, _ tangent: Double) -> Double {
+  tangent == 0 ? 0 : derivative * tangent
+}
+
+/// The same in several directions.
+@inlinable @inline(__always)
+func chained<Lanes: SIMD>(
+  _ derivative: Double, _ tangent: Lanes
+) -> Lanes where Lanes.Scalar == Double {
+  var product = derivative * tangent
+  if !derivative.isFinite { product.replace(with: 0, where: tangent .== 0) }
+  return product
 }
 
 extension DifferentiableScalar {
@@ -91,6 +149,12 @@ extension Double: DifferentiableScalar {
     _ function: (Double) -> Double, slope: (_ x: Double, _ f: Double) -> Double,
     curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
   ) -> Double { function(self) }
+
+  /// f(x, y).
+  @inlinable public func applying(
+    with other: Double, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
+  ) -> Double { function(self, other) }
 }
 
 // MARK: - Elementary functions
@@ -152,11 +216,14 @@ extension Double: DifferentiableScalar {
 
 /// Angle of the point (x, y) in [−π, π] [rad]; not differentiable at the origin.
 @inlinable public func atan2<S: DifferentiableScalar>(_ y: S, _ x: S) -> S {
-  let angle = Foundation.atan2(y.value, x.value)
-  if S.self == Double.self { return S(angle) }
-  // Turned by −angle the point lies on the positive x axis, where atan has no branch to choose.
-  let (s, c) = sineAndCosine(angle)
-  return angle + atan((c * y - s * x) / (c * x + s * y))
+  y.applying(with: x, Foundation.atan2) { y, x, _ in
+    // Divided twice by the radius, whose square may leave the range of doubles.
+    let r = Foundation.hypot(x, y)
+    let (c, s) = (x / r, y / r)
+    let mixed = (s - c) * (s + c) / r / r
+    let bend = 2 * c * s / r / r
+    return BivariateDerivatives(byX: c / r, byY: -s / r, byXX: -bend, byXY: mixed, byYY: bend)
+  }
 }
 
 /// Hyperbolic sine.
@@ -205,16 +272,33 @@ extension Double: DifferentiableScalar {
 }
 
 // Between two doubles the function above is meant; without a preference the call is ambiguous.
-/// x to the power of y, for x > 0.
+/// x to the power of y; by y differentiable for x > 0.
 @_disfavoredOverload
 @inlinable public func pow<S: DifferentiableScalar>(_ x: S, _ y: S) -> S {
-  S.self == Double.self ? S(Foundation.pow(x.value, y.value)) : exp(y * log(x))
+  x.applying(with: y, Foundation.pow) { x, y, f in
+    // 0 to any power y > 0 is 0: the limits from x > 0, which 0 · ln 0 does not tell.
+    let isRoot = x == 0 && y > 0
+    let logarithm = Foundation.log(x)
+    let byX = y == 0 ? 0 : y * Foundation.pow(x, y - 1)
+    let byXX = y == 0 || y == 1 ? 0 : y * (y - 1) * Foundation.pow(x, y - 2)
+    return BivariateDerivatives(
+      byX: byX, byY: isRoot ? 0 : f * logarithm, byXX: byXX,
+      byXY: isRoot && y > 1 ? 0 : Foundation.pow(x, y - 1) * (1 + y * logarithm),
+      byYY: isRoot ? 0 : f * logarithm * logarithm)
+  }
 }
 
 /// The magnitude; its derivative at 0 is that of x.
-@inlinable public func abs<S: DifferentiableScalar>(_ x: S) -> S { x.value < 0 ? -x : x }
+@inlinable public func abs<S: DifferentiableScalar>(_ x: S) -> S {
+  // The sum makes 0 of −0.
+  x.value < 0 ? -x : x + 0
+}
 
 /// The length of (x, y); not differentiable at the origin.
 @inlinable public func hypot<S: DifferentiableScalar>(_ x: S, _ y: S) -> S {
-  S.self == Double.self ? S(Foundation.hypot(x.value, y.value)) : sqrt(x * x + y * y)
+  x.applying(with: y, Foundation.hypot) { x, y, r in
+    let (c, s) = (x / r, y / r)
+    return BivariateDerivatives(
+      byX: c, byY: s, byXX: s * s / r, byXY: -c * s / r, byYY: c * c / r)
+  }
 }

@@ -23,13 +23,30 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
   ) -> Self {
     let f = function(value)
-    return Self(f, tangent: slope(value, f) * tangent)
+    return Self(f, tangent: chained(slope(value, f), tangent))
+  }
+
+  /// The chain rule: f(a, c) + (f_x b + f_y d) ε.
+  @inlinable public func applying(
+    with other: Self, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
+  ) -> Self {
+    let f = function(value, other.value)
+    let by = derivatives(value, other.value, f)
+    return Self(f, tangent: chained(by.byX, tangent) + chained(by.byY, other.tangent))
   }
 
   /// Compares values.
   @inlinable public static func == (a: Self, b: Self) -> Bool { a.value == b.value }
   /// Compares values.
   @inlinable public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  // Not by default: what is not less is not for that reason more, as NaN is neither.
+  /// Compares values.
+  @inlinable public static func <= (a: Self, b: Self) -> Bool { a.value <= b.value }
+  /// Compares values.
+  @inlinable public static func > (a: Self, b: Self) -> Bool { a.value > b.value }
+  /// Compares values.
+  @inlinable public static func >= (a: Self, b: Self) -> Bool { a.value >= b.value }
 
   /// The sum.
   @inlinable public static func + (a: Self, b: Self) -> Self {
@@ -48,7 +65,8 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     let inverse = 1 / b.value
     // The value is a / b itself, rounded as doubles are.
     let quotient = a.value / b.value
-    return Self(quotient, tangent: inverse * (a.tangent - quotient * b.tangent))
+    return Self(
+      quotient, tangent: chained(inverse, a.tangent - chained(quotient, b.tangent)))
   }
   /// The negative.
   @inlinable public static prefix func - (a: Self) -> Self {
@@ -68,7 +86,7 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
   }
   /// The quotient by a constant.
   @inlinable public static func / (a: Self, b: Double) -> Self {
-    Self(a.value / b, tangent: (1 / b) * a.tangent)
+    Self(a.value / b, tangent: chained(1 / b, a.tangent))
   }
   /// The sum with a constant.
   @inlinable public static func + (a: Double, b: Self) -> Self { b + a }
@@ -81,6 +99,6 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
   /// The quotient of a constant.
   @inlinable public static func / (a: Double, b: Self) -> Self {
     let quotient = a / b.value
-    return Self(quotient, tangent: (-quotient / b.value) * b.tangent)
+    return Self(quotient, tangent: chained(-quotient / b.value, b.tangent))
   }
 }

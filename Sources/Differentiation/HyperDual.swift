@@ -38,13 +38,38 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     let first = slope(value, f)
     let second = curvature(value, f, first)
     return Self(
-      f, outer: first * outer, inner: first * inner, mixed: first * mixed + second * outer * inner)
+      f, outer: chained(first, outer), inner: chained(first, inner),
+      mixed: chained(first, mixed) + chained(chained(second, outer), inner))
+  }
+
+  /// The chain rule to second order, for two arguments.
+  @inlinable public func applying(
+    with other: Self, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
+  ) -> Self {
+    let f = function(value, other.value)
+    let by = derivatives(value, other.value, f)
+    // ∂f_x/∂p and ∂f_y/∂p.
+    let slopeX = chained(by.byXX, outer) + chained(by.byXY, other.outer)
+    let slopeY = chained(by.byXY, outer) + chained(by.byYY, other.outer)
+    let bend = chained(slopeX, inner) + chained(slopeY, other.inner)
+    return Self(
+      f, outer: chained(by.byX, outer) + chained(by.byY, other.outer),
+      inner: chained(by.byX, inner) + chained(by.byY, other.inner),
+      mixed: chained(by.byX, mixed) + chained(by.byY, other.mixed) + bend)
   }
 
   /// Compares values.
   @inlinable public static func == (a: Self, b: Self) -> Bool { a.value == b.value }
   /// Compares values.
   @inlinable public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  // Not by default: what is not less is not for that reason more, as NaN is neither.
+  /// Compares values.
+  @inlinable public static func <= (a: Self, b: Self) -> Bool { a.value <= b.value }
+  /// Compares values.
+  @inlinable public static func > (a: Self, b: Self) -> Bool { a.value > b.value }
+  /// Compares values.
+  @inlinable public static func >= (a: Self, b: Self) -> Bool { a.value >= b.value }
 
   /// The sum.
   @inlinable public static func + (a: Self, b: Self) -> Self {
@@ -71,12 +96,12 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
     // From q b = a by the product rule, order by order.
     let inverse = 1 / b.value
     let quotient = a.value / b.value
-    let outer = inverse * (a.outer - quotient * b.outer)
-    let inner = inverse * (a.inner - quotient * b.inner)
-    let rest = a.mixed - quotient * b.mixed
+    let outer = chained(inverse, a.outer - chained(quotient, b.outer))
+    let inner = chained(inverse, a.inner - chained(quotient, b.inner))
+    let rest = a.mixed - chained(quotient, b.mixed)
     return Self(
       quotient, outer: outer, inner: inner,
-      mixed: inverse * (rest - (outer * b.inner + b.outer * inner)))
+      mixed: chained(inverse, rest - (chained(outer, b.inner) + b.outer * inner)))
   }
   /// The negative.
   @inlinable public static prefix func - (a: Self) -> Self { a * -1 }
@@ -96,7 +121,8 @@ where Lanes.Scalar == Double, Lanes: BitwiseCopyable & Sendable {
   @inlinable public static func / (a: Self, b: Double) -> Self {
     let inverse = 1 / b
     return Self(
-      a.value / b, outer: inverse * a.outer, inner: inverse * a.inner, mixed: inverse * a.mixed)
+      a.value / b, outer: chained(inverse, a.outer), inner: chained(inverse, a.inner),
+      mixed: chained(inverse, a.mixed))
   }
   /// The sum with a constant.
   @inlinable public static func + (a: Double, b: Self) -> Self { b + a }

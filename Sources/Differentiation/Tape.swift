@@ -83,8 +83,11 @@ public final class Tape {
     isReached.update(repeating: 0, count: count)
     for i in 0..<results.count where results[i].tape != nil {
       precondition(results[i].tape == nodes, "a result of another tape")
+      // What has no weight does not count, even if its derivatives are infinite.
+      let weight = chained(weights[i], results[i].slope)
+      if weight == 0 { continue }
       let node = Int(results[i].node)
-      w[node] += weights[i] * results[i].slope
+      w[node] += weight
       isReached[node] = 1
     }
     let s = g + nodes.pointee.capacity * distance
@@ -205,10 +208,32 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
     curvature: (_ x: Double, _ f: Double, _ slope: Double) -> Double
   ) -> Self {
     let f = function(value)
-    guard let tape else { return Self(f) }
+    // What was multiplied by 0 does not move: it is a constant.
+    guard let tape, self.slope != 0 else { return Self(f) }
     let first = slope(value, f)
     let second = curvature(value, f, first)
     return unary(f, first * self.slope, second * self.slope * self.slope, tape)
+  }
+
+  /// Records f of this number and another one.
+  @inlinable public func applying(
+    with other: Self, _ function: (_ x: Double, _ y: Double) -> Double,
+    derivatives: (_ x: Double, _ y: Double, _ f: Double) -> BivariateDerivatives
+  ) -> Self {
+    let f = function(value, other.value)
+    let (a, b) = (tape == nil ? 0 : slope, other.tape == nil ? 0 : other.slope)
+    guard let tape = a == 0 ? other.tape : tape, a != 0 || b != 0 else { return Self(f) }
+    let by = derivatives(value, other.value, f)
+    // By the nodes.
+    let (byA, byB) = (chained(by.byX, a), chained(by.byY, b))
+    let byAA = chained(chained(by.byXX, a), a)
+    let byAB = chained(chained(by.byXY, a), b)
+    let byBB = chained(chained(by.byYY, b), b)
+    if a == 0 { return other.unary(f, byB, byBB, tape) }
+    if b == 0 { return unary(f, byA, byAA, tape) }
+    if node == other.node { return unary(f, byA + byB, byAA + 2 * byAB + byBB, tape) }
+    let node = tape.append(node, other.node, byA, byB, byAA, byAB, byBB)
+    return Self(f, slope: 1, node: node, tape: tape)
   }
 
   /// Records a function of this number's node.
@@ -226,7 +251,7 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   /// α times this number.
   @inlinable @inline(__always)
   func scaled(by factor: Double, to value: Double) -> Self {
-    Self(value, slope: factor * slope, node: node, tape: tape)
+    Self(value, slope: chained(factor, slope), node: node, tape: tape)
   }
 
   /// a ± b.
@@ -245,6 +270,13 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   @inlinable public static func == (a: Self, b: Self) -> Bool { a.value == b.value }
   /// Compares values.
   @inlinable public static func < (a: Self, b: Self) -> Bool { a.value < b.value }
+  // Not by default: what is not less is not for that reason more, as NaN is neither.
+  /// Compares values.
+  @inlinable public static func <= (a: Self, b: Self) -> Bool { a.value <= b.value }
+  /// Compares values.
+  @inlinable public static func > (a: Self, b: Self) -> Bool { a.value > b.value }
+  /// Compares values.
+  @inlinable public static func >= (a: Self, b: Self) -> Bool { a.value >= b.value }
 
   /// The sum.
   @inlinable public static func + (a: Self, b: Self) -> Self {
@@ -267,7 +299,7 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   /// The quotient.
   @inlinable public static func / (a: Self, b: Self) -> Self {
     guard let tape = a.tape else { return a.value / b }
-    if b.tape == nil { return a / b.value }
+    if b.tape == nil || b.slope == 0 { return a / b.value }
     let quotient = a.value / b.value
     let (ratioA, ratioB) = (a.slope / b.value, b.slope / b.value)
     let (byB, byAB) = (-quotient * ratioB, -ratioA * ratioB)
@@ -299,7 +331,7 @@ public struct TapeScalar: DifferentiableScalar, @unchecked Sendable {
   /// The quotient of a constant.
   @inlinable public static func / (a: Double, b: Self) -> Self {
     let quotient = a / b.value
-    guard let tape = b.tape else { return Self(quotient) }
+    guard let tape = b.tape, b.slope != 0 else { return Self(quotient) }
     let ratio = b.slope / b.value
     return b.unary(quotient, -quotient * ratio, 2 * quotient * ratio * ratio, tape)
   }

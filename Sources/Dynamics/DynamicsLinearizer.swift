@@ -40,7 +40,7 @@ public struct DynamicsLinearizer: Sendable {
   ///   - trajectories: N > 0 rollouts of one shape.
   ///   - condition: its index, for errors.
   /// - Returns: F_t, f_t and Σ_t, and the distribution of the rollouts' first states.
-  /// - Throws: `DynamicsError`, or what `makeWorkspace` throws.
+  /// - Throws: `DynamicsError` with sample and step, or what `makeWorkspace` throws.
   public func linearize<Known: KnownDynamics>(
     _ dynamics: Known, about trajectories: [Trajectory], condition: Int?
   ) throws -> LinearGaussianDynamics {
@@ -52,6 +52,16 @@ public struct DynamicsLinearizer: Sendable {
       dynamics.state == n && dynamics.control == m,
       "dynamics of \(dynamics.state) states and \(dynamics.control) controls for rollouts of "
         + "\(n) and \(m)")
+    for (sample, trajectory) in trajectories.enumerated() {
+      for (numbers, size, first) in [
+        (trajectory.states.storage, n, 0), (trajectory.controls.storage, m, n),
+      ] {
+        guard let entry = numbers.firstIndex(where: { !$0.isFinite }) else { continue }
+        throw DynamicsError.unusableValue(
+          condition: condition, sample: sample, step: entry / size,
+          dimension: first + entry % size, value: numbers[entry])
+      }
+    }
     let share = 1 / Double(trajectories.count)
     var states = Matrix(rows: n, columns: T + 1)
     var controls = Matrix(rows: m, columns: T)

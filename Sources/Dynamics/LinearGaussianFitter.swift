@@ -70,9 +70,7 @@ public struct LinearGaussianFitter: Sendable {
     dynamics: LinearGaussianDynamics, prior: DynamicsPrior, notes: [String]
   ) {
     guard let first = trajectories.first else { throw .noTrajectories(condition: condition) }
-    let (n, m, T, N) = (
-      first.states.rows, first.controls.rows, first.horizon, trajectories.count
-    )
+    let (n, m, T) = (first.states.rows, first.controls.rows, first.horizon)
     for trajectory in trajectories {
       precondition(
         trajectory.states.rows == n && trajectory.controls.rows == m && trajectory.horizon == T,
@@ -89,7 +87,7 @@ public struct LinearGaussianFitter: Sendable {
     do {
       batch = try Whitening(of: points)
     } catch {
-      throw Self.located(error, condition: condition, samples: N)
+      throw Self.located(error, condition: condition)
     }
 
     var next = prior
@@ -108,14 +106,15 @@ public struct LinearGaussianFitter: Sendable {
     let fit: LinearGaussianRegression.Fit
     do {
       fit = try LinearGaussianRegression(options: options.regression).fit(
-        points, inputCount: n + m, prior: options.prior == .mixture ? next.mixture : nil)
+        points, inputCount: n + m, prior: options.prior == .mixture ? next.mixture : nil,
+        priorFloor: options.mixture.covarianceFloor)
     } catch {
-      throw Self.located(error, condition: condition, samples: N)
+      throw Self.located(error, condition: condition)
     }
     if fit.jitteredSteps > 0 {
       notes.append(
         "dynamics of \(fit.jitteredSteps) of \(T) steps took jitter, at most \(fit.largestJitter) "
-          + "of the mean variance")
+          + "of each variance")
     }
 
     let (mean, covariance) = Self.initialState(
@@ -198,16 +197,15 @@ public struct LinearGaussianFitter: Sendable {
   }
 
   private static func located(
-    _ error: StatisticsError, condition: Int?, samples: Int
+    _ error: StatisticsError, condition: Int?
   ) -> DynamicsError {
     switch error {
-    case .unusableValue(let dimension, let point, let value):
+    case .unusableValue(let step, let sample, let dimension, let value):
       .unusableValue(
-        condition: condition, sample: point % samples, step: point / samples,
-        dimension: dimension, value: value)
+        condition: condition, sample: sample, step: step ?? 0, dimension: dimension, value: value)
     case .jointCovariance(let step, let cause):
       .jointCovariance(condition: condition, step: step, cause)
-    case .component:
+    case .component, .weights:
       .mixture(condition: condition, error)
     }
   }

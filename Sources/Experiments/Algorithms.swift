@@ -4,6 +4,7 @@ import Configuration
 public import GPSCore
 import GlobalPolicy
 import PolicySearch
+import SearchParts
 import Sim
 import TrajectoryOptimization
 
@@ -28,6 +29,9 @@ let couplings: [Member<any Coupling>] = [
   Member("mirrorDescent", "the local step stays close to the linearised network") {
     try MirrorDescent(linearization: $0.policyLinearization)
   },
+  Member("badmm", "Bregman ADMM: multipliers pull controllers and network together") {
+    try BADMM(options: $0.badmm, linearization: $0.policyLinearization)
+  },
   Member("trajectoryOptimization", "local controllers alone, each close to its predecessor") { _ in
     Uncoupled(distillsAtEnd: false)
   },
@@ -40,7 +44,14 @@ let couplings: [Member<any Coupling>] = [
 let localSteps: [Member<any LocalImprovement>] = [
   Member("klLQR", "LQR on fitted dynamics within a bound on the KL divergence") {
     try KLStep(dynamics: $0.dynamics, search: $0.localOptimization)
-  }
+  },
+  Member("pathIntegral", "PI²: no model; the rollouts weighted by their costs") {
+    try PathIntegralStep(options: $0.pathIntegral)
+  },
+  Member("pilqr", "LQR on the model, then PI² on what the model does not explain") {
+    try PILQRStep(
+      lqr: KLStep(dynamics: $0.dynamics, search: $0.localOptimization), options: $0.pathIntegral)
+  },
 ]
 
 extension Codec where Value == String {

@@ -2,7 +2,9 @@ package import Configuration
 public import Dynamics
 public import GlobalPolicy
 public import LQR
+public import PathIntegral
 public import PolicySearch
+public import SearchParts
 public import Sim
 
 /// Everything a run needs, as an experiment file says it: names where the stages want indices, and
@@ -38,6 +40,10 @@ public struct Experiment: Sendable, Equatable {
   public var policyLinearization = PolicyLinearizer.Options()
   /// Search for the dual variable.
   public var localOptimization = KLConstrainedLQR.Options()
+  /// The sampled local steps: PI² and the residual's half of PILQR.
+  public var pathIntegral = PathIntegralUpdate.Options()
+  /// BADMM's pull.
+  public var badmm = BADMM.Options()
   /// The network.
   public var network = NetworkOptions()
   /// Its training.
@@ -84,6 +90,12 @@ extension Experiment: Configurable {
     Field(
       "localOptimization", \.localOptimization,
       "Search for the dual variable of the KL constraint.")
+    Field(
+      "pathIntegral", \.pathIntegral,
+      "Local steps by sampled rollouts (localStep: pathIntegral or pilqr).")
+    Field(
+      "badmm", \.badmm,
+      "How controllers and network are pulled together (algorithm.name: badmm).")
     Field("network", \.network, "The network.")
     Field("training", \.training, "Training of the network.")
     Field(

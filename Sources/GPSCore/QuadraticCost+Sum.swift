@@ -19,12 +19,12 @@ extension QuadraticCost {
     return sum
   }
 
-  /// ½ yᵀ C y + cᵀ y + constant along states and controls: T + 1 numbers; the last is that of the
-  /// last state alone.
+  /// ½ yᵀ C y + cᵀ y + constant along states and controls.
   ///
   /// - Parameters:
   ///   - states: x_0 … x_T, n × (T + 1).
   ///   - controls: u_0 … u_{T−1}, m × T.
+  /// - Returns: T + 1 numbers; the last is that of the last state alone.
   public func values(states: Matrix, controls: Matrix) -> [Double] {
     precondition(
       states.rows == state && controls.rows == control && states.columns == horizon + 1

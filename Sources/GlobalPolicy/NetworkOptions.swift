@@ -28,8 +28,10 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
   public var activation: Activation = .relu
   /// How initial weights are drawn.
   public var initialization: Initialization = .he
-  /// Observations are divided by their deviation, but by no less than this (in the observation's own
-  /// units), so that a hardly moving dimension is not blown up.
+  /// Each number of the observation is divided by its deviation, but by no less than this share of its
+  /// largest magnitude, so that one that hardly moves is not blown up. A share has no unit: a length in
+  /// kilometres is whitened as the same length in millimetres. With 1 the deviation matters no more and
+  /// numbers are divided by their largest magnitude.
   public var deviationFloor = 1e-3
 
   /// The defaults: 42-42 ReLU units, as in the mirror-descent paper's experiments.

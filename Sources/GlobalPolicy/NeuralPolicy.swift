@@ -70,8 +70,8 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
 
   /// The policy with its whitening fixed by these observations, or unchanged if it is fixed already.
   ///
-  /// A dimension that does not move at all keeps its unit; every other is divided by its deviation,
-  /// or by the floor if that is larger.
+  /// A dimension is divided by its deviation, or by the floor (a share of its largest magnitude) if that
+  /// is larger; one that does not move at all by its magnitude, and one that is always 0 by 1.
   ///
   /// - Parameter observations: o × S, one sample per column.
   /// - Returns: the policy with fixed whitening.
@@ -92,9 +92,14 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     guard !isWhitened, let (mean, variance) = Self.moments(observations) else { return self }
     var policy = self
     policy.observationWhitening.mean = mean
-    policy.observationWhitening.deviation = zip(mean, variance).map { mean, variance in
-      let deviation = variance.squareRoot()
-      return deviation <= 1e-12 * abs(mean) ? 1 : max(deviation, options.deviationFloor)
+    policy.observationWhitening.deviation = mean.indices.map { i in
+      let largest = observations.reduce(0) { largest, part in
+        (0..<part.count).reduce(largest) { max($0, abs(part.0[i, $1])) }
+      }
+      if largest == 0 { return 1 }
+      let deviation = variance[i].squareRoot()
+      return deviation <= 1e-12 * largest
+        ? largest : max(deviation, options.deviationFloor * largest)
     }
     policy.isWhitened = true
     return policy
@@ -202,7 +207,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   }
 }
 
-extension NeuralPolicy: Policy {
+extension NeuralPolicy: ObservationPolicy {
   /// Room for one observation's way through the network.
   public struct Workspace: Sendable {
     var rows: [Float]

@@ -50,7 +50,7 @@ public struct KLConstrainedLQR: Sendable {
   public enum Status: String, Sendable, Codable {
     /// The divergence is within the tolerance of its bound.
     case converged
-    /// Even the smallest dual keeps the divergence below its bound.
+    /// Even the smallest dual keeps the divergence below its bound: the optimum of the cost alone.
     case constraintInactive
     /// The passes ran out; the best feasible controller was taken.
     case passesExhausted
@@ -84,15 +84,20 @@ public struct KLConstrainedLQR: Sendable {
 
   /// One improvement of a local controller.
   ///
+  /// Where the bound does not matter, the reference should not either: gains and offsets are then those
+  /// of the linear-quadratic optimum, if there is one whose divergence is within the bound, and the
+  /// covariance is `minDual` · Q_uu⁻¹.
+  ///
   /// - Parameters:
   ///   - reference: q, from which the divergence is measured.
   ///   - cost: ℓ, in absolute coordinates; indefinite Hessians are allowed.
   ///   - dynamics: linear-Gaussian, with the distribution of the initial state.
-  ///   - bound: ε, on the divergence summed over the trajectory [nats].
+  ///   - bound: ε > 0, on the divergence summed over the trajectory [nats]; infinity for none.
   ///   - initialDual: η to try first, such as the one of the previous iteration.
   /// - Returns: the controller with the divergence closest to the bound.
-  /// - Throws: `LQRError` when no dual up to `maxDual` gives a finite controller: the caller keeps
-  ///   the controller it has.
+  /// - Throws: `LQRError.inputNotFinite` with field and time step where an input is NaN or infinite, or
+  ///   another `LQRError` when no dual up to `maxDual` gives a finite controller: the caller keeps the
+  ///   controller it has.
   public func improve(
     from reference: LinearGaussianController, cost: QuadraticCost,
     dynamics: LinearGaussianDynamics, bound: Double, initialDual: Double = 1
@@ -104,9 +109,8 @@ public struct KLConstrainedLQR: Sendable {
       "a reference of \(reference.state) × \(reference.control) × \(reference.horizon) for "
         + "dynamics of \(dynamics.state) × \(dynamics.control) × \(dynamics.horizon)")
     precondition(bound > 0, "a bound of \(bound) on the divergence")
-    if cost.firstNonFiniteStep != nil { throw .inputNotFinite(field: "cost") }
-    if !dynamics.transitions.isFinite || !dynamics.offsets.isFinite {
-      throw .inputNotFinite(field: "dynamics")
+    if let input = cost.nonFinite ?? dynamics.nonFinite ?? reference.nonFinite {
+      throw input.error
     }
 
     let surrogate = SurrogateProblem(cost: cost, dynamics: dynamics, reference: reference)
@@ -126,7 +130,15 @@ public struct KLConstrainedLQR: Sendable {
       throw lastFailure ?? .marginalsNotFinite(step: 0, dual: options.maxDual)
     }
     var divergence = search.chosenDivergence
-    if dual != search.lastDual {
+    var isStale = dual != search.lastDual
+    if search.status == .constraintInactive {
+      search.passes += 1
+      if case .success(let value) = surrogate.pass(dual: dual, ridge: 0), value <= bound {
+        return try surrogate.solution(cost: cost, divergence: value, dual: dual, search: search)
+      }
+      isStale = true
+    }
+    if isStale {
       search.passes += 1
       switch surrogate.pass(dual: dual) {
       case .success(let value): divergence = value
@@ -163,7 +175,9 @@ struct DualSearch {
   init(options: KLConstrainedLQR.Options, bound: Double, initialDual: Double) {
     self.options = options
     self.bound = bound
-    logDual = log(min(max(initialDual, options.minDual), options.maxDual))
+    // Without a bound the smallest dual is the answer, unless it fails.
+    let start = bound == .infinity ? options.minDual : initialDual
+    logDual = log(min(max(start, options.minDual), options.maxDual))
   }
 
   /// The dual to try next; nil when the search is over.
@@ -187,7 +201,7 @@ struct DualSearch {
     passes += 1
     lastDual = exp(logDual)
     let excess = log(max(divergence, 1e-300)) - log(bound)
-    if abs(divergence - bound) <= options.tolerance * bound {
+    if bound.isFinite && abs(divergence - bound) <= options.tolerance * bound {
       above = Point(logDual: logDual, excess: excess)
       chosenDivergence = divergence
       status = .converged
@@ -312,11 +326,16 @@ struct SurrogateProblem: ~Copyable {
   }
 
   /// Backward pass for one dual, forward pass, and the divergence that results.
-  func pass(dual: Double) -> Result<Double, LQRError> {
+  ///
+  /// - Parameters:
+  ///   - dual: η.
+  ///   - ridge: the share of −log q in the surrogate cost; 0 for the cost alone.
+  /// - Returns: Σ_t KL(p ‖ q) [nats], or why there is no such controller.
+  func pass(dual: Double, ridge: Double = 1) -> Result<Double, LQRError> {
     let failedStep = riccati.backward(
       LQProblem(
         hessians: hessians.pointer, gradients: gradients.pointer, transitions: transitions.pointer,
-        offsets: offsets.pointer, scale: 1 / dual, ridge: 1))
+        offsets: offsets.pointer, scale: 1 / dual, ridge: ridge))
     if let step = failedStep {
       return .failure(
         .notPositiveDefinite(step: step, eigenvalue: smallestCurvature(step), dual: dual))
@@ -408,7 +427,10 @@ struct SurrogateProblem: ~Copyable {
         divergence: divergence, dual: dual, passes: search.passes,
         indefinitePasses: search.indefinitePasses, status: search.finalStatus)
     } catch {
-      throw .inputNotFinite(field: "\(error)")
+      guard case .notFinite(let field, let step) = error else {
+        throw .notPositiveDefinite(step: 0, eigenvalue: .nan, dual: dual)
+      }
+      throw .inputNotFinite(field: "new controller's \(field)", step: step)
     }
   }
 }

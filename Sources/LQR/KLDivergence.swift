@@ -7,7 +7,8 @@ import LinearAlgebra
 ///   ½ [ tr(C_q⁻¹ C_p) − m + ln|C_q| − ln|C_p| + dᵀ C_q⁻¹ d + tr(C_q⁻¹ ΔK Σ_x ΔKᵀ) ]
 ///
 /// with d = ΔK μ_x + Δk. Every term is computed from differences, so that two equal controllers give
-/// exactly the rounding of their determinants and nothing of their gains.
+/// exactly the rounding of their determinants and nothing of their gains. Of numbers that are not finite
+/// the divergence is NaN.
 public func klDivergences(
   from p: LinearGaussianController, to q: LinearGaussianController, over marginals: Marginals
 ) -> [Double] {
@@ -89,6 +90,7 @@ struct KLWorkspace: ~Copyable {
     Kernels.solveLower(n: m, r: n, Lq, m, dK.pointer, m)
     Kernels.gemm(m: m, n: n, k: n, dK.pointer, m, S, n, 0, dKS.pointer, m)
     for i in 0..<(m * n) { sum += dKS.pointer[i] * dK.pointer[i] }
-    return max(0, 0.5 * sum)
+    // Rounding alone makes it negative; NaN stays NaN.
+    return sum < 0 ? 0 : 0.5 * sum
   }
 }

@@ -1,4 +1,5 @@
 public import GPSCore
+public import LinearAlgebra
 
 /// Why a linear-quadratic problem has no solution.
 public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvertible {
@@ -13,8 +14,18 @@ public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvert
   case marginalsNotFinite(step: Int, dual: Double)
   /// Even at the largest dual the divergence is over its bound.
   case boundNotReached(bound: Double, divergence: Double, dual: Double)
-  /// An input is NaN or infinite.
-  case inputNotFinite(field: String)
+  /// A number of an input is NaN or infinite.
+  ///
+  /// - Parameters:
+  ///   - field: which part of which input, such as "cost's gradient".
+  ///   - step: t; nil for what belongs to no time step, as the initial state.
+  case inputNotFinite(field: String, step: Int?)
+  /// A covariance has no factor, even with jitter.
+  ///
+  /// - Parameters:
+  ///   - field: whose.
+  ///   - step: t; nil for that of the initial state.
+  case covariance(field: String, step: Int?, LinearAlgebraError)
 
   /// One sentence for people.
   public var description: String {
@@ -27,8 +38,12 @@ public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvert
     case .boundNotReached(let bound, let divergence, let dual):
       "the KL divergence is \(divergence) at the largest dual tried, \(dual), over its bound of "
         + "\(bound)"
-    case .inputNotFinite(let field):
-      "the \(field) given to the local optimisation is not finite"
+    case .inputNotFinite(let field, let step):
+      "the \(field)\(Self.place(step)) is not finite"
+    case .covariance(let field, let step, let error):
+      "the \(field)\(Self.place(step)) is unusable: \(error)"
     }
   }
+
+  private static func place(_ step: Int?) -> String { step.map { " at step \($0)" } ?? "" }
 }

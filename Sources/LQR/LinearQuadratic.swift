@@ -42,19 +42,23 @@ public struct LinearQuadraticSolver: ~Copyable {
   /// - Parameters:
   ///   - cost: quadratic, indefinite Hessians allowed as long as every Q_uu is positive definite.
   ///   - dynamics: of the solver's dimensions and horizon; its covariances do not matter.
-  /// - Throws: `LQRError.notPositiveDefinite` with the time step.
+  /// - Throws: `LQRError.inputNotFinite` with field and time step, or `.notPositiveDefinite` with the
+  ///   time step.
   public func solve(cost: QuadraticCost, dynamics: LinearGaussianDynamics) throws(LQRError) {
     requireSameShapes(cost, dynamics)
     requireShape(of: dynamics)
     let failedStep = withProblem(cost: cost, dynamics: dynamics) { riccati.backward($0) }
-    if let step = failedStep {
-      throw .notPositiveDefinite(
-        step: step, eigenvalue: smallestEigenvalue(riccati.curvature(step)), dual: 0)
-    }
+    // What is not finite at any step ends in the value function of the first, if no pass fails before.
+    if failedStep == nil && riccati.isFirstValueFinite { return }
+    if let input = cost.nonFinite ?? dynamics.nonFinite { throw input.error }
+    let step = failedStep ?? 0
+    throw .notPositiveDefinite(
+      step: step,
+      eigenvalue: failedStep == nil ? .nan : smallestEigenvalue(riccati.curvature(step)), dual: 0)
   }
 
   /// Computes the states and controls of the last solution from x_0, without noise: x' = F [x; u] + f
-  /// with u = K x + k. `states` and `controls` then hold them.
+  /// with u = K x + k. `states` and `controls` then hold them, NaN from an initial state with NaN.
   public func simulate(_ dynamics: LinearGaussianDynamics, from initialState: [Double]) {
     requireShape(of: dynamics)
     precondition(
@@ -103,7 +107,7 @@ public struct LinearQuadraticSolver: ~Copyable {
 
 /// Solves one linear-quadratic problem (see `LinearQuadraticSolver`).
 ///
-/// - Throws: `LQRError.notPositiveDefinite` with the time step.
+/// - Throws: `LQRError`, as the solver.
 public func solveLinearQuadratic(
   cost: QuadraticCost, dynamics: LinearGaussianDynamics
 ) throws(LQRError) -> LQSolution {

@@ -12,6 +12,19 @@ public struct Marginals: Sendable, Equatable {
   /// Means of u_t: m × T.
   public var controlMeans: Matrix
 
+  /// Marginals from their parts.
+  public init(stateMeans: Matrix, stateCovariances: MatrixSequence, controlMeans: Matrix) {
+    precondition(
+      stateMeans.columns == controlMeans.columns + 1
+        && stateCovariances.count == stateMeans.columns
+        && stateCovariances.rows == stateMeans.rows,
+      "means of \(stateMeans.columns) states and \(controlMeans.columns) controls with "
+        + "\(stateCovariances.count) covariances of \(stateCovariances.rows) rows")
+    self.stateMeans = stateMeans
+    self.stateCovariances = stateCovariances
+    self.controlMeans = controlMeans
+  }
+
   /// The covariance of y_t = [x_t; u_t] under `controller`: (n + m) × (n + m).
   ///
   /// Σ_y = [[Σ_x, Σ_x Kᵀ], [K Σ_x, K Σ_x Kᵀ + C]].
@@ -113,7 +126,8 @@ struct MarginalsWorkspace: ~Copyable {
 
 /// The marginals of `controller` under `dynamics`.
 ///
-/// - Throws: `LQRError.marginalsNotFinite` when the closed loop explodes.
+/// - Throws: `LQRError.marginalsNotFinite` when the closed loop explodes, `.inputNotFinite` with field and
+///   time step where an input is NaN or infinite.
 public func marginals(
   of controller: LinearGaussianController, under dynamics: LinearGaussianDynamics
 ) throws(LQRError) -> Marginals {
@@ -123,7 +137,10 @@ public func marginals(
       workspace.forward(F, f, dynamics, K, k, noise: .covarianceFactors(L))
     }
   }
-  if let step = failed { throw .marginalsNotFinite(step: step, dual: 0) }
+  if let step = failed {
+    if let input = dynamics.nonFinite ?? controller.nonFinite { throw input.error }
+    throw .marginalsNotFinite(step: step, dual: 0)
+  }
   return workspace.marginals()
 }
 

@@ -17,11 +17,12 @@ public struct TrajectorySampler: Sendable {
   ///   - dynamics: the model.
   ///   - controller: chooses the controls.
   ///   - observations: what is observed in each state.
-  /// - Throws: `LinearAlgebraError` when a covariance has no factor even with jitter.
+  /// - Throws: `LQRError.inputNotFinite` or, when a covariance has no factor even with jitter,
+  ///   `.covariance`, with field and time step.
   public init(
     dynamics: LinearGaussianDynamics, controller: LinearGaussianController,
     observations: ObservationModel
-  ) throws {
+  ) throws(LQRError) {
     precondition(
       controller.state == dynamics.state && controller.control == dynamics.control
         && controller.horizon == dynamics.horizon,
@@ -30,13 +31,39 @@ public struct TrajectorySampler: Sendable {
     self.dynamics = dynamics
     self.controller = controller
     self.observations = observations
-    func factor(_ covariance: Matrix) throws -> Matrix? {
-      if covariance.largestMagnitude == 0 { return nil }
-      return try CholeskyFactor.regularizing(covariance).factor.lower
+    if let input = dynamics.nonFinite ?? controller.nonFinite { throw input.error }
+    var factors: [Matrix?] = []
+    do {
+      factors.append(try Self.factor(dynamics.initialCovariance))
+    } catch {
+      throw .covariance(field: "covariance of the initial state", step: nil, error)
     }
-    factors =
-      try [factor(dynamics.initialCovariance)]
-      + (0..<dynamics.horizon).map { try factor(dynamics.covariances[$0]) }
+    for t in 0..<dynamics.horizon {
+      do {
+        factors.append(try Self.factor(dynamics.covariances[t]))
+      } catch {
+        throw .covariance(field: "dynamics' covariance", step: t, error)
+      }
+    }
+    self.factors = factors
+  }
+
+  /// A lower L with L Lᵀ = Σ, whose rows are 0 where the variance is; nil if Σ is 0.
+  private static func factor(_ covariance: Matrix) throws(LinearAlgebraError) -> Matrix? {
+    let n = covariance.rows
+    let moving = (0..<n).filter { covariance[$0, $0] != 0 }
+    if moving.isEmpty { return nil }
+    var block = Matrix(rows: moving.count, columns: moving.count)
+    for (j, column) in moving.enumerated() {
+      for (i, row) in moving.enumerated() { block[i, j] = covariance[row, column] }
+    }
+    let factor = try CholeskyFactor.regularizing(block).factor.lower
+    if moving.count == n { return factor }
+    var lower = Matrix(rows: n, columns: n)
+    for (j, column) in moving.enumerated() {
+      for (i, row) in moving.enumerated() { lower[row, column] = factor[i, j] }
+    }
+    return lower
   }
 
   /// One trajectory.
@@ -86,5 +113,66 @@ public struct TrajectorySampler: Sendable {
       states: states, controls: controls,
       observations: Matrix(
         rows: observed.first?.count ?? 0, columns: T + 1, columnMajor: observed.flatMap { $0 }))
+  }
+}
+
+/// The part of state space that some rollouts have seen, and twice the width of it on either side: beyond,
+/// a model that was fitted to them knows nothing.
+///
+/// A number of the state that hardly moved in the rollouts may still be moved by the model's noise: the
+/// margin is at least four deviations of what this noise adds up to over the horizon,
+/// σ_i² = (Σ_0)_ii + Σ_t (Σ_t)_ii.
+public struct VisitedRegion: Sendable {
+  /// Least and largest value of each number of the state.
+  private let low: [Double]
+  private let high: [Double]
+
+  /// The region about some rollouts.
+  ///
+  /// - Parameters:
+  ///   - trajectories: N > 0 rollouts of n states.
+  ///   - dynamics: the model fitted to them, of n states.
+  public init(of trajectories: [Trajectory], under dynamics: LinearGaussianDynamics) {
+    let n = dynamics.state
+    precondition(
+      !trajectories.isEmpty && trajectories.allSatisfy { $0.states.rows == n },
+      "\(trajectories.count) rollouts of \(trajectories.first?.states.rows ?? 0) states for dynamics of "
+        + "\(n)")
+    var low = [Double](repeating: .infinity, count: n)
+    var high = [Double](repeating: -.infinity, count: n)
+    for states in trajectories.map(\.states) {
+      for t in 0..<states.columns {
+        for i in 0..<n {
+          low[i] = min(low[i], states[i, t])
+          high[i] = max(high[i], states[i, t])
+        }
+      }
+    }
+    for i in 0..<n {
+      var variance = dynamics.initialCovariance[i, i]
+      for t in 0..<dynamics.horizon {
+        variance += dynamics.covariances.storage[(t * n + i) * n + i]
+      }
+      // Rounding of a state that neither moves nor is moved.
+      let rounding = 1e-9 * max(abs(low[i]), abs(high[i]))
+      let margin = max(2 * (high[i] - low[i]), 4 * variance.squareRoot(), rounding)
+      low[i] -= margin
+      high[i] += margin
+    }
+    (self.low, self.high) = (low, high)
+  }
+
+  /// Whether all states of a trajectory lie within the region.
+  public func contains(_ trajectory: Trajectory) -> Bool {
+    let n = low.count
+    precondition(
+      trajectory.states.rows == n, "\(trajectory.states.rows) states for a region of \(n)")
+    for t in 0..<trajectory.states.columns {
+      for i in 0..<n {
+        let x = trajectory.states[i, t]
+        if !(x >= low[i] && x <= high[i]) { return false }
+      }
+    }
+    return true
   }
 }

@@ -104,6 +104,13 @@ struct RiccatiWorkspace: ~Copyable {
     mk_simulate(Kernels.Variant.best.rawValue, &arguments, states, controls)
   }
 
+  /// Whether V and v of step 0 are finite; only with values.
+  var isFirstValueFinite: Bool {
+    for i in 0..<n * n where !valueHessians.pointer[i].isFinite { return false }
+    for i in 0..<n where !valueGradients.pointer[i].isFinite { return false }
+    return true
+  }
+
   /// Q_uu of the step that `backward` stopped at.
   func curvature(_ step: Int) -> Matrix {
     Matrix(rows: m, columns: m, copying: curvatureFactors.pointer + step * m * m)

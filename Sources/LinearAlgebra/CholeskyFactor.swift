@@ -33,28 +33,29 @@ public struct CholeskyFactor: Sendable, Equatable {
     lower = factor
   }
 
-  /// A factor of `matrix + jitter · I` with the smallest jitter of a growing series that factors.
+  /// A factor of A + jitter · diag |A_ii| with the smallest jitter of a growing series that factors.
   ///
-  /// The series starts at `relativeJitter` times the mean diagonal entry (0 is tried first) and grows
-  /// tenfold up to `attempts` times.
+  /// The series starts at `relativeJitter` (0 is tried first) and grows tenfold up to `attempts` times.
+  /// What is added is relative to each dimension's own variance: one in nanometres takes no harm from
+  /// another in kilometres.
   ///
-  /// - Returns: the factor and the jitter that was added, in the units of the matrix.
-  /// - Throws: `LinearAlgebraError` if even the largest jitter does not help.
+  /// - Returns: the factor and the jitter, as a share of each diagonal entry.
+  /// - Throws: `LinearAlgebraError` if even the largest jitter does not help, as with a diagonal entry
+  ///   of 0.
   public static func regularizing(
     _ matrix: Matrix, relativeJitter: Double = 1e-12, attempts: Int = 10
   ) throws(LinearAlgebraError) -> (factor: CholeskyFactor, jitter: Double) {
     let symmetric = matrix.symmetrized
-    let scale = symmetric.diagonal.reduce(0) { $0 + abs($1) } / Double(max(1, matrix.rows))
     var jitter = 0.0
     var attempt = 0
     while true {
       do {
         var shifted = symmetric
-        for i in 0..<matrix.rows { shifted[i, i] += jitter }
+        for i in 0..<matrix.rows { shifted[i, i] += jitter * abs(symmetric[i, i]) }
         return (try CholeskyFactor(shifted), jitter)
       } catch {
         guard case .notPositiveDefinite = error, attempt < attempts else { throw error }
-        jitter = attempt == 0 ? relativeJitter * max(scale, 1e-300) : jitter * 10
+        jitter = attempt == 0 ? relativeJitter : jitter * 10
         attempt += 1
       }
     }

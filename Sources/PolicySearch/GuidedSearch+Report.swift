@@ -1,4 +1,5 @@
 public import GPSCore
+import SearchParts
 
 extension GuidedSearch {
   /// The numbers of its reports.

@@ -1,5 +1,6 @@
 import GPSCore
 import GlobalPolicy
+import SearchParts
 import Sim
 import Statistics
 
@@ -105,7 +106,7 @@ extension GuidedSearch {
     try step.attempt { step in
       var stopwatch = Stopwatch()
       let anchor = try link.anchor(
-        of: step.next.controller, policy: policy, about: step.samples, memory: &step.next.link,
+        of: step.previous, policy: policy, about: step.samples, memory: &step.next.link,
         stream: stream.child(.mixture, 1))
       step.dynamicsSeconds += stopwatch.lap()
       defer { step.optimizationSeconds += stopwatch.lap() }
@@ -170,6 +171,7 @@ extension GuidedSearch {
       try steps[i].attempt { step in
         try link.settle(
           step.next.controller, policy: policy, about: step.samples, memory: &step.next.link,
+          isLastRound: round == link.rounds - 1,
           stream: stream.child(.mixture, iteration, step.batch.condition, round, 3))
       }
     }

@@ -9,8 +9,10 @@
 // (`LocalImprovement`), how controllers and policy hold each other (`Coupling`), and how the policy is
 // fitted (`Distiller`).
 
+public import Dynamics
 public import GPSCore
 public import GlobalPolicy
+public import SearchParts
 public import Sim
 public import Statistics
 
@@ -141,26 +143,51 @@ public struct GuidedSearch<
 
 extension GuidedSearch
 where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
-  /// Mirror descent with a neural network and fitted dynamics: the search that a task is learned with if
-  /// nothing else is said.
+  /// Mirror descent with a neural network: the search that a task is learned with if nothing else is
+  /// said.
   ///
   /// - Parameters:
   ///   - task: what to learn.
   ///   - initialControllers: one per training condition of the task.
   ///   - settings: how the loop goes.
+  ///   - dynamics: where they come from.
   ///   - network: the policy's network.
   ///   - training: its training.
   ///   - seed: the same seed gives the same results, with any number of workers.
-  /// - Throws: `InvalidOption` naming the setting, the value and what is allowed.
+  /// - Throws: `InvalidOption` naming the setting, the value and what is allowed; `UnknownDynamics`.
   public init(
     _ task: System, from initialControllers: [LinearGaussianController],
-    settings: SearchSettings = SearchSettings(), network: NetworkOptions = NetworkOptions(),
+    settings: SearchSettings = SearchSettings(),
+    dynamics: DynamicsSource = .fitted(LinearGaussianFitter.Options()),
+    network: NetworkOptions = NetworkOptions(),
     training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64 = 0
   ) throws {
     try self.init(
-      task, from: initialControllers, settings: settings, local: KLStep(), link: MirrorDescent(),
-      student: NeuralDistiller(network: network, training: training), seed: seed,
-      name: "mirrorDescent")
+      task, from: initialControllers, settings: settings, local: KLStep(dynamics: dynamics),
+      link: MirrorDescent(), student: NeuralDistiller(network: network, training: training),
+      seed: seed, name: "mirrorDescent")
+  }
+
+  /// The same, from initial controllers of one kind for all conditions.
+  ///
+  /// - Parameters:
+  ///   - task: what to learn.
+  ///   - start: makes the initial controllers.
+  ///   - settings: how the loop goes.
+  ///   - dynamics: where they come from.
+  ///   - network: the policy's network.
+  ///   - training: its training.
+  ///   - seed: the same seed gives the same results, with any number of workers.
+  /// - Throws: as the other initialiser, or what `start` throws.
+  public init(
+    _ task: System, from start: InitialController, settings: SearchSettings = SearchSettings(),
+    dynamics: DynamicsSource = .fitted(LinearGaussianFitter.Options()),
+    network: NetworkOptions = NetworkOptions(),
+    training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64 = 0
+  ) throws {
+    try self.init(
+      task, from: task.conditions.map { try start.controller(for: task, in: $0) },
+      settings: settings, dynamics: dynamics, network: network, training: training, seed: seed)
   }
 }
 

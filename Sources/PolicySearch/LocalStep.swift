@@ -1,5 +1,6 @@
 import GPSCore
 import GlobalPolicy
+import SearchParts
 import LQR
 import LinearAlgebra
 import Sim
@@ -11,6 +12,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
   let condition: Condition
   let batch: RolloutBatch
+  /// The controller that was in force when the iteration began.
+  let previous: LinearGaussianController
   /// What the condition carries: at first what the last iteration left, then what this one leaves.
   var next: State
   /// What the rollouts said; nil without rollouts, or when numbers failed.
@@ -29,6 +32,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
     self.batch = batch
     self.condition = condition
+    self.previous = previous.controller
     teacher = previous.controller
     next = previous
   }
@@ -82,38 +86,27 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     next.expectation = StepExpectation(
       of: outcome, from: judgement.meanCost, deviation: judgement.costStandardDeviation)
     notes += outcome.notes.map { "\(condition.name): \($0)" }
+    if imagined.isEmpty && modelSamples > 0 && outcome.model != nil {
+      notes.append(
+        "\(condition.name): none of the \(modelSamples) trajectories drawn from the model stayed where "
+          + "the rollouts have been")
+    }
   }
 
-  /// Samples from trajectories of the new controller under the model, less those that leave the region that the
-  /// rollouts have seen: there the model knows nothing.
+  /// Samples from trajectories of the new controller under the model, one part for each of the `count`
+  /// that stays where the rollouts have been: beyond, the model knows nothing.
   private func imagine(
     _ count: Int, by outcome: LocalOutcome, teacher: LinearGaussianController, stream: RandomStream
   ) throws -> [DistillationSet.Part] {
     guard let dynamics = outcome.model, count > 0 else { return [] }
     let observations = try ObservationModel(about: samples)
-    let n = dynamics.state
-    var (low, high) = (
-      [Double](repeating: .infinity, count: n), [Double](repeating: -.infinity, count: n)
-    )
-    for states in samples.map(\.states) {
-      for t in 0..<states.columns {
-        for i in 0..<n {
-          low[i] = min(low[i], states[i, t])
-          high[i] = max(high[i], states[i, t])
-        }
-      }
-    }
+    let region = VisitedRegion(of: samples, under: dynamics)
     let sampler = try TrajectorySampler(
       dynamics: dynamics, controller: outcome.controller, observations: observations)
     return (0..<count).compactMap { sample in
       var stream = stream.child(.custom, sample)
-      guard let trajectory = sampler.trajectory(stream: &stream) else { return nil }
-      for t in 0..<trajectory.states.columns {
-        for i in 0..<n {
-          let reach = 2 * (high[i] - low[i])
-          let x = trajectory.states[i, t]
-          if x < low[i] - reach || x > high[i] + reach { return nil }
-        }
+      guard let trajectory = sampler.trajectory(stream: &stream), region.contains(trajectory) else {
+        return nil
       }
       return DistillationSet.Part(along: trajectory, under: teacher)
     }

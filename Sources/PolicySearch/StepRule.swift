@@ -1,4 +1,5 @@
 public import GPSCore
+import SearchParts
 
 /// What a step promised, for judging it when the next rollouts are in.
 public struct StepExpectation: Storable {

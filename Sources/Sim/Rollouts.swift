@@ -122,7 +122,7 @@ public struct RolloutFailure: Error, Sendable, Equatable {
 /// - Parameters:
 ///   - plant: reset here; owned by the caller.
 ///   - policy: chooses the controls.
-///   - workspace: the policy's scratch.
+///   - workspace: the policy's, prepared here for a new rollout.
 ///   - dimensions: n, m, o, T and P.
 ///   - condition: where to start.
 ///   - plantState: the numbers to start from, with noise already added.
@@ -153,6 +153,7 @@ public func rollout<System: Plant, P: Policy>(
   let deadline = timeLimit.map { ContinuousClock.now + .seconds($0) }
   do {
     try plant.reset(to: condition, plantState: plantState.span)
+    policy.beginRollout(workspace: &workspace)
     var allStates = states.mutableSpan
     var allControls = controls.mutableSpan
     var allObservations = observations.mutableSpan

@@ -36,6 +36,8 @@ final class ExpectationMaximization: @unchecked Sendable {
   private let weights: Scratch<Double>
   private let means: Scratch<Double>
   private let covariances: Scratch<Double>
+  /// Σ_k of the pass before.
+  private let previous: Scratch<Double>
   private let evaluator: MixtureEvaluator
   private let shares: MixtureShares
   /// The points, those with the same home side by side.
@@ -81,6 +83,7 @@ final class ExpectationMaximization: @unchecked Sendable {
     weights = Scratch(K)
     means = Scratch(d * K)
     covariances = Scratch(d * d * K)
+    previous = Scratch(d * d * K)
     evaluator = MixtureEvaluator(dimension: d, clusters: K)
     shares = MixtureShares(points: N, clusters: K)
     order = Scratch(N, repeating: 0)
@@ -148,6 +151,7 @@ final class ExpectationMaximization: @unchecked Sendable {
   private func execute(_ task: Int, _ workspace: borrowing Workspace) {
     switch phase {
     case .factorize:
+      if weights.pointer[task] > 0 { mend(task, workspace.evaluation) }
       minors.pointer[task] = evaluator.set(
         task, weight: weights.pointer[task], mean: means.pointer + task * d,
         covariance: covariances.pointer + task * d * d, floor: options.covarianceFloor,
@@ -166,6 +170,23 @@ final class ExpectationMaximization: @unchecked Sendable {
         scatter: chunkScatters.pointer + task * d * d)
     case .combine:
       combine(task, workspace.columns.pointer)
+    }
+  }
+
+  /// Replaces a covariance that is singular to rounding: by that of the pass before, or, at the start, by
+  /// itself with a growing share of each variance added.
+  private func mend(_ k: Int, _ workspace: borrowing MixtureEvaluator.Workspace) {
+    let sigma = covariances.pointer + k * d * d
+    if evaluator.isSound(sigma, workspace) { return }
+    if !objectives.isEmpty {
+      sigma.update(from: previous.pointer + k * d * d, count: d * d)
+      return
+    }
+    var share = 1e-10
+    while share < 1e-2 {
+      for i in 0..<d { sigma[i + d * i] += share * sigma[i + d * i] + 1e-20 }
+      if evaluator.isSound(sigma, workspace) { return }
+      share *= 10
     }
   }
 
@@ -270,8 +291,9 @@ final class ExpectationMaximization: @unchecked Sendable {
   /// π_k, μ_k and Σ_k (lower triangle) from the cluster's chunks; an empty cluster keeps them.
   private func combine(_ k: Int, _ columns: UnsafeMutablePointer<Double>) {
     let chunks = chunkStart.pointer[k]..<chunkStart.pointer[k + 1]
-    if chunks.isEmpty { return }
     let (mean, sigma) = (means.pointer + k * d, covariances.pointer + k * d * d)
+    (previous.pointer + k * d * d).update(from: sigma, count: d * d)
+    if chunks.isEmpty { return }
     var mass = 0.0
     for c in chunks { mass += chunkMass.pointer[c] }
     for i in 0..<d { mean[i] = 0 }

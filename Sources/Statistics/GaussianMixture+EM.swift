@@ -11,6 +11,11 @@
 // term in the E-step too, the objective Σ_n log Σ_k π_k exp(…) cannot fall in any pass; without it,
 // a floor makes the likelihood of nearly singular clusters fall now and then. For clusters with
 // variances far above φ the term vanishes.
+//
+// Without a floor, or with one that rounding swallows, a cluster can shrink to a point or a plane, where the
+// likelihood has no bound and rounding decides. A cluster whose new covariance has become singular to
+// rounding (MixtureEvaluator.isSound) keeps the one it had: μ_k and π_k alone are then the M-step's, which
+// raises the objective too, if by less (generalised EM, as in the paper, section 3).
 
 import Foundation
 public import LinearAlgebra
@@ -21,7 +26,8 @@ extension GaussianMixture {
     /// The mixture.
     public var mixture: GaussianMixture
     /// The log-likelihood of the data, less the floor's share, before each pass of EM and after the
-    /// last [nats]; never falls, except where a cluster was re-seeded.
+    /// last [nats]. It never falls by more than rounding, whatever the floor, except in a pass after which
+    /// a cluster that had lost its points was started again or dropped.
     public var objectives: [Double]
     /// Passes of EM.
     public var iterations: Int { objectives.count - 1 }
@@ -43,14 +49,14 @@ extension GaussianMixture {
   ///   - warmStart: a mixture in d dimensions, such as that of the previous iteration.
   ///   - stream: where seeds are drawn from.
   /// - Returns: the mixture in the units of the data, with the course of the fit.
-  /// - Throws: `StatisticsError.unusableValue` for data that is not finite,
-  ///   `StatisticsError.component` for a warm start without a Cholesky factor.
+  /// - Throws: `StatisticsError.unusableValue` for data that is not finite, `.weights` for a warm start
+  ///   without weights, `.component` for one without a Cholesky factor.
   public static func fitted(
     to points: Matrix, options: Options = Options(), warmStart: GaussianMixture? = nil,
     stream: inout RandomStream
   ) throws(StatisticsError) -> Fit {
     let whitening = try Whitening(of: points)
-    let run = prepared(
+    let run = try prepared(
       for: points, in: whitening, options: options,
       warmStart: warmStart.map { whitening.whitened($0) }, stream: &stream)
     return unwhitened(try run.fit(), by: whitening, points: points.columns)
@@ -72,7 +78,7 @@ extension GaussianMixture {
     stream: inout RandomStream, workers: Int
   ) async throws(StatisticsError) -> Fit {
     let whitening = try Whitening(of: points)
-    let run = prepared(
+    let run = try prepared(
       for: points, in: whitening, options: options,
       warmStart: warmStart.map { whitening.whitened($0) }, stream: &stream)
     return unwhitened(
@@ -83,7 +89,8 @@ extension GaussianMixture {
   static func prepared(
     for points: Matrix, in whitening: Whitening, options: Options, warmStart: GaussianMixture?,
     stream: inout RandomStream
-  ) -> ExpectationMaximization {
+  ) throws(StatisticsError) -> ExpectationMaximization {
+    try warmStart?.requireWeights()
     let (d, N) = (points.rows, points.columns)
     precondition(d > 0 && N > 0, "no points to fit a mixture to")
     precondition(

@@ -3,7 +3,7 @@ public import LinearAlgebra
 
 /// A mixture of K normal distributions in d dimensions: Σ_k π_k N(μ_k, Σ_k).
 public struct GaussianMixture: Sendable, Equatable, Codable {
-  /// π: K numbers that add to 1.
+  /// π: K numbers that add to 1, none of them negative.
   public let weights: [Double]
   /// μ: d × K, one mean a column.
   public let means: Matrix
@@ -15,7 +15,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   /// K.
   public var clusters: Int { weights.count }
 
-  /// A mixture from its parts.
+  /// A mixture from its parts. Of numbers that make no mixture, fits and densities throw.
   public init(weights: [Double], means: Matrix, covariances: MatrixSequence) {
     precondition(
       !weights.isEmpty && means.columns == weights.count && covariances.count == weights.count
@@ -25,6 +25,40 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
     self.weights = weights
     self.means = means
     self.covariances = covariances
+  }
+
+  /// A stored mixture.
+  ///
+  /// - Throws: `DecodingError` where the parts do not fit together or the weights are none.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    let weights = try values.decode([Double].self, forKey: .weights)
+    let means = try values.decode(Matrix.self, forKey: .means)
+    let covariances = try values.decode(MatrixSequence.self, forKey: .covariances)
+    let (d, K) = (means.rows, weights.count)
+    guard K > 0, means.columns == K, covariances.count == K, covariances.rows == d,
+      covariances.columns == d
+    else {
+      throw DecodingError.dataCorrupted(
+        DecodingError.Context(
+          codingPath: decoder.codingPath,
+          debugDescription: "\(K) weights, \(d) × \(means.columns) means and \(covariances.count) "
+            + "covariances of \(covariances.rows) × \(covariances.columns)"))
+    }
+    self.init(weights: weights, means: means, covariances: covariances)
+    do {
+      try requireWeights()
+    } catch {
+      throw DecodingError.dataCorrupted(
+        DecodingError.Context(codingPath: decoder.codingPath, debugDescription: "\(error)"))
+    }
+  }
+
+  /// Refuses weights that are all 0, and any that is negative or not finite.
+  func requireWeights() throws(StatisticsError) {
+    guard weights.allSatisfy({ $0 >= 0 && $0.isFinite }), weights.contains(where: { $0 > 0 }) else {
+      throw .weights(weights)
+    }
   }
 
   /// How a mixture is fitted.
@@ -62,7 +96,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   ///
   /// - Parameter points: d × N, one point a column.
   /// - Returns: N numbers.
-  /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
+  /// - Throws: `StatisticsError.weights`, or `.component` when a covariance is not positive definite.
   public func logDensities(of points: Matrix) throws(StatisticsError) -> [Double] {
     let shares = try evaluated(at: points)
     return (0..<points.columns).map { shares.logDensity.pointer[$0] }
@@ -74,7 +108,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   ///
   /// - Parameter points: d × N, one point a column.
   /// - Returns: K × N.
-  /// - Throws: `StatisticsError.component` when a covariance is not positive definite.
+  /// - Throws: `StatisticsError.weights`, or `.component` when a covariance is not positive definite.
   public func responsibilities(of points: Matrix) throws(StatisticsError) -> Matrix {
     let shares = try evaluated(at: points)
     var result = Matrix(rows: clusters, columns: points.columns)

@@ -4,8 +4,13 @@
 // prior (μ0, Φ, m, n0) of that step (MixturePrior; none: m = n0 = 0, Φ = 0),
 //
 //   Σ = (Φ + S + (N m / (N + m)) (z̄ − μ0)(z̄ − μ0)ᵀ) / (N + n0)          LFDA16, appendix A.3
-//   Σ_ii ← (1 + ρ) Σ_ii + tiny            for inputs:  ρ = regularization
+//   Σ_ii ← (1 + ρ) Σ_ii + ε_i             for inputs:  ρ = regularization
 //   Σ_ii ← Σ_ii + φ                       for outputs: φ = covarianceFloor
+//
+// where ε_i is the square of what rounding makes of input i. Of the covariance floor that the mixture brings
+// along in Φ_ii, an input keeps at most 1 % of its own variance: it belongs to no correlation, so that an
+// input that moves less than the floor at a step would lose its coefficients to it.
+//
 //   v | y ~ N(F y + f, C),  F = Σ_vy Σ_yy⁻¹,  f = v̄ − F ȳ,  C = Σ_vv − Σ_vy Σ_yy⁻¹ Σ_yv
 //
 // all in whitened coordinates. One Cholesky factorisation gives everything:
@@ -51,7 +56,7 @@ public struct LinearGaussianRegression: Sendable {
     public var covariances: MatrixSequence
     /// Steps whose joint covariance needed jitter before it factored.
     public var jitteredSteps: Int
-    /// The largest jitter, as a share of the mean variance at its step.
+    /// The largest jitter, as a share of each variance at its step.
     public var largestJitter: Double
   }
 
@@ -67,10 +72,12 @@ public struct LinearGaussianRegression: Sendable {
   ///   - points: T matrices (p + q) × N, N > 0, inputs above outputs, in the data's own units.
   ///   - p: the number of inputs.
   ///   - prior: the mixture prior; without one this is ridge regression.
+  ///   - priorFloor: the covariance floor with which the prior's mixture was fitted, in whitened units
+  ///     (`GaussianMixture.Options.covarianceFloor`).
   /// - Returns: F_t, f_t and C_t of every step.
   /// - Throws: `StatisticsError`.
   public func fit(
-    _ points: MatrixSequence, inputCount p: Int, prior: MixturePrior?
+    _ points: MatrixSequence, inputCount p: Int, prior: MixturePrior?, priorFloor: Double = 0
   ) throws(StatisticsError) -> Fit {
     let (d, N, T) = (points.rows, points.columns, points.count)
     precondition(p > 0 && p < d, "\(p) inputs among \(d) numbers")
@@ -79,7 +86,7 @@ public struct LinearGaussianRegression: Sendable {
       (prior?.dimension ?? d) == d, "a prior in \(prior?.dimension ?? d) dimensions for \(d)")
     let whitening: Whitening
     if let prior {
-      try Whitening.requireUsable(points.storage, dimension: d)
+      try Whitening.requireUsable(points.storage, dimension: d, pointsPerStep: N)
       whitening = prior.whitening
     } else {
       whitening = try Whitening(of: points)
@@ -95,6 +102,9 @@ public struct LinearGaussianRegression: Sendable {
     try prior?.mixture.evaluate(whitened.storage, into: shares)
     var workspace = Workspace(inputs: p, outputs: d - p, points: N, clusters: K)
     let strength = prior == nil ? 0 : options.strength
+    // The floor's part of Σ, whose weights in Φ add to m / (N + m).
+    let floor = strength == 0 ? 0 : priorFloor * strength / (Double(N) + strength)
+    workspace.takeRounding(whitening, floor: floor)
     for t in 0..<T {
       // The priors of some steps at once: each covariance of the mixture is read once for all of them.
       let step = t % Workspace.steps
@@ -108,7 +118,7 @@ public struct LinearGaussianRegression: Sendable {
       }
       let jitter: Double
       do {
-        jitter = try workspace.factorize(step: step, options)
+        jitter = try workspace.factorize(step: step, options, floor: floor)
       } catch {
         throw .jointCovariance(step: t, error)
       }
@@ -136,6 +146,8 @@ public struct LinearGaussianRegression: Sendable {
 
 /// The scratch of one fit, and its steps.
 private struct Workspace: ~Copyable {
+  /// The most that an input keeps of its prior's covariance floor, as a share of its own variance.
+  static let keptFloor = 1e-2
   /// Steps whose priors are made at once.
   static let steps = Int(MK_SUMS)
 
@@ -162,6 +174,8 @@ private struct Workspace: ~Copyable {
   let solution: Scratch<Double>
   /// L_c: q × q.
   let residual: Scratch<Double>
+  /// ε: p numbers.
+  let rounding: Scratch<Double>
   private var activeCount = 0
 
   init(inputs p: Int, outputs q: Int, points N: Int, clusters K: Int) {
@@ -177,6 +191,18 @@ private struct Workspace: ~Copyable {
     columns = Scratch(d * (K + N + 1))
     solution = Scratch(p * q)
     residual = Scratch(q * q)
+    rounding = Scratch(p)
+  }
+
+  /// ε_i: an input that does not vary at a step, but for rounding, gets coefficients of 0.
+  ///
+  /// Whitening rounds to 1e-16 of the larger of 1 and the distance of the data from 0; a floor that is
+  /// taken off leaves 1e-16 of itself.
+  func takeRounding(_ whitening: Whitening, floor: Double) {
+    for i in 0..<p {
+      let relative = 1e-14 * (1 + abs(whitening.center[i]) / whitening.scale[i])
+      rounding.pointer[i] = relative * relative + 1e-14 * floor
+    }
   }
 
   /// The clusters' weights at some steps, and Σ_k w_k Σ_k / (N + n0), Φ's part within clusters.
@@ -259,30 +285,37 @@ private struct Workspace: ~Copyable {
       joints.pointer + step * d * d, d)
   }
 
-  /// Regularises Σ and factorises it in place.
+  /// Regularises Σ, less what is too much of its prior's floor, and factorises it in place.
   ///
-  /// - Returns: the jitter it took, as a share of the mean variance; 0 for almost all data.
+  /// - Returns: the jitter it took, as a share of each variance; 0 for almost all data.
   func factorize(
-    step: Int, _ options: LinearGaussianRegression.Options
+    step: Int, _ options: LinearGaussianRegression.Options, floor: Double
   ) throws(LinearAlgebraError) -> Double {
     let joint = joints.pointer + step * d * d
-    // An input that does not vary at this step: its coefficients are 0, whatever this is.
-    let tiny = 1e-12
-    for i in 0..<p { joint[i + d * i] += options.regularization * joint[i + d * i] + tiny }
-    for i in p..<d { joint[i + d * i] += options.covarianceFloor }
-    var trace = 0.0
-    for i in 0..<d { trace += joint[i + d * i] }
     copy.pointer.update(from: joint, count: d * d)
+    var floor = floor
     var jitter = 0.0
     var attempt = 0
     while true {
+      for i in 0..<p {
+        let variance = max(0, joint[i + d * i] - floor)
+        let kept = min(floor, Self.keptFloor * variance)
+        joint[i + d * i] =
+          variance + options.regularization * variance + kept + rounding.pointer[i]
+      }
+      for i in p..<d { joint[i + d * i] += options.covarianceFloor }
+      if jitter > 0 { for i in 0..<d { joint[i + d * i] += jitter * joint[i + d * i] } }
       let minor = Kernels.choleskyLower(n: d, joint, d)
       if minor == 0 { return jitter }
+      joint.update(from: copy.pointer, count: d * d)
+      if floor > 0 {
+        // The mixture was made with less of a floor, as one is that EM has not changed.
+        floor = 0
+        continue
+      }
       if attempt == 10 { throw .notPositiveDefinite(leadingMinor: minor, size: d) }
       jitter = attempt == 0 ? 1e-12 : 10 * jitter
       attempt += 1
-      joint.update(from: copy.pointer, count: d * d)
-      for i in 0..<d { joint[i + d * i] += jitter * trace / Double(d) }
     }
   }
 

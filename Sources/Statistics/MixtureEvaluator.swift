@@ -69,6 +69,7 @@ struct MixtureEvaluator: ~Copyable {
 
   /// Takes over the parameters of a mixture.
   func load(_ mixture: GaussianMixture, _ workspace: borrowing Workspace) throws(StatisticsError) {
+    try mixture.requireWeights()
     for k in 0..<K {
       let minor = mixture.covariances.storage.withUnsafeBufferPointer { sigma in
         mixture.means.storage.withUnsafeBufferPointer { mu -> Int in
@@ -88,8 +89,8 @@ struct MixtureEvaluator: ~Copyable {
   ///   - k: which.
   ///   - weight: π_k; a cluster of weight 0 takes no part.
   ///   - mean: μ_k, d numbers.
-  ///   - covariance: Σ_k, d × d, lower triangle; jitter relative to its trace is added until it
-  ///     factors.
+  ///   - covariance: Σ_k, d × d, lower triangle; jitter relative to each variance (to the least that is
+  ///     not 0, where one is 0) is added until it factors.
   ///   - floor: φ.
   ///   - workspace: of this worker.
   /// - Returns: 0, or the leading minor (from 1) for which Σ_k does not factor.
@@ -103,17 +104,18 @@ struct MixtureEvaluator: ~Copyable {
       constants.pointer[k] = -.infinity
       return 0
     }
-    var trace = 0.0
-    for i in 0..<d { trace += covariance[i + d * i] }
+    var least = Double.infinity
+    for i in 0..<d where covariance[i + d * i] > 0 { least = min(least, covariance[i + d * i]) }
+    if least == .infinity { least = 1e-280 }
     var jitter = 0.0
     var attempt = 0
     while true {
       L.update(from: covariance, count: d * d)
-      for j in 0..<d { L[j + d * j] += jitter }
+      if jitter > 0 { for j in 0..<d { L[j + d * j] += jitter * max(L[j + d * j], least) } }
       let minor = Kernels.choleskyLower(n: d, L, d)
       if minor == 0 { break }
       if attempt == 10 { return minor }
-      jitter = attempt == 0 ? max(1e-12 * trace / Double(d), 1e-300) : 10 * jitter
+      jitter = attempt == 0 ? 1e-12 : 10 * jitter
       attempt += 1
     }
     var halfLogDeterminant = 0.0
@@ -134,6 +136,20 @@ struct MixtureEvaluator: ~Copyable {
       Int64(d), Int64(k), W, mean, whiteners.pointer + k * whitenerSize, screens.pointer,
       offsets.pointer)
     return 0
+  }
+
+  /// Whether densities under Σ (d × d, lower triangle) mean anything after rounding: whether it factors,
+  /// and each dimension keeps a share of 1e-10 of its variance, and a deviation of 1e-10, when those
+  /// before it are known.
+  func isSound(_ covariance: UnsafePointer<Double>, _ workspace: borrowing Workspace) -> Bool {
+    let L = workspace.factor.pointer
+    L.update(from: covariance, count: d * d)
+    if Kernels.choleskyLower(n: d, L, d) != 0 { return false }
+    for j in 0..<d {
+      let rest = L[j + d * j] * L[j + d * j]
+      if !(rest >= 1e-10 * covariance[j + d * j] && rest >= 1e-20) { return false }
+    }
+    return true
   }
 
   /// Shares and log densities of some points.

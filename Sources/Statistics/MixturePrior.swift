@@ -73,7 +73,7 @@ public struct MixturePrior: Sendable, Codable, Equatable {
     let start = warmStart.map { whitening.whitened($0.whitening.unwhitened($0.mixture)) }
     return (
       whitening,
-      GaussianMixture.prepared(
+      try GaussianMixture.prepared(
         for: points, in: whitening, options: options, warmStart: start, stream: &stream)
     )
   }

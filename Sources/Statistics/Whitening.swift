@@ -33,7 +33,7 @@ public struct Whitening: Sendable, Equatable, Codable {
   /// - Throws: `StatisticsError.unusableValue`.
   public init(of points: Matrix) throws(StatisticsError) {
     let d = points.rows
-    try self.init(dimension: d, points.storage)
+    try self.init(dimension: d, points.storage, pointsPerStep: nil)
   }
 
   /// Centre and scale of the points of all steps together.
@@ -41,12 +41,14 @@ public struct Whitening: Sendable, Equatable, Codable {
   /// - Parameter points: T matrices d × N.
   /// - Throws: `StatisticsError.unusableValue`.
   public init(of points: MatrixSequence) throws(StatisticsError) {
-    try self.init(dimension: points.rows, points.storage)
+    try self.init(dimension: points.rows, points.storage, pointsPerStep: points.columns)
   }
 
-  private init(dimension d: Int, _ z: [Double]) throws(StatisticsError) {
+  private init(
+    dimension d: Int, _ z: [Double], pointsPerStep: Int?
+  ) throws(StatisticsError) {
     precondition(d > 0 && !z.isEmpty, "no points to whiten")
-    try Self.requireUsable(z, dimension: d)
+    try Self.requireUsable(z, dimension: d, pointsPerStep: pointsPerStep)
     let N = z.count / d
     var shift = [Double](repeating: 0, count: d)
     var squares = shift
@@ -72,13 +74,16 @@ public struct Whitening: Sendable, Equatable, Codable {
     isConstant = constant
   }
 
-  /// Throws the first number that is not finite, or too large.
+  /// Throws the first number that is not finite, or too large; its step if the points belong to steps.
   static func requireUsable(
-    _ z: [Double], dimension d: Int
+    _ z: [Double], dimension d: Int, pointsPerStep: Int?
   ) throws(StatisticsError) {
     // A square beyond this leaves the range of doubles on the way to a covariance.
     if let entry = z.firstIndex(where: { !(abs($0) < 1e100) }) {
-      throw .unusableValue(dimension: entry % d, point: entry / d, value: z[entry])
+      let (point, N) = (entry / d, pointsPerStep ?? Int.max)
+      throw .unusableValue(
+        step: pointsPerStep == nil ? nil : point / N, point: point % N, dimension: entry % d,
+        value: z[entry])
     }
   }
 

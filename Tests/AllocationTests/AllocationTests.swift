@@ -295,6 +295,32 @@ struct AllocationTests {
     #expect(more == 0)
   }
 
+  /// A system that says itself how it is seen.
+  private struct Round: OpaqueContinuousSystem {
+    let stateCount = 2
+    let controlCount = 1
+    var observationNames: [String] { ["sine", "cosine", "speed"] }
+
+    func derivative(_ x: Span<Double>, _ u: Span<Double>, into rate: inout MutableSpan<Double>) {
+      (rate[0], rate[1]) = (x[1], u[0] - sin(x[0]))
+    }
+    func observe(
+      _ x: Span<Double>, goal: Span<Double>, into observation: inout MutableSpan<Double>
+    ) {
+      (observation[0], observation[1], observation[2]) = (sin(x[0]), cos(x[0]), x[1])
+    }
+  }
+
+  @Test(arguments: [false, true]) func rolloutsWithAnObservationOfTheirOwn(network: Bool) throws {
+    let condition = Condition(name: "c", initialPlantState: [0.5, 0], goal: [1])
+    let task = try NativeTask(
+      name: "round", model: Round(), controlPeriod: 0.05, substeps: 4, horizon: 10,
+      conditions: [condition], cost: SumCost([]), success: SuccessCriterion.all([]))
+    let more = try Self.growthOfRollouts(
+      try task.makePlant(), task.dimensions, condition, network: network)
+    #expect(more == 0)
+  }
+
   @Test func derivativesOfNativeSystems() {
     let dynamics = NativeDynamics(CartPole(), timeStep: TimeStep(controlPeriod: 0.05))
     var workspace = dynamics.makeWorkspace()

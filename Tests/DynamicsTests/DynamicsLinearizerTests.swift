@@ -81,4 +81,21 @@ private struct Curve: KnownDynamics {
       try DynamicsLinearizer().linearize(Curve(), about: [endless], condition: 2)
     }
   }
+
+  @Test("A number of the rollouts that is not finite is named with sample and step")
+  func notFinite() {
+    var batch = [
+      rollout([[0, 1, 2], [1, 3, 0]], [[1, 2]]), rollout([[2, 1, 0], [3, -1, 4]], [[3, 6]]),
+    ]
+    batch[1].controls[0, 1] = .infinity
+    #expect(
+      throws: DynamicsError.unusableValue(
+        condition: 3, sample: 1, step: 1, dimension: 2, value: .infinity)
+    ) { try DynamicsLinearizer().linearize(Curve(), about: batch, condition: 3) }
+    batch[1].states[1, 2] = -.infinity
+    #expect(
+      throws: DynamicsError.unusableValue(
+        condition: 3, sample: 1, step: 2, dimension: 1, value: -.infinity)
+    ) { try DynamicsLinearizer().linearize(Curve(), about: batch, condition: 3) }
+  }
 }

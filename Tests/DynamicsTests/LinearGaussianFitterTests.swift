@@ -27,6 +27,37 @@ import Testing
     #expect((dynamics.initialCovariance - Matrix.identity(4)).largestMagnitude < 0.4)
   }
 
+  /// x₁' = x₁ / 4 comes to rest: at step 10 it moves by 1e-6 of its range, at step 13 by 1e-8, and is still
+  /// the same system. A constant beside it stays one.
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases, [20, 60])
+  func whatHardlyMovesKeepsItsDynamics(
+    _ kind: LinearGaussianFitter.PriorKind, _ count: Int
+  ) throws {
+    let (T, F) = (14, Matrix([[0.9, 0.3, 0, 0.2], [0, 0.25, 0, 0], [0, 0, 1, 0]]))
+    var stream = RandomStream(seed: 70)
+    let rollouts = (0..<count).map { _ in
+      var states = Matrix(rows: 3, columns: T + 1)
+      let controls = Matrix(rows: 1, columns: T, columnMajor: stream.normals(T))
+      states.setColumn(0, to: [stream.normal(), stream.normal(), -3])
+      for t in 0..<T { states.setColumn(t + 1, to: F * (states.column(t) + controls.column(t))) }
+      return Trajectory(states: states, controls: controls, observations: states)
+    }
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    let dynamics = try LinearGaussianFitter(options: options).fit(
+      rollouts, updating: DynamicsPrior(), condition: nil, stream: RandomStream(seed: 2)
+    ).dynamics
+    expectSound(dynamics)
+    for t in 0..<T {
+      let found = dynamics.transitions[t]
+      // Row by row: the rest of x₀' is 1e8 times what x₁ has a part in.
+      // 1 % of the floor's share is kept.
+      #expect(abs(found[1, 1] - 0.25) < 4e-3, "\(kind), step \(t): \(found[1, 1])")
+      #expect(abs(found[0, 0] - 0.9) < 0.01 && abs(found[0, 3] - 0.2) < 0.01, "step \(t)")
+      #expect(found[0, 2] == 0 && found[1, 2] == 0 && found[2, 2] == 1)
+    }
+  }
+
   /// Five rollouts for eleven numbers a point: the prior makes up for what they do not say.
   @Test func thePriorPredictsBetterThanRidgeOnNewRollouts() throws {
     let system = LinearSystem(seed: 62, n: 7, m: 4)

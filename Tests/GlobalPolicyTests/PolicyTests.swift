@@ -1,5 +1,6 @@
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -41,6 +42,20 @@ import Testing
     }
   }
 
+  @Test("A trained policy keeps what a policy promises, and acts on arrays as on spans")
+  func conformance() async throws {
+    let policy = try await trained()
+    checkPolicy(policy, state: 0, observation: 4, horizon: 5)
+    let observation = [0.3, -1, 2, 0.5]
+    let action = policy.action(for: observation)
+    let mean = policy.mean(for: Matrix(rows: 4, columns: 1, columnMajor: observation))
+    for i in 0..<3 { #expect(abs(action[i] - mean[i, 0]) < 1e-5 * (1 + abs(mean[i, 0]))) }
+    let noise = [1.0, -0.5, 2]
+    let shift = policy.covarianceFactor * noise
+    let noisy = policy.action(for: observation, noise: noise)
+    for i in 0..<3 { #expect(abs(noisy[i] - action[i] - shift[i]) < 1e-12 * (1 + abs(noisy[i]))) }
+  }
+
   /// The network between its scalings, against the double-precision reference.
   @Test func meanUndoesBothScalings() async throws {
     let policy = try await trained()
@@ -65,12 +80,37 @@ import Testing
   @Test func whiteningIsFrozenAtFirstUse() {
     let start = NeuralPolicy.initial(observation: 3, control: 1, stream: stream)
     // One dimension moves, one stands still, one moves by less than the floor.
-    let samples = Matrix([[1, 3, 5, 7], [4, 4, 4, 4], [0, 1e-6, 0, 1e-6]])
+    let samples = Matrix([[1, 3, 5, 7], [4, 4, 4, 4], [-2, -2.0001, -2, -2.0001]])
     let white = start.whitening(from: samples)
-    #expect(white.observationWhitening.mean == [4, 4, 5e-7])
-    #expect(white.observationWhitening.deviation == [sqrt(5), 1, 1e-3])
+    #expect(white.observationWhitening.mean == [4, 4, -2.00005])
+    #expect(white.observationWhitening.deviation == [sqrt(5), 4, 1e-3 * 2.0001])
     #expect(white.whitening(from: 2 * samples) == white)
     #expect(white.mean(for: samples).isFinite)
+  }
+
+  /// Kilometres, metres and millimetres: what the network sees is the same, whether a dimension moves a lot,
+  /// a little, less than the floor or not at all.
+  @Test(arguments: [1e-3, 0.2, 1, 3]) func whiteningHasNoUnit(_ floor: Double) {
+    var options = NetworkOptions()
+    options.deviationFloor = floor
+    let start = NeuralPolicy.initial(
+      observation: 5, control: 1, options: options, stream: stream)
+    let samples = Matrix([
+      [1, 3, 5, 7], [4, 4, 4, 4], [-2, -2.0001, -2, -2.0001], [0, 0.01, -0.01, 0.02], [0, 0, 0, 0],
+    ])
+    func seen(_ unit: Double) -> [Double] {
+      let white = start.whitening(from: unit * samples).observationWhitening
+      return (0..<4).flatMap { s in
+        (0..<5).map { (unit * samples[$0, s] * 1.5 - white.mean[$0]) / white.deviation[$0] }
+      }
+    }
+    let inMetres = seen(1)
+    for unit in [1e-6, 1e-3, 1e3, 1e9] {
+      for (a, b) in zip(seen(unit), inMetres) { #expect(abs(a - b) <= 1e-9 * max(1, abs(b))) }
+    }
+    // Half as much again is no more than the floor makes of it, for what stands still half its size.
+    #expect(abs(inMetres[1] - 0.5) < 1e-15 && inMetres[4] == 0)
+    #expect(inMetres.allSatisfy { abs($0) <= 1.5 * max(4, 1 / floor) })
   }
 
   /// Scaling covers what the controllers do: deviation of means and noise together.

@@ -1,6 +1,9 @@
 import Statistics
 import Testing
 
+@testable import Configuration
+@testable import Experiments
+@testable import GPSCore
 @testable import GuidedPolicySearch
 
 @Suite struct CRC64Tests {

@@ -1,7 +1,11 @@
 import Foundation
+import GPSTestSupport
 import Testing
 
+@testable import Experiments
+@testable import GPSCore
 @testable import GuidedPolicySearch
+@testable import Runs
 
 private let tiny = """
   task: tiny
@@ -24,30 +28,29 @@ private func load(_ overrides: String...) throws -> LoadedExperiment {
     overrides: overrides.map { Experiment.Override($0) })
 }
 
+private typealias PointMassSearch<Link: Coupling> = GuidedSearch<
+  NativeTask<PointMass>, KLStep, Link, NeuralDistiller
+>
+
+/// The learner of the tiny experiment.
+private func mirrorSearch(_ loaded: LoadedExperiment) throws -> PointMassSearch<MirrorDescent> {
+  try #require(try loaded.learner() as? PointMassSearch<MirrorDescent>)
+}
+
 /// The states after each iteration, the one before the first included.
+private func states<L: Learner>(_ learner: L) async throws -> [L.State] {
+  var states = [learner.initialState]
+  for try await (state, _) in learner.iterations() { states.append(state) }
+  return states
+}
+
 private func states(_ loaded: LoadedExperiment) async throws -> [State] {
-  func run(_ task: some ControlTask) async throws -> [State] {
-    let search = PolicySearch(
-      task: task, settings: loaded.experiment.search,
-      initialControllers: loaded.initialControllers, seed: loaded.experiment.seed)
-    var states = [search.initialState]
-    for try await (state, _) in search.iterations(from: search.initialState) {
-      states.append(state)
-    }
-    return states
-  }
-  return try await run(loaded.task)
+  try await states(mirrorSearch(loaded))
 }
 
 /// One more iteration, whatever comes of it.
-private func advance(_ state: State, of loaded: LoadedExperiment) async {
-  func run(_ task: some ControlTask) async {
-    let search = PolicySearch(
-      task: task, settings: loaded.experiment.search,
-      initialControllers: loaded.initialControllers, seed: 1)
-    _ = try? await search.advancing(state)
-  }
-  await run(loaded.task)
+private func advance(_ state: State, of loaded: LoadedExperiment) async throws {
+  _ = try? await mirrorSearch(loaded).advancing(state)
 }
 
 private func temporaryFolder() throws -> URL {
@@ -61,8 +64,8 @@ private func temporaryFolder() throws -> URL {
 private func finishedRun(
   _ loaded: LoadedExperiment, in url: URL, schedule: CheckpointSchedule = CheckpointSchedule()
 ) async throws -> Summary {
-  let directory = try loaded.makeRunDirectory(at: url, echoesWarnings: false)
-  return try await loaded.run(in: directory, workers: 1, schedule: schedule)
+  try await loaded.begin(mirrorSearch(loaded), at: url, echoesWarnings: false).run(
+    workers: 1, schedule: schedule)
 }
 
 /// The file with something changed and a checksum that fits.
@@ -76,7 +79,7 @@ private func resealed(
 
 private func refusal(_ bytes: [UInt8]) -> String? {
   do {
-    _ = try Checkpoint(bytes: bytes)
+    _ = try Checkpoint<State>(bytes: bytes)
     return nil
   } catch {
     return error.reason
@@ -133,38 +136,48 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     let loaded = try Experiment.load(
       yaml: tiny, folder: URL(fileURLWithPath: "/"),
       overrides: overrides.map { Experiment.Override($0) })
-    let states = try await states(loaded)
-    #expect(states.count == 4)
-    #expect((states[3].optimizer != nil) == (overrides.first == "training.keepOptimizerState=true"))
-    #expect(states[3].conditions.allSatisfy { $0.expectation != nil })
-    for state in states {
-      let checkpoint = Checkpoint(state: state, task: "a", experiment: "\"b\"\n")
-      let bytes = try checkpoint.encoded()
-      let read = try Checkpoint(bytes: bytes)
-      #expect(read == checkpoint)
-      #expect(try read.encoded() == bytes)
-      #expect(state.mismatch(with: loaded.task) == nil)
+    func check<L: Learner>(_ learner: L) async throws {
+      let states = try await states(learner)
+      #expect(states.count == 4)
+      for state in states { try checkStorable(state, fits: learner) }
+      if let last = states[3] as? State {
+        #expect(
+          (last.training != nil) == (overrides.first == "training.keepOptimizerState=true"))
+        #expect(last.conditions.allSatisfy { $0.expectation != nil })
+      }
     }
+    try await check(loaded.learner())
+  }
+
+  @Test("so does that of an optimiser")
+  func optimizersComeBack() async throws {
+    let loaded = try load("optimization.maxIterations=3")
+    func check<L: Learner>(_ learner: L) async throws {
+      let states = try await states(learner)
+      #expect(states.count >= 3)
+      for state in states { try checkStorable(state, fits: learner) }
+    }
+    try await check(loaded.optimizer())
   }
 
   @Test func anUntrainedPolicyStaysUntrained() throws {
-    var state = State(controllers: [])
+    var state = State(conditions: [])
     state.policy = NeuralPolicy.initial(observation: 3, control: 2, stream: RandomStream(seed: 1))
-    let read = try Checkpoint(bytes: Checkpoint(state: state, task: "").encoded())
+    let read = try Checkpoint<State>(bytes: Checkpoint(state: state, task: "").encoded())
     #expect(read.state == state && read.state.policy?.isWhitened == false)
   }
 
   @Test func infiniteExpectationsAreKept() async throws {
     var state = try await states(load())[1]
     state.conditions[0].expectation?.predictedImprovement = -.infinity
-    let read = try Checkpoint(bytes: Checkpoint(state: state, task: "").encoded())
+    let read = try Checkpoint<State>(bytes: Checkpoint(state: state, task: "").encoded())
     #expect(read.state == state)
   }
 
   @Test func whatCouldNotBeReadIsNotWritten() async throws {
     var state = try await states(load())[1]
-    state.conditions[1].dual = .nan
-    #expect(throws: CheckpointError.notFinite(name: "conditions.1.dual")) {
+    state.conditions[1].local.dual = .nan
+    #expect(throws: CheckpointError.notFinite(name: "conditions.1.local.dual")) {
       try Checkpoint(state: state, task: "").encoded()
     }
   }
@@ -183,8 +196,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(try after { _ in } == nil)
     #expect(try after { $0.metadata["format"] = "gps-policy" } == "it is not a checkpoint")
     #expect(
-      try after { $0.metadata["version"] = "3" }
-        == "it is of format version 3, this program reads 2")
+      try after { $0.metadata["version"] = "4" }
+        == "it is of format version 4, this program reads 3")
     #expect(try after { $0.metadata["iteration"] = "-1" } == #""iteration" is "-1", not a count"#)
     #expect(
       try after { $0.metadata["iteration"] = "\(Int.max)" }?.hasSuffix("not a count") == true)
@@ -216,10 +229,11 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     // Shapes that agree with each other but not with the task.
     let other = try await states(load("horizon=3"))[1]
     #expect(
-      other.mismatch(with: loaded.task)
+      try mirrorSearch(loaded).mismatch(with: other)
         == "its condition \"left\" is not of 4 states, 2 controls, 6 observations and 4 steps")
     let single = try await states(load("conditions.train=[{state: [1, 0, 0, 0]}]"))[1]
-    #expect(single.mismatch(with: loaded.task) == "it has 1 conditions, the task 2")
+    #expect(
+      try mirrorSearch(loaded).mismatch(with: single) == "it has 1 conditions, the task 2")
   }
 
   @Test(
@@ -250,6 +264,7 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
       #expect(refusal(bytes) != nil)
     }
     // What does may still be nonsense.
+    let search = try mirrorSearch(loaded)
     var (refused, used) = (0, 0)
     for round in 0..<2000 {
       var bytes: [UInt8]
@@ -263,9 +278,9 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
         for _ in 0...random.index(below: 2) { forge(&file, &random) }
         bytes = file.sealed()
       }
-      if let read = try? Checkpoint(bytes: bytes), read.state.mismatch(with: loaded.task) == nil {
+      if let read = try? Checkpoint<State>(bytes: bytes), search.mismatch(with: read.state) == nil {
         used += 1
-        await advance(read.state, of: loaded)
+        try await advance(read.state, of: loaded)
       } else {
         refused += 1
       }
@@ -282,11 +297,11 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     for _ in 0..<2000 {
       var file = good
       for _ in 0...random.index(below: 2) { forge(&file, &random) }
-      let read: PolicyFile
+      let read: PolicyFile<NeuralPolicy>
       do {
         read = try PolicyFile(Safetensors(bytes: file.encoded()))
       } catch {
-        #expect("\(error)".hasPrefix("not a network: "))
+        #expect(error is StoredValueError && !"\(error)".isEmpty)
         refused += 1
         continue
       }
@@ -330,12 +345,12 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
       for (iteration, name) in checkpoints.names where iteration > done {
         try FileManager.default.removeItem(atPath: checkpoints.path(name))
       }
-      let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url, echoesWarnings: false)
-      #expect(checkpoint.state.iteration == done)
+      let session = try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false)
+      #expect(session.iterationsDone == done)
       let progress = try String(
         contentsOf: url.appendingPathComponent("progress.csv"), encoding: .utf8)
       #expect(progress.split(separator: "\n").count == 1 + done)
-      let resumed = try await loaded.run(in: directory, from: checkpoint, workers: 3)
+      let resumed = try await session.run(workers: 3)
       #expect(resumed.withoutTimes == summary.withoutTimes && resumed.outcome == .completed)
       #expect(resumed.wallSeconds > 0 && resumed.workers == 3)
       for name in [
@@ -364,15 +379,14 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     let draft = folder.path("iteration-000007.safetensors.tmp")
     try whole.write(to: URL(fileURLWithPath: draft))
     do {
-      let (directory, checkpoint) = try loaded.reopenRunDirectory(at: url, echoesWarnings: false)
-      #expect(checkpoint.state.iteration == 2)
+      let session = try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false)
+      #expect(session.iterationsDone == 2)
       #expect(!FileManager.default.fileExists(atPath: draft))
       let log = try String(contentsOf: url.appendingPathComponent("log.txt"), encoding: .utf8)
       #expect(
         log.contains("iteration-000003.safetensors: array \"checksum\": its byte range"))
       #expect(log.contains("; the checkpoint before it is taken"))
-      _ = try await loaded.run(
-        in: directory, from: checkpoint, workers: 1, schedule: CheckpointSchedule(keep: 1))
+      _ = try await session.run(workers: 1, schedule: CheckpointSchedule(keep: 1))
     }
     // The broken file was written again, and is what is kept.
     #expect(folder.names.map(\.iteration) == [3])
@@ -380,12 +394,13 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     // The best one is the last resort.
     for (_, name) in folder.names { try FileManager.default.removeItem(atPath: folder.path(name)) }
     do {
-      let best = try loaded.reopenRunDirectory(at: url, echoesWarnings: false).checkpoint
+      let best = try #require(
+        try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false).checkpoint)
       #expect(best.best?.iteration == best.state.iteration)
     }
     try Data("x".utf8).write(to: URL(fileURLWithPath: folder.path(CheckpointFolder.best)))
     #expect(throws: CheckpointError.self) {
-      try loaded.reopenRunDirectory(at: url, echoesWarnings: false)
+      try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false)
     }
   }
 
@@ -414,13 +429,16 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     _ = try await finishedRun(
       load("algorithm.iterations=5"), in: url, schedule: CheckpointSchedule(every: 2, keep: 2))
     #expect(CheckpointFolder(in: url).names.map(\.iteration) == [5, 4])
-    let best = try Checkpoint(
+    let best = try Checkpoint<State>(
       contentsOf: url.appendingPathComponent("checkpoints/best.safetensors"))
     let rows = try String(contentsOf: url.appendingPathComponent("progress.csv"), encoding: .utf8)
       .split(separator: "\n").dropFirst().map {
         $0.split(separator: ",", omittingEmptySubsequences: false)
       }
-    let index = try #require(RunDirectory.progressColumns.firstIndex(of: "policy_mean_cost"))
+    let columns = try String(
+      contentsOf: url.appendingPathComponent("progress.csv"), encoding: .utf8
+    ).prefix { $0 != "\n" }.split(separator: ",")
+    let index = try #require(columns.firstIndex(of: "policy_mean_cost"))
     let costs = try rows.map { try #require(Double($0[index])) }
     let lowest = try #require(costs.indices.min { costs[$0] < costs[$1] })
     #expect(best.best?.iteration == lowest + 1 && best.state.iteration == lowest + 1)
@@ -435,7 +453,7 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     func reason(_ override: Experiment.Override) throws -> String {
       let loaded = try load(override.assignment)
       let error = try #require(throws: CheckpointError.self) {
-        try loaded.reopenRunDirectory(at: url, echoesWarnings: false)
+        try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false)
       }
       return "\(error)"
     }
@@ -451,17 +469,17 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
       try reason("algorithm.iterations=2")
         == "\(url.path): 3 iterations are done, so the run cannot end after 2")
     #expect(throws: CheckpointError.none(path: folder.path)) {
-      try load().reopenRunDirectory(at: folder, echoesWarnings: false)
+      try load().resume(mirrorSearch(load()), at: folder, echoesWarnings: false)
     }
     // Nothing was left behind where there was no run.
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["run"])
     do {
       let longer = try load("algorithm.iterations=4")
-      let (directory, checkpoint) = try longer.reopenRunDirectory(at: url, echoesWarnings: false)
+      let session = try longer.resume(mirrorSearch(longer), at: url, echoesWarnings: false)
       #expect(throws: RunDirectoryError.inUse(path: url.path)) {
-        try longer.reopenRunDirectory(at: url, echoesWarnings: false)
+        try longer.resume(mirrorSearch(longer), at: url, echoesWarnings: false)
       }
-      let summary = try await longer.run(in: directory, from: checkpoint, workers: 1)
+      let summary = try await session.run(workers: 1)
       #expect(summary.iterations == 4)
     }
     let effective = try Experiment.read(url.appendingPathComponent("experiment.yaml"))
@@ -472,9 +490,9 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }
     let loaded = try load()
-    let directory = try loaded.makeRunDirectory(at: folder, echoesWarnings: false)
-    let stopped = try await loaded.run(
-      in: directory, workers: 1, schedule: CheckpointSchedule(every: 100), shouldStop: { true })
+    let session = try loaded.begin(mirrorSearch(loaded), at: folder, echoesWarnings: false)
+    let stopped = try await session.run(
+      workers: 1, schedule: CheckpointSchedule(every: 100), shouldStop: { true })
     #expect(stopped.outcome == .interrupted && stopped.iterations == 1)
     #expect(CheckpointFolder(in: folder).names.map(\.iteration) == [1, 0])
   }

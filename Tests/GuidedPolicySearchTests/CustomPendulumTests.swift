@@ -54,15 +54,16 @@ private func pendulumTask() throws -> NativeTask<Pendulum> {
     for isKnown in [false, true] {
       var settings = SearchSettings()
       settings.iterations = 8
-      settings.knownDynamics = isKnown ? .init() : nil
-      settings.network.hiddenLayers = [16]
-      settings.training.steps = 500
-      let start = try InitialController.lqr(.init(gains: [1])).controller(
-        for: task, in: task.conditions[0])
-      let search = PolicySearch(
-        task: task, settings: settings, initialControllers: [start], seed: 0)
+      var network = NetworkOptions()
+      network.hiddenLayers = [16]
+      var training = PolicyDistiller.Options()
+      training.steps = 500
+      let search = try GuidedSearch(
+        task, from: .lqr(.init(gains: [1])), settings: settings,
+        dynamics: isKnown ? .known(.init()) : .fitted(.init()), network: network,
+        training: training)
       var costs: [Double] = []
-      for try await (_, report) in search.iterations(from: search.initialState) {
+      for try await (_, report) in search.iterations() {
         costs.append(try #require(report.policy).meanCost)
         #expect(report.notes.allSatisfy { !$0.contains("kept") }, "\(report.notes)")
       }

@@ -4,6 +4,7 @@ import Testing
 
 @testable import GlobalPolicy
 @testable import GuidedPolicySearch
+@testable import Runs
 
 /// What goes wrong in rollouts is contained: discarded, drawn again, counted, reported.
 @Suite("Faults") struct FaultTests {
@@ -97,7 +98,7 @@ import Testing
       "gps-faults-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: url) }
     let directory = try RunDirectory(
-      at: url, experiment: "", signals: RunDirectory.Signals(search.task), replacing: false,
+      at: url, experiment: "", signals: RunDirectory.Signals(search.task, columns: search.columns), replacing: false,
       echoesWarnings: false)
     try directory.append(report)
     let rows = try String(contentsOf: url.appendingPathComponent("rollouts.csv"), encoding: .utf8)

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import GuidedPolicySearch
+@testable import Runs
 
 private struct TemporaryFolder {
   let url: URL
@@ -30,19 +31,29 @@ private func report(iteration: Int) -> Report {
   let batch = RolloutBatch(
     condition: 0, trajectories: [trajectory(offset: 1), trajectory(offset: 2)],
     discarded: [DiscardedRollout(sample: 1, attempt: 0, step: 7, reason: "it said \"no\", twice")])
-  let condition = ConditionReport(
-    name: "a, b", costs: [2, 4], successes: [true, false], predictedImprovement: nil,
-    actualImprovement: nil, divergence: 1, divergenceBound: 2, stepMultiplier: 1, dual: 0.5,
-    passes: 6, status: "converged")
+  var condition = ConditionReport(
+    name: "a, b", batch: batch, costs: [2, 4], successes: [true, false])
+  condition.metrics = [
+    Metric("mean_cost", condition.meanCost), Metric("dual", 0.5), Metric("passes", 6),
+    Metric("improvement", .nan), Metric("status", LocalOutcome.Status.converged),
+  ]
   let evaluation = Evaluation(entries: [
     Evaluation.Entry(
       condition: "a, b", costs: [3], successes: [true],
       batch: RolloutBatch(condition: 0, trajectories: [trajectory(offset: 3)]))
   ])
   return Report(
-    iteration: iteration, rollouts: 2, conditions: [condition], policy: evaluation, test: nil,
-    distillationLoss: 0.25, seconds: StageSeconds(), notes: [], batches: [batch])
+    iteration: iteration, rollouts: 2,
+    metrics: [Metric("loss", 0.25), Metric("policy_mean_cost", 3)], conditions: [condition],
+    policy: evaluation, seconds: StageSeconds(["rollouts": 1.5], total: 2))
 }
+
+/// Columns in another order than the report's, and one more.
+private let columns = Report.Columns(
+  progress: ["policy_mean_cost", "test_mean_cost", "loss"].map { Metric.Column($0) },
+  conditions: ["mean_cost", "improvement", "dual", "passes", "status", "absent"].map {
+    Metric.Column($0)
+  }, stages: ["dynamics", "rollouts"])
 
 private func signals() throws -> RunDirectory.Signals {
   let experiment = """
@@ -55,7 +66,8 @@ private func signals() throws -> RunDirectory.Signals {
     initialController: {pd: {positionGains: 1, velocityGains: 1}}
     """
   var signals = RunDirectory.Signals(
-    try Experiment.load(yaml: experiment, folder: URL(fileURLWithPath: "/")).task)
+    try Experiment.load(yaml: experiment, folder: URL(fileURLWithPath: "/")).task,
+    columns: columns)
   signals.stateNames = ["angle_rad"]
   signals.controlNames = ["torque, Nm"]
   return signals
@@ -71,12 +83,17 @@ private func signals() throws -> RunDirectory.Signals {
 
     #expect(
       try folder.text("progress.csv")
-        == RunDirectory.progressColumns.joined(separator: ",")
-        + "\n0,2,3,,,1,2,1,3,1,,,0.25,1,0,0,0,0,0,0\n")
+        == """
+        iteration,rollouts,policy_mean_cost,test_mean_cost,loss,seconds_dynamics,seconds_rollouts,seconds_total
+        0,2,3,,0.25,0,1.5,2
+
+        """)
     #expect(
-      try folder.text("conditions.csv")
-        == RunDirectory.conditionColumns.joined(separator: ",")
-        + "\n0,\"a, b\",3,1.4142135623730951,,,1,2,1,0.5,6,converged,0.5,3,1\n")
+      try folder.text("conditions.csv") == """
+        iteration,condition,mean_cost,improvement,dual,passes,status,absent
+        0,"a, b",3,,0.5,6,converged,
+
+        """)
     #expect(
       try folder.text("rollouts.csv") == """
         iteration,condition,sample,kind,cost,success,attempts,reason
@@ -129,7 +146,8 @@ private func signals() throws -> RunDirectory.Signals {
     )
     #expect(
       try String(contentsOf: run.appendingPathComponent("progress.csv"), encoding: .utf8)
-        == RunDirectory.progressColumns.joined(separator: ",") + "\n")
+        == "iteration,rollouts,policy_mean_cost,test_mean_cost,loss,"
+        + "seconds_dynamics,seconds_rollouts,seconds_total\n")
     #expect(try String(contentsOf: log, encoding: .utf8).hasSuffix("info: hello\n"))
     #expect(CheckpointFolder(in: run).names.isEmpty)
   }
@@ -188,7 +206,7 @@ private func signals() throws -> RunDirectory.Signals {
   @Test func summaryHoldsWhatIsPromised() throws {
     var summary = Summary(
       task: "t", algorithm: "mirrorDescent", seed: .max, workers: 2,
-      versions: Summary.Versions.current)
+      versions: Summary.Versions.current(mujoco: MuJoCoVersion.current))
     summary.add(report(iteration: 0))
     summary.add(report(iteration: 1))
     #expect(summary.iterations == 2 && summary.rollouts == 2 && summary.discardedRollouts == 2)

@@ -1,4 +1,5 @@
 import Foundation
+@testable import GPSCore
 @testable import GuidedPolicySearch
 import Testing
 
@@ -133,7 +134,7 @@ import Testing
         default: bytes = Array(bytes.prefix(at + 1))
         }
       }
-      guard let file = try? Safetensors(bytes: bytes), let read = try? PolicyFile(file) else {
+      guard let file = try? Safetensors(bytes: bytes), let read = try? PolicyFile<NeuralPolicy>(file) else {
         continue
       }
       let mean = read.policy.mean(
@@ -155,7 +156,7 @@ import Testing
     ).whitening(from: observations).withPrecision(
       Matrix(rows: 2, columns: 2, columnMajor: [2, 0.5, 0.5, 3]))
     let file = PolicyFile(policy: policy, task: "a task", experiment: "yaml: 1")
-    let read = try PolicyFile(Safetensors(bytes: file.safetensors.encoded()))
+    let read = try PolicyFile<NeuralPolicy>(Safetensors(bytes: file.safetensors.encoded()))
     #expect(read.task == "a task" && read.experiment == "yaml: 1")
     #expect(read.policy.mean(for: observations) == policy.mean(for: observations))
     #expect(read.policy.covarianceFactor == policy.covarianceFactor)

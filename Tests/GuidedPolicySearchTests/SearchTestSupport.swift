@@ -24,8 +24,23 @@ func smallTask() throws -> NativeTask<PointMass> {
       entries: [0, 1], target: .goal(first: 0), tolerance: [0.2, 0.2], at: .final))
 }
 
-func smallSettings() -> SearchSettings {
-  var settings = SearchSettings()
+/// The settings of a loop and of all its parts.
+@dynamicMemberLookup
+struct TestSettings {
+  var search = SearchSettings()
+  var dynamics = DynamicsSource.fitted(LinearGaussianFitter.Options())
+  var localOptimization = KLConstrainedLQR.Options()
+  var network = NetworkOptions()
+  var training = PolicyDistiller.Options()
+
+  subscript<Value>(dynamicMember path: WritableKeyPath<SearchSettings, Value>) -> Value {
+    get { search[keyPath: path] }
+    set { search[keyPath: path] = newValue }
+  }
+}
+
+func smallSettings() -> TestSettings {
+  var settings = TestSettings()
   settings.iterations = 3
   settings.samples = 5
   settings.modelSamples = 3
@@ -34,43 +49,81 @@ func smallSettings() -> SearchSettings {
   return settings
 }
 
-func makeSearch(
+/// Mirror descent with a network.
+typealias MirrorSearch<System: ControlTask> = GuidedSearch<
+  System, KLStep, MirrorDescent, NeuralDistiller
+>
+typealias State = SearchState<
+  KLStep.Memory, PolicyPrior, NeuralPolicy, PolicyDistiller.OptimizerState
+>
+
+/// A search with the coupling of one's choice.
+func search<System: ControlTask, Link: Coupling>(
+  _ task: System, from controllers: [LinearGaussianController], _ settings: TestSettings,
+  link: Link, seed: UInt64
+) throws -> GuidedSearch<System, KLStep, Link, NeuralDistiller> {
+  try GuidedSearch(
+    task, from: controllers, settings: settings.search,
+    local: KLStep(dynamics: settings.dynamics, search: settings.localOptimization), link: link,
+    student: NeuralDistiller(network: settings.network, training: settings.training), seed: seed)
+}
+
+func makeSearch<Link: Coupling>(
   seed: UInt64 = 1, faults: [Fault] = [], always: [String: Fault.Kind] = [:],
-  unmadePlants: Int = 0, change: (inout SearchSettings) -> Void = { _ in }
-) throws -> PolicySearch<FaultyTask<NativeTask<PointMass>>> {
+  unmadePlants: Int = 0, link: Link, change: (inout TestSettings) -> Void = { _ in }
+) throws -> GuidedSearch<FaultyTask<NativeTask<PointMass>>, KLStep, Link, NeuralDistiller> {
   let base = try smallTask()
   var settings = smallSettings()
   change(&settings)
-  return PolicySearch(
-    task: FaultyTask(
-      base, seed: seed, faults: faults, always: always, unmadePlants: unmadePlants),
-    settings: settings,
-    initialControllers: try base.conditions.map {
+  return try search(
+    FaultyTask(base, seed: seed, faults: faults, always: always, unmadePlants: unmadePlants),
+    from: try base.conditions.map {
       try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: base, in: $0)
-    }, seed: seed)
+    }, settings, link: link, seed: seed)
+}
+
+func makeSearch(
+  seed: UInt64 = 1, faults: [Fault] = [], always: [String: Fault.Kind] = [:],
+  unmadePlants: Int = 0, change: (inout TestSettings) -> Void = { _ in }
+) throws -> MirrorSearch<FaultyTask<NativeTask<PointMass>>> {
+  try makeSearch(
+    seed: seed, faults: faults, always: always, unmadePlants: unmadePlants, link: MirrorDescent(),
+    change: change)
 }
 
 /// All iterations of a search.
-func run<Problem: ControlTask>(
-  _ search: PolicySearch<Problem>
-) async throws -> (state: State, reports: [Report]) {
-  var state = search.initialState
+func run<L: Learner>(_ learner: L) async throws -> (state: L.State, reports: [Report]) {
   var reports: [Report] = []
-  for try await (next, report) in search.iterations(from: state) {
-    state = next
-    reports.append(report)
-  }
+  let state = try await learner.run { reports.append($0) }
   return (state, reports)
+}
+
+extension Report {
+  var batches: [RolloutBatch] { conditions.map(\.batch) }
+  var distillationLoss: Double? { metrics["distillation_loss"] }
+  var actualImprovement: Double? { metrics["actual_improvement"] }
+  var divergence: Double { metrics["kl_divergence"] ?? .nan }
+  var divergenceBound: Double { metrics["kl_bound"] ?? .nan }
+}
+
+extension ConditionReport {
+  var divergence: Double { metrics["kl_divergence"] ?? .nan }
+  var divergenceBound: Double { metrics["kl_bound"] ?? .nan }
+  var dual: Double? { metrics["dual"] }
+  var predictedImprovement: Double? { metrics["predicted_improvement"] }
+  var actualImprovement: Double? { metrics["actual_improvement"] }
+  var status: String? {
+    guard case .word(let word) = metrics.first(where: { $0.name == "status" })?.value else {
+      return nil
+    }
+    return word
+  }
 }
 
 /// All of a state and its reports that must not depend on the number of workers.
 struct Outcome: Equatable {
   let controllers: [LinearGaussianController]
-  let dynamicsPriors: [DynamicsPrior]
-  let policyPriors: [PolicyPrior]
-  let multipliers: [Double]
-  let duals: [Double]
-  let expectations: [StepExpectation?]
+  let state: [UInt8]
   let policy: NeuralPolicy?
   let rollouts: [[Trajectory]]
   let costs: [[Double]]
@@ -78,14 +131,14 @@ struct Outcome: Equatable {
   let losses: [Double?]
   let notes: [String]
 
-  init(_ state: State, _ reports: [Report]) {
+  init<Local: Storable, Link: Storable, Memory: Storable>(
+    _ state: SearchState<Local, Link, NeuralPolicy, Memory>, _ reports: [Report]
+  ) {
     controllers = state.conditions.map(\.controller)
-    dynamicsPriors = state.conditions.map(\.dynamicsPrior)
-    policyPriors = state.conditions.map(\.policyPrior)
-    multipliers = state.conditions.map(\.stepMultiplier)
-    duals = state.conditions.map(\.dual)
-    expectations = state.conditions.map(\.expectation)
     policy = state.policy
+    var writer = ValueWriter()
+    state.store(in: &writer)
+    self.state = writer.file.sealed()
     rollouts = reports.flatMap { $0.batches.map(\.trajectories) }
     costs = reports.flatMap { $0.conditions.map(\.costs) }
     evaluationCosts = reports.flatMap { $0.policy?.entries.map(\.costs) ?? [] }
@@ -95,7 +148,9 @@ struct Outcome: Equatable {
 }
 
 /// Every number of a state and its reports that is not finite, by name; the mean of no rollouts is none.
-func notFinite(_ state: State, _ reports: [Report]) -> [String] {
+func notFinite<Local: Storable, Link: Storable, Memory: Storable>(
+  _ state: SearchState<Local, Link, NeuralPolicy, Memory>, _ reports: [Report]
+) -> [String] {
   var found: [String] = []
   func check(_ name: String, _ numbers: [Double]) {
     if let bad = numbers.first(where: { !$0.isFinite }) { found.append("\(name): \(bad)") }
@@ -107,11 +162,14 @@ func notFinite(_ state: State, _ reports: [Report]) -> [String] {
     check("covariances \(i)", controller.covariances.storage)
     check("factors \(i)", controller.covarianceFactors.storage)
     check("precisions \(i)", controller.precisions.storage)
-    check("multiplier and dual \(i)", [condition.stepMultiplier, condition.dual])
+    check("multiplier \(i)", [condition.stepMultiplier])
     if let expectation = condition.expectation {
       check("expectation \(i)", [expectation.cost, expectation.predictedImprovement])
     }
   }
+  var writer = ValueWriter()
+  state.store(in: &writer)
+  if let name = writer.notFinite { found.append(name) }
   if let policy = state.policy {
     check("policy's covariance", policy.covariance.storage)
     let observation = Matrix(
@@ -124,7 +182,7 @@ func notFinite(_ state: State, _ reports: [Report]) -> [String] {
     check("\(name) cost", [report.meanCost, report.divergence, report.divergenceBound])
     check("\(name) loss", report.distillationLoss.map { [$0] } ?? [])
     for condition in report.conditions {
-      check("\(name) \(condition.name)", condition.costs + [condition.divergence, condition.dual])
+      check("\(name) \(condition.name)", condition.costs + [condition.divergence])
       check(
         "\(name) \(condition.name) improvement",
         [condition.predictedImprovement, condition.actualImprovement].compactMap { $0 })

@@ -3,6 +3,7 @@ import GPSTestSupport
 import Testing
 
 @testable import GuidedPolicySearch
+@testable import PolicySearch
 
 private func pointMassFile() -> URL {
   URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -12,14 +13,23 @@ private func pointMassFile() -> URL {
 private func runShipped(
   _ loaded: LoadedExperiment, seed: UInt64, workers: Int
 ) async throws -> (state: State, reports: [Report]) {
-  func open(_ task: some ControlTask) async throws -> (state: State, reports: [Report]) {
-    var settings = loaded.experiment.search
-    settings.workers = workers
-    return try await run(
-      PolicySearch(
-        task: task, settings: settings, initialControllers: loaded.initialControllers, seed: seed))
+  var loaded = loaded
+  loaded.experiment.seed = seed
+  func open(_ learner: some Learner) async throws -> (state: State, reports: [Report]) {
+    let (state, reports) = try await run(learner)
+    return (try #require(state as? State), reports)
   }
-  return try await open(loaded.task)
+  return try await open(loaded.learner(workers: workers))
+}
+
+/// The rollouts of stage 1 alone.
+private func rolledOut(
+  _ search: MirrorSearch<FaultyTask<NativeTask<PointMass>>>, _ state: State
+) async throws -> [RolloutBatch] {
+  try await search.rollOut(state) { batch in
+    LocalStep(
+      batch, from: state.conditions[batch.condition], in: search.task.conditions[batch.condition])
+  }.map(\.batch)
 }
 
 @Suite("Policy search") struct SearchTests {
@@ -66,7 +76,7 @@ private func runShipped(
     {
       // Five rollouts of each iteration; the policy was there from the second one on.
       let rollouts = batches.0.trajectories + batches.1.trajectories
-      let (dynamics, policy) = (condition.dynamicsPrior, condition.policyPrior)
+      let (dynamics, policy) = (condition.local.dynamicsPrior, condition.link)
       #expect(dynamics.states.count == 10 && policy.states.count == 5)
       for (i, rollout) in rollouts.enumerated() {
         #expect(sharesStorage(dynamics.states[i], rollout.states))
@@ -98,17 +108,34 @@ private func runShipped(
 
   @Test("trajectory optimisation needs no network and lowers the cost")
   func trajectoryOptimization() async throws {
-    let search = try makeSearch { settings in
-      settings.algorithm = .trajectoryOptimization
-      settings.iterations = 5
-    }
+    let search = try makeSearch(link: Uncoupled(distillsAtEnd: false)) { $0.iterations = 5 }
     let (state, reports) = try await run(search)
-    #expect(state.policy == nil && state.optimizer == nil)
+    #expect(state.policy == nil && state.training == nil)
     #expect(reports.allSatisfy { $0.policy == nil && $0.distillationLoss == nil })
-    #expect(state.conditions.allSatisfy { $0.policyPrior == PolicyPrior() })
     let (first, last) = (reports[0], reports[4])
     for i in 0..<2 { #expect(last.conditions[i].meanCost < 0.6 * first.conditions[i].meanCost) }
     #expect(last.actualImprovement != nil && first.actualImprovement == nil)
+  }
+
+  @Test("distillation is trajectory optimisation, and one distillation at the end")
+  func distillation() async throws {
+    func result(_ distills: Bool) async throws -> (
+      SearchState<KLStep.Memory, NoMemory, NeuralPolicy, PolicyDistiller.OptimizerState>, [Report]
+    ) {
+      try await run(
+        makeSearch(link: Uncoupled(distillsAtEnd: distills)) { settings in
+          settings.iterations = 5
+          settings.training.steps = 1500
+        })
+    }
+    let (alone, _) = try await result(false)
+    let (state, reports) = try await result(true)
+    #expect(state.conditions == alone.conditions)
+    #expect(reports.map { $0.policy == nil } == [true, true, true, true, false])
+    #expect(reports.map { $0.distillationLoss == nil } == [true, true, true, true, false])
+    // The network does about as well as the controllers whose actions it learned.
+    let policy = try #require(reports[4].policy)
+    #expect(policy.meanCost < reports[4].meanCost + 0.3 * (reports[0].meanCost - reports[4].meanCost))
   }
 
   @Test(
@@ -159,7 +186,7 @@ private func runShipped(
         settings.sampling = sampling
         settings.noise.scale = 0
       }
-      let trajectory = try await search.rollOut(state) { $0 }[1].trajectories[2]
+      let trajectory = try await rolledOut(search, state)[1].trajectories[2]
       let local = state.conditions[1].controller
       for t in 0..<15 {
         let mean =
@@ -181,7 +208,7 @@ private func runShipped(
   func firstRollouts() async throws {
     func first(_ sampling: Sampling) async throws -> [[Trajectory]] {
       let search = try makeSearch { $0.sampling = sampling }
-      return try await search.rollOut(search.initialState) { $0 }.map(\.trajectories)
+      return try await rolledOut(search, search.initialState).map(\.trajectories)
     }
     #expect(try await first(.onPolicy) == first(.offPolicy))
   }
@@ -233,7 +260,7 @@ private func runShipped(
     #expect(
       second.report.notes.contains { $0.contains("left") && $0.contains("not finite at step 0") })
     #expect(second.next.conditions[0].controller == first.next.conditions[0].controller)
-    #expect(second.next.conditions[0].dual == first.next.conditions[0].dual)
+    #expect(second.next.conditions[0].local.dual == first.next.conditions[0].local.dual)
     #expect(second.next.conditions[1].controller != first.next.conditions[1].controller)
     // And on it goes when the gradient is a number again.
     let third = try await healthy.advancing(second.next)
@@ -297,16 +324,39 @@ private func runShipped(
       pointMassFile(), overrides: ["dynamics=known", "algorithm.iterations=6"])
     let (state, reports) = try await runShipped(loaded, seed: 0, workers: 2)
     #expect(reports.last?.policy?.successRate == 1)
-    #expect(state.conditions.allSatisfy { $0.dynamicsPrior == DynamicsPrior() })
+    #expect(state.conditions.allSatisfy { $0.local.dynamicsPrior == DynamicsPrior() })
   }
 
   @Test("a task without known dynamics is refused at once")
-  func unknownDynamics() async throws {
-    let search = try makeSearch { $0.knownDynamics = DynamicsLinearizer.Options() }
-    let error = await #expect(throws: SearchError.self) {
-      _ = try await search.advancing(search.initialState)
+  func unknownDynamics() throws {
+    let error = #expect(throws: UnknownDynamics.self) {
+      try makeSearch { $0.dynamics = .known(DynamicsLinearizer.Options()) }
     }
     #expect("\(error.map { "\($0)" } ?? "")".contains("not known"))
+  }
+
+  @Test("wrong options of a search made in code are refused by name, and do not trap")
+  func invalidOptions() throws {
+    let invalid: [(String, (inout TestSettings) -> Void)] = [
+      ("samples", { $0.samples = 0 }), ("klStep", { $0.klStep = -1 }),
+      ("workers", { $0.workers = 0 }), ("rollouts.maxAttempts", { $0.rollouts.maxAttempts = 0 }),
+      ("noise.scale", { $0.noise.scale = -1 }),
+      ("network.hiddenLayers", { $0.network.hiddenLayers = [0] }),
+      ("training.batchSize", { $0.training.batchSize = 0 }),
+      ("localOptimization.minDual", { $0.localOptimization.minDual = 0 }),
+      (
+        "dynamics.maxTrajectories",
+        { settings in
+          var options = LinearGaussianFitter.Options()
+          options.maxTrajectories = 0
+          settings.dynamics = .fitted(options)
+        }
+      ),
+    ]
+    for (key, change) in invalid {
+      let error = #expect(throws: InvalidOption.self) { try makeSearch(change: change) }
+      #expect(error?.key == key)
+    }
   }
 
   @Test(

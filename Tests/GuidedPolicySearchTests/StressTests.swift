@@ -53,18 +53,16 @@ import Testing
         "algorithm.iterations=2", "algorithm.samples=2", "algorithm.modelSamples=1",
         "training.steps=20", "training.batchSize=512", "horizon=30",
       ])
-    func outcome(_ task: some ControlTask, workers: Int) async throws -> Outcome {
-      var settings = loaded.experiment.search
-      settings.workers = workers
-      let (state, reports) = try await run(
-        PolicySearch(
-          task: task, settings: settings, initialControllers: loaded.initialControllers, seed: 5))
-      return Outcome(state, reports)
+    var other = loaded
+    other.experiment.seed = 5
+    func outcome(_ learner: some Learner) async throws -> Outcome {
+      let (state, reports) = try await run(learner)
+      return Outcome(try #require(state as? State), reports)
     }
-    let one = try await outcome(loaded.task, workers: 1)
+    let one = try await outcome(other.learner(workers: 1))
     for repetition in 1..<max(2, min(16, Self.repetitions)) {
       #expect(
-        try await outcome(loaded.task, workers: 1 + repetition) == one,
+        try await outcome(other.learner(workers: 1 + repetition)) == one,
         "\(1 + repetition) workers")
     }
   }

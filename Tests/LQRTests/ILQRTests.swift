@@ -239,6 +239,137 @@ import Testing
     #expect(found.status == .indefinite)
   }
 
+  /// Q_uu is −1 at one step, however the passes before it went: no pass reaches the first step.
+  @Test("a pass that ends early leaves no gains behind", arguments: [false, true])
+  func incompletePass(_ hasLimits: Bool) async throws {
+    let (dynamics, _, _) = Self.linearProblem(2, 1, 6, seed: 3)
+    var cost = QuadraticCost(state: 2, control: 1, horizon: 6)
+    for t in 0...6 { cost.hessians[t] = Matrix(diagonal: [1, 1, t == 2 ? -1e6 : 1]) }
+    var options = ILQR.Options()
+    options.maxRegularization = 1
+    let found = try await ILQR(options: options).optimize(
+      dynamics, cost: QuadraticTestCost(cost), in: Self.condition, from: [1, -1],
+      controls: Matrix(rows: 1, columns: 6),
+      limits: hasLimits ? ControlLimits(magnitudes: [50]) : nil)
+    #expect(found.status == .indefinite)
+    #expect(found.gains.storage.allSatisfy { $0 == 0 })
+  }
+
+  @Test("a law is of one complete pass, with limits and without", arguments: [false, true])
+  func lawOfOnePass(_ hasLimits: Bool) throws {
+    let (n, m, T) = (3, 2, 7)
+    var stream = RandomStream(seed: 24)
+    let model = LocalModel(state: n, control: m, horizon: T)
+    let d = n + m
+    for t in 0...T {
+      let C = RandomProblem.positiveDefinite(d, &stream)
+      for i in 0..<d * d { model.hessians.pointer[t * d * d + i] = C.storage[i] }
+    }
+    for i in 0..<(T + 1) * d { model.gradients.pointer[i] = stream.normal() }
+    for i in 0..<T * n * d { model.jacobians.pointer[i] = 0.5 * stream.normal() }
+    let limits = hasLimits ? ControlLimits(magnitudes: [0.4, 30]) : nil
+    let pass = ILQRBackwardPass(state: n, control: m, horizon: T)
+    let controls = Matrix(rows: m, columns: T)
+    var law = FeedbackLaw(state: n, control: m, horizon: T)
+    func run(_ law: inout FeedbackLaw) throws -> Int? {
+      var nothing: Void = ()
+      return try pass.run(
+        model, regularization: 0, limits: limits, controls: controls, workspace: &nothing,
+        writeCurvature: nil, into: &law)
+    }
+    #expect(try run(&law) == nil)
+    let complete = law
+    #expect(complete.gains.storage.contains { $0 != 0 })
+    // Another cost after step 3, and an indefinite one at it.
+    for t in 4...T { for i in 0..<d { model.hessians.pointer[t * d * d + i * (d + 1)] += 5 } }
+    for i in n..<d { model.hessians.pointer[3 * d * d + i * (d + 1)] = -1e4 }
+    #expect(try run(&law) == 3)
+    #expect(law.gains.storage == complete.gains.storage)
+    #expect(law.steps.storage == complete.steps.storage)
+  }
+
+  @Test("numbers that are not finite are named with their field and step")
+  func notFinite() async throws {
+    let (dynamics, cost, _) = Self.linearProblem(2, 1, 5, seed: 3)
+    func expect(
+      _ field: String, _ step: Int, from x0: [Double] = [1, 2],
+      controls: Matrix = Matrix(rows: 1, columns: 5), states: Matrix? = nil,
+      cost: QuadraticCost = cost, limits: ControlLimits? = nil
+    ) async {
+      await #expect(throws: ILQRError.notFinite(field: field, step: step)) {
+        try await ILQR().optimize(
+          dynamics, cost: QuadraticTestCost(cost), in: Self.condition, from: x0,
+          controls: controls, states: states, limits: limits)
+      }
+    }
+    for bad in [Double.nan, .infinity] {
+      await expect("the initial state", 0, from: [1, bad])
+      var controls = Matrix(rows: 1, columns: 5)
+      controls[0, 3] = bad
+      await expect("the control of the guess", 3, controls: controls)
+      await expect(
+        "the control of the guess", 3, controls: controls, limits: ControlLimits(magnitudes: [1]))
+      var states = Matrix(rows: 2, columns: 6)
+      states[1, 4] = bad
+      await expect("the state of the guess", 4, states: states)
+      var wrong = cost
+      wrong.constants[2] = bad
+      await expect("the cost of the guess", 2, cost: wrong)
+    }
+  }
+
+  /// x' = x + 0.1 u − 0.05 |x|^1.5: at 0 all is finite but the second derivative, which is −∞ · 0.0375.
+  private struct Drag: KnownDynamics {
+    var state: Int { 1 }
+    var control: Int { 1 }
+    var hasSecondDerivatives: Bool { true }
+    func makeWorkspace() {}
+    func step(
+      _ x: Span<Double>, _ u: Span<Double>, workspace: inout Void,
+      into next: inout MutableSpan<Double>
+    ) { next[0] = x[0] + 0.1 * u[0] - 0.05 * pow(abs(x[0]), 1.5) }
+    func linearize(
+      _ x: Span<Double>, _ u: Span<Double>, workspace: inout Void,
+      into next: inout MutableSpan<Double>, jacobian: inout MutableSpan<Double>
+    ) {
+      step(x, u, workspace: &workspace, into: &next)
+      jacobian[0] = 1 - 0.075 * abs(x[0]).squareRoot() * (x[0] < 0 ? -1 : 1)
+      jacobian[1] = 0.1
+    }
+    func contractSecondDerivatives(
+      _ x: Span<Double>, _ u: Span<Double>, costate: Span<Double>, workspace: inout Void,
+      into hessian: inout MutableSpan<Double>
+    ) {
+      for i in 0..<4 { hessian[i] = 0 }
+      hessian[0] = costate[0] * -0.0375 / abs(x[0]).squareRoot()
+    }
+  }
+
+  @Test(
+    "an infinite second derivative leaves the search to first ones", arguments: [false, true],
+    [false, true])
+  func infiniteCurvature(_ hasLimits: Bool, _ startsAtRest: Bool) async throws {
+    var cost = QuadraticCost(state: 1, control: 1, horizon: 30)
+    for t in 0...30 {
+      cost.hessians[t] = Matrix(diagonal: [1, 0.01])
+      cost.gradients[0, t] = -1
+      cost.constants[t] = 0.5
+    }
+    func search(_ usesSecondDerivatives: Bool) async throws -> ILQR.Solution {
+      var options = ILQR.Options()
+      options.secondDerivatives = usesSecondDerivatives
+      // At rest from the first step to the last, so that the curvature is infinite at all of them.
+      if startsAtRest { options.tolerance = 0.5 }
+      return try await ILQR(options: options).optimize(
+        Drag(), cost: QuadraticTestCost(cost), in: Self.condition, from: [0],
+        controls: Matrix(rows: 1, columns: 30),
+        limits: hasLimits ? ControlLimits(magnitudes: [3]) : nil)
+    }
+    let (first, second) = (try await search(false), try await search(true))
+    #expect(second.status == .converged && second.gains.isFinite)
+    #expect(abs(second.cost - first.cost) < 1e-5 * first.cost)
+  }
+
   @Test("options out of range are refused by name")
   func options() {
     var options = ILQR.Options()

@@ -123,10 +123,154 @@ import Testing
     var cost = RandomProblem.cost(state: 2, control: 1, horizon: 3, &stream)
     cost.constants[1] = .nan
     let reference = try RandomProblem.controller(state: 2, control: 1, horizon: 3, &stream)
-    #expect(throws: LQRError.inputNotFinite(field: "cost")) {
+    #expect(throws: LQRError.inputNotFinite(field: "cost's constant", step: 1)) {
       try KLConstrainedLQR().improve(
         from: reference, cost: cost, dynamics: dynamics, bound: 1)
     }
+  }
+
+  /// Every part of every input, at every entry point.
+  @Test(
+    "a number that is not finite is named with its field and step",
+    arguments: [Double.nan, .infinity])
+  func everyInput(_ bad: Double) throws {
+    var stream = RandomStream(seed: 35)
+    let dynamics = RandomProblem.dynamics(state: 2, control: 1, horizon: 4, &stream)
+    let cost = RandomProblem.cost(state: 2, control: 1, horizon: 4, &stream)
+    let reference = try RandomProblem.controller(state: 2, control: 1, horizon: 4, &stream)
+    func expect(
+      _ field: String, _ step: Int?, cost: QuadraticCost? = nil, dynamics: LinearGaussianDynamics,
+      inLQ: Bool, inMarginals: Bool
+    ) throws {
+      let error = LQRError.inputNotFinite(field: field, step: step)
+      #expect(throws: error) {
+        try KLConstrainedLQR().improve(
+          from: reference, cost: cost ?? self.cost(&stream), dynamics: dynamics, bound: 1)
+      }
+      if inLQ {
+        #expect(throws: error) {
+          try solveLinearQuadratic(cost: cost ?? self.cost(&stream), dynamics: dynamics)
+        }
+      }
+      if inMarginals {
+        #expect(throws: error) { try marginals(of: reference, under: dynamics) }
+        let observations = try ObservationModel(about: [
+          Trajectory(
+            states: Matrix(rows: 2, columns: 5), controls: Matrix(rows: 1, columns: 4),
+            observations: Matrix(rows: 2, columns: 5))
+        ])
+        #expect(throws: error) {
+          try TrajectorySampler(
+            dynamics: dynamics, controller: reference, observations: observations)
+        }
+      }
+    }
+    for t in [0, 2, 3] {
+      var wrong = cost
+      wrong.hessians.storage[t * 9 + 4] = bad
+      try expect(
+        "cost's Hessian", t, cost: wrong, dynamics: dynamics, inLQ: true, inMarginals: false)
+      wrong = cost
+      wrong.gradients[1, t] = bad
+      try expect(
+        "cost's gradient", t, cost: wrong, dynamics: dynamics, inLQ: true, inMarginals: false)
+      var model = dynamics
+      model.transitions.storage[t * 6 + 3] = bad
+      try expect("dynamics' transition", t, dynamics: model, inLQ: true, inMarginals: true)
+      model = dynamics
+      model.offsets[0, t] = bad
+      try expect("dynamics' offset", t, dynamics: model, inLQ: true, inMarginals: true)
+      model = dynamics
+      model.covariances.storage[t * 4] = bad
+      try expect("dynamics' covariance", t, dynamics: model, inLQ: false, inMarginals: true)
+    }
+    var model = dynamics
+    model.initialMean[1] = bad
+    try expect("mean of the initial state", nil, dynamics: model, inLQ: false, inMarginals: true)
+    model = dynamics
+    model.initialCovariance[0, 0] = bad
+    try expect(
+      "covariance of the initial state", nil, dynamics: model, inLQ: false, inMarginals: true)
+
+    // A divergence of such numbers is no number, not 0.
+    var states = try marginals(of: reference, under: dynamics)
+    states.stateMeans[0, 2] = .nan
+    let other = try RandomProblem.controller(state: 2, control: 1, horizon: 4, &stream)
+    let divergences = klDivergences(from: other, to: reference, over: states)
+    #expect(divergences.map(\.isNaN) == [false, false, true, false])
+  }
+
+  private func cost(_ stream: inout RandomStream) -> QuadraticCost {
+    RandomProblem.cost(state: 2, control: 1, horizon: 4, &stream)
+  }
+
+  /// The optimum by the Riccati pass, whose own tests compare it with a dense solve; here the dense solve too:
+  /// the controls of the mean trajectory minimise the cost over all T m of them.
+  @Test(
+    "without a bound that matters the optimum of the cost alone comes back",
+    arguments: [Double.infinity, .greatestFiniteMagnitude, 1e300, 1e12], [1e-4, 1.0, 1e5])
+  func noBound(_ bound: Double, _ scale: Double) throws {
+    let (n, m, T) = (3, 2, 8)
+    var stream = RandomStream(seed: 36)
+    let dynamics = RandomProblem.dynamics(state: n, control: m, horizon: T, &stream)
+    var cost = RandomProblem.cost(state: n, control: m, horizon: T, &stream)
+    for i in cost.hessians.storage.indices { cost.hessians.storage[i] *= scale }
+    for i in cost.gradients.storage.indices { cost.gradients.storage[i] *= scale }
+    let reference = try RandomProblem.controller(state: n, control: m, horizon: T, &stream)
+    let solution = try KLConstrainedLQR().improve(
+      from: reference, cost: cost, dynamics: dynamics, bound: bound, initialDual: 3)
+    #expect(solution.status == .constraintInactive)
+    let optimum = try solveLinearQuadratic(cost: cost, dynamics: dynamics)
+    #expect(relativeError(solution.controller.gains.storage, optimum.gains.storage) < 1e-9)
+    #expect(relativeError(solution.controller.offsets.storage, optimum.offsets.storage) < 1e-9)
+    // The divergence is that of the controller, computed anew.
+    let marginals = try marginals(of: solution.controller, under: dynamics)
+    let divergence = klDivergences(from: solution.controller, to: reference, over: marginals)
+      .reduce(0, +)
+    #expect(abs(solution.divergence - divergence) < 1e-6 * divergence)
+
+    // J(U) = ½ Uᵀ H U + gᵀ U + …, from J at unit controls: quadratic, so exact but for rounding.
+    func J(_ U: [Double]) -> Double {
+      var x = dynamics.initialMean
+      var sum = 0.0
+      for t in 0...T {
+        let y = x + (t < T ? Array(U[t * m..<(t + 1) * m]) : [Double](repeating: 0, count: m))
+        let Cy = cost.hessians[t] * y
+        for i in 0..<(t < T ? n + m : n) { sum += y[i] * (0.5 * Cy[i] + cost.gradients[i, t]) }
+        if t < T { x = zip(dynamics.transitions[t] * y, dynamics.offsets.column(t)).map(+) }
+      }
+      return sum / scale
+    }
+    let size = T * m
+    func unit(_ i: Int) -> [Double] { (0..<size).map { $0 == i ? 1 : 0 } }
+    let zero = J([Double](repeating: 0, count: size))
+    let single = (0..<size).map { J(unit($0)) - zero }
+    var H = Matrix(rows: size, columns: size)
+    for i in 0..<size {
+      for j in 0..<size {
+        H[i, j] = J(zip(unit(i), unit(j)).map(+)) - zero - single[i] - single[j]
+      }
+    }
+    let U = denseSolve(H, (0..<size).map { 0.5 * H[$0, $0] - single[$0] })
+    #expect(relativeError(solution.marginals.controlMeans.storage, U) < 1e-8)
+  }
+
+  @Test("without a bound an indefinite cost is still held by the reference")
+  func noBoundIndefinite() throws {
+    var stream = RandomStream(seed: 33)
+    let dynamics = RandomProblem.dynamics(state: 3, control: 1, horizon: 10, &stream)
+    var cost = RandomProblem.cost(state: 3, control: 1, horizon: 10, &stream)
+    for t in 0...10 {
+      var hessian = cost.hessians[t]
+      hessian[3, 3] -= 3
+      cost.hessians[t] = hessian
+    }
+    let reference = try RandomProblem.controller(state: 3, control: 1, horizon: 10, &stream)
+    let solution = try KLConstrainedLQR().improve(
+      from: reference, cost: cost, dynamics: dynamics, bound: .infinity)
+    #expect(solution.indefinitePasses > 0 && solution.dual > 1e-3)
+    #expect(solution.controller.gains.isFinite && solution.divergence.isFinite)
+    #expect(solution.status != .converged)
   }
 
   @Test("the dual search solves analytic curves", arguments: [1.0, 1.5, 2.0], [1e-7, 1.0, 1e10])

@@ -97,6 +97,79 @@ import Testing
     }
   }
 
+  /// Variances 1e12 apart, one of them 0, with and without a singular correlation that takes jitter.
+  @Test("a dimension's noise is its own, whatever the others' units", arguments: [false, true])
+  func ownJitter(_ isSingular: Bool) throws {
+    let scale = [1e6, 1e-6, 0]
+    var covariance = Matrix(rows: 3, columns: 3)
+    for i in 0..<3 {
+      for j in 0..<3 {
+        covariance[i, j] = (isSingular ? 1 : i == j ? 1 : 0.5) * scale[i] * scale[j]
+      }
+    }
+    var model = LinearGaussianDynamics(
+      transitions: MatrixSequence(rows: 3, columns: 5, count: 5),
+      offsets: Matrix(rows: 3, columns: 5),
+      covariances: MatrixSequence(repeating: covariance, count: 5), initialMean: [0, 0, 7],
+      initialCovariance: covariance)
+    for t in 0..<5 { model.offsets[2, t] = 7 }
+    let sampler = try TrajectorySampler(
+      dynamics: model, controller: controller, observations: observations)
+    var (squares, product, count) = ([0.0, 0, 0], 0.0, 0.0)
+    for sample in 0..<400 {
+      var stream = RandomStream(seed: 6).child(.custom, sample)
+      let states = try #require(sampler.trajectory(stream: &stream)).states
+      for t in 0...5 {
+        count += 1
+        for i in 0..<2 { squares[i] += states[i, t] * states[i, t] }
+        product += states[0, t] * states[1, t]
+        #expect(states[2, t] == 7)
+      }
+    }
+    // Chi-square of 2400: a deviation of 3 % in the variance.
+    for i in 0..<2 { #expect(abs(squares[i] / count / (scale[i] * scale[i]) - 1) < 0.15) }
+    #expect(abs(product / count - (isSingular ? 1 : 0.5)) < 0.15)
+  }
+
+  @Test("a covariance that is none is named with its step")
+  func indefiniteCovariance() {
+    var wrong = dynamics
+    wrong.covariances[3] = Matrix([[1, 2, 0], [2, 1, 0], [0, 0, 1]])
+    #expect {
+      try TrajectorySampler(dynamics: wrong, controller: controller, observations: observations)
+    } throws: { error in
+      guard case LQRError.covariance(field: "dynamics' covariance", step: 3, _) = error else {
+        return false
+      }
+      return true
+    }
+  }
+
+  @Test("the visited region is as wide as the rollouts and the model's noise say")
+  func region() {
+    let seen = Trajectory(
+      states: Matrix([[0, 1, 2], [5, 5, 5], [-3, -3, -3]]), controls: Matrix(rows: 1, columns: 2),
+      observations: Matrix(rows: 0, columns: 3))
+    var model = LinearGaussianDynamics(
+      transitions: MatrixSequence(rows: 3, columns: 4, count: 2),
+      offsets: Matrix(rows: 3, columns: 2),
+      covariances: MatrixSequence(repeating: Matrix(diagonal: [1e-4, 4e-4, 0]), count: 2),
+      initialMean: [0, 5, -3], initialCovariance: Matrix(diagonal: [0, 1e-4, 0]))
+    // Margins: 2 · 2; 4 √(1e-4 + 2 · 4e-4) = 0.12; rounding.
+    let region = VisitedRegion(of: [seen], under: model)
+    func contains(_ x: [Double]) -> Bool {
+      var moved = seen
+      moved.states.setColumn(1, to: x)
+      return region.contains(moved)
+    }
+    #expect(contains([-3.9, 5.11, -3]) && contains([5.9, 4.89, -3]))
+    #expect(!contains([-4.1, 5, -3]) && !contains([6.1, 5, -3]))
+    #expect(!contains([0, 5.13, -3]) && !contains([0, 4.87, -3]))
+    #expect(contains([0, 5, -3 - 1e-9]) && !contains([0, 5, -3.001]) && !contains([0, .nan, -3]))
+    model.covariances[1] = Matrix(diagonal: [100, 0, 0])
+    #expect(VisitedRegion(of: [seen], under: model).contains(seen))
+  }
+
   @Test("a trajectory that overflows is none")
   func overflow() throws {
     var wild = dynamics

@@ -101,6 +101,13 @@ import Testing
     #expect(throws: LinearAlgebraError.self) {
       try CholeskyFactor.regularizing(Matrix(diagonal: [1, -1]), attempts: 3)
     }
+    // Relative to each variance: numbers in units 1e12 apart take no harm from each other.
+    let far = Matrix.outer([1e6, 1e-6, 1], [1e6, 1e-6, 1])
+    let (factor, share) = try CholeskyFactor.regularizing(far)
+    #expect(share > 0 && share <= 1e-8)
+    for i in 0..<3 {
+      #expect(abs(factor.matrix[i, i] / far[i, i] - 1) < 1e-7)
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -134,6 +135,10 @@ private let terms: [NamedTerm] =
       name: "control", term: .control(ControlCost(weights: [0.2, 3], ramp: .linear)), isExact: true)
   ]
 
+private let boxDimensions = Dimensions(
+  state: SyntheticPoints.n, control: SyntheticPoints.m, observation: 0,
+  horizon: SyntheticPoints.horizon, points: SyntheticPoints.count)
+
 private let condition = Condition(
   name: "test", initialPlantState: [], goal: [0.3, -0.4, 0.2, 0.1, 0.6, -0.5])
 
@@ -154,6 +159,39 @@ private func differences(
 }
 
 @Suite struct CostTests {
+  @Test("A box without ends is everywhere: a step costs its weight, a hinge is refused or 0")
+  func boxWithoutEnds() throws {
+    let region = Region.box(center: .position([0, 0, 0]), halfExtents: [nil, nil, nil])
+    #expect(region.contains(1e9, -3, 0))
+    let points = SyntheticPoints(isLinear: true)
+    var stream = RandomStream(seed: 9)
+    let trajectory = points.random(&stream)
+    for (side, profile, price) in [
+      (RegionCost.Side.inside, RegionCost.Profile.step, 1.0), (.outside, .step, 0),
+      (.outside, .hinge, 0),
+    ] {
+      let term = RegionCost(points: [0, 1], region: region, side: side, profile: profile)
+      let cost = SumCost([.init(weight: 2.5, .region(term))])
+      #expect(
+        cost.values(along: trajectory, in: condition)
+          == [Double](repeating: 2 * 2.5 * price, count: trajectory.horizon + 1))
+      let expansion = cost.expansion(along: trajectory, in: condition)
+      #expect(expansion.firstNonFiniteStep == nil)
+      #expect(
+        expansion.gradients.largestMagnitude == 0
+          && expansion.hessians.storage.allSatisfy { $0 == 0 })
+      #expect(throws: Never.self) {
+        try cost.validated(for: boxDimensions, conditions: [condition])
+      }
+    }
+    #expect {
+      try SumCost(.region(RegionCost(points: [0], region: region, profile: .hinge)))
+        .validated(for: boxDimensions, conditions: [condition])
+    } throws: { error in
+      "\(error)".contains("region.region.box.halfExtents") && "\(error)".contains("infinitely deep")
+    }
+  }
+
   @Test("Gradients are those of the values", arguments: terms, [true, false])
   func gradients(_ case: NamedTerm, linear: Bool) {
     let points = SyntheticPoints(isLinear: linear)
@@ -208,6 +246,15 @@ private func differences(
         }
       }
     }
+  }
+
+  @Test("Every term keeps what a cost promises", arguments: terms)
+  func conformance(_ case: NamedTerm) {
+    var stream = RandomStream(seed: 6)
+    checkCost(
+      SumCost([.init(weight: 1.7, `case`.term)]),
+      along: SyntheticPoints(isLinear: true).random(&stream), in: condition,
+      checksHessians: `case`.isExact, name: `case`.name)
   }
 
   @Test("The log norm's Gauss-Newton quadratic lies above it")

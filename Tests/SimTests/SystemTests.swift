@@ -1,6 +1,7 @@
 import Differentiation
 import Foundation
 import GPSCore
+import GPSTestSupport
 import LinearAlgebra
 import Statistics
 import Testing
@@ -82,6 +83,7 @@ private struct Pendulum: ContinuousSystem {
 /// A step over doubles alone, with a Jacobian of its own.
 private struct HandMadeStep: OpaqueDiscreteSystem {
   var givesJacobian = true
+  var hasWalls = false
   let stateCount = 2
   let controlCount = 1
 
@@ -97,6 +99,82 @@ private struct HandMadeStep: OpaqueDiscreteSystem {
   ) {
     (jacobian[0], jacobian[2]) = (1, 2 * x[1])
     (jacobian[1], jacobian[5]) = (u[0], x[0])
+  }
+
+  func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) { if hasWalls { fold(&x) } }
+}
+
+/// A wall at x₀ = 0.2, at which the rest of the way turns into x₁: a mending that is no mere clamp.
+private func fold<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) {
+  guard x[0].value > 0.2 else { return }
+  x[1] = x[1] - 0.7 * square(x[0] - 0.2)
+  x[0] = S(0.2) + 0.1 * sin(x[0] - 0.2)
+}
+
+/// A generic step with walls, with and without a Jacobian of its own.
+private struct WalledStep: DiscreteSystem {
+  var givesJacobian: Bool
+  let stateCount = 2
+  let controlCount = 1
+
+  func step<S: DifferentiableScalar>(_ x: Span<S>, _ u: Span<S>, into next: inout MutableSpan<S>) {
+    next[0] = x[0] + x[1] * x[1]
+    next[1] = x[0] * u[0]
+  }
+
+  var hasAnalyticJacobian: Bool { givesJacobian }
+
+  func analyticJacobian(
+    _ x: Span<Double>, _ u: Span<Double>, into jacobian: inout MutableSpan<Double>
+  ) { HandMadeStep().analyticJacobian(x, u, into: &jacobian) }
+
+  func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) { fold(&x) }
+}
+
+/// A pendulum with walls at ±0.4 rad and a Jacobian of its own, integrated.
+private struct WalledPendulum: ContinuousSystem {
+  var givesJacobian: Bool
+  let stateCount = 2
+  let controlCount = 1
+
+  func derivative<S: DifferentiableScalar>(
+    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
+  ) { Pendulum().derivative(x, u, into: &rate) }
+
+  var hasAnalyticJacobian: Bool { givesJacobian }
+
+  func analyticJacobian(
+    _ x: Span<Double>, _ u: Span<Double>, into jacobian: inout MutableSpan<Double>
+  ) { HandMadePendulum().analyticJacobian(x, u, into: &jacobian) }
+
+  func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) {
+    if x[0].value > 0.4 {
+      x[1] = -0.5 * x[1] * (x[0] + 0.6)
+      x[0] = S(0.4)
+    }
+  }
+}
+
+/// Twelve states and three controls, more than one sweep takes, with walls and a Jacobian of its own.
+private struct WalledRing: DiscreteSystem {
+  let stateCount = 12
+  let controlCount = 3
+
+  func step<S: DifferentiableScalar>(_ x: Span<S>, _ u: Span<S>, into next: inout MutableSpan<S>) {
+    Ring().step(x, u, into: &next)
+  }
+
+  var hasAnalyticJacobian: Bool { true }
+
+  func analyticJacobian(
+    _ x: Span<Double>, _ u: Span<Double>, into jacobian: inout MutableSpan<Double>
+  ) {
+    let F = Ring().closedForm((0..<12).map { x[$0] }, (0..<3).map { u[$0] }).F
+    for i in 0..<jacobian.count { jacobian[i] = F.storage[i] }
+  }
+
+  func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>) {
+    for i in 0..<11 where x[i].value > 0.5 { x[i] = S(0.5) + 0.1 * (x[i] - 0.5) * x[i + 1] }
   }
 }
 
@@ -164,6 +242,34 @@ private let period = TimeStep(controlPeriod: 0.1, substeps: 3)
     try check(HandMadePendulum(givesJacobian: false))
     try check(HandMadeStep())
     try check(HandMadeStep(givesJacobian: false))
+    try check(HandMadeStep(hasWalls: true))
+    try check(HandMadeStep(givesJacobian: false, hasWalls: true))
+    try check(WalledRing())
+    for givesJacobian in [true, false] {
+      try check(WalledStep(givesJacobian: givesJacobian))
+      try check(WalledPendulum(givesJacobian: givesJacobian))
+    }
+  }
+
+  @Test("A system's own Jacobian is chained through the walls that its state has run into")
+  func walls() throws {
+    // x' = (0.5 + 0.25, 0.4) before the wall; fold by hand: x₀' = 0.2 + 0.1 sin 0.55, x₁' = 0.4 − 0.7 · 0.55².
+    let (x, u) = ([0.5, 0.5], [0.8])
+    for system in [
+      HandMadeStep(hasWalls: true), HandMadeStep(givesJacobian: false, hasWalls: true),
+    ] {
+      let (next, F) = try NativeDynamics(system, timeStep: period).linearization(x, u)
+      #expect(abs(next[0] - 0.2 - 0.1 * Foundation.sin(0.55)) < 1e-15)
+      #expect(abs(next[1] - 0.4 + 0.7 * 0.55 * 0.55) < 1e-15)
+      let (slope, drop) = (0.1 * Foundation.cos(0.55), 1.4 * 0.55)
+      let expected = Matrix([[slope, slope, 0], [0.8 - drop, -drop, 0.5]])
+      #expect((F - expected).largestMagnitude < 1e-9)
+    }
+    let own = NativeDynamics(WalledStep(givesJacobian: true), timeStep: period)
+    let automatic = NativeDynamics(WalledStep(givesJacobian: false), timeStep: period)
+    #expect(
+      (try own.linearization(x, u).F - automatic.linearization(x, u).F).largestMagnitude < 1e-15)
+    #expect(try own.hessian(x, u, costate: [1, 2]) == automatic.hessian(x, u, costate: [1, 2]))
   }
 
   @Test("More directions than fit one sweep have the closed form's derivatives")
@@ -397,6 +503,7 @@ private struct WrongCost: Cost {
     let trajectory = try trajectory()
     let report = checker.check(OwnCost(), along: trajectory, in: condition)
     #expect(report.isCorrect, "\(report)")
+    checkCost(OwnCost(), along: trajectory, in: condition)
     // At the end: ∂²/∂q₁² = e^q₁ q₂, ∂²/∂q₁∂q₂ = e^q₁; nothing for the controls.
     let expansion = OwnCost().expansion(along: trajectory, in: condition)
     let (q1, q2) = (trajectory.states[0, 4], trajectory.states[1, 4])
@@ -411,6 +518,7 @@ private struct WrongCost: Cost {
     let trajectory = try trajectory()
     let exact = OwnCost().expansion(along: trajectory, in: condition)
     let near = OwnCostOverDoubles().expansion(along: trajectory, in: condition)
+    checkCost(OwnCostOverDoubles(), along: trajectory, in: condition, checksHessians: false)
     #expect(zip(exact.values, near.values).allSatisfy { abs($0 - $1) < 1e-14 })
     #expect((exact.gradients - near.gradients).largestMagnitude < 1e-7)
     for t in 0...4 {

@@ -88,6 +88,96 @@ import Testing
     #expect((fit.objectives.last ?? 0) > (fit.objectives.first ?? 0))
   }
 
+  /// Without a floor clusters shrink to planes and points, where the likelihood has no bound.
+  @Test(
+    arguments: [(2, 3, 300), (8, 5, 400), (30, 4, 200), (3, 20, 60), (2, 15, 40)],
+    [0, 1e-14, 1e-9])
+  func theObjectiveNeverFallsWithoutAFloor(_ size: (Int, Int, Int), _ floor: Double) throws {
+    let (d, K, N) = size
+    var stream = RandomStream(seed: 42).child(.custom, d, K)
+    var points = draw(N, from: randomMixture(d, min(K, 5), spread: 1, &stream), &stream)
+    // Duplicates, and points on a line, on which a cluster can lie.
+    for n in 0..<N / 5 { points.setColumn(n, to: points.column(0)) }
+    for n in N / 5..<N / 3 { for i in 1..<d { points[i, n] = 0.3 } }
+    var options = GaussianMixture.Options()
+    options.maxClusters = 2 * K
+    options.minSamplesPerCluster = 2
+    options.tolerance = 0
+    options.maxIterations = 80
+    options.covarianceFloor = floor
+    let fit = try GaussianMixture.fitted(to: points, options: options, stream: &stream)
+    #expect(fit.iterations > 1)
+    // Where a cluster was started again the objective may fall.
+    if fit.reseeded == 0 {
+      for (before, after) in zip(fit.objectives, fit.objectives.dropFirst()) {
+        #expect(after >= before - 1e-6 * abs(before), "\(before) to \(after)")
+      }
+    }
+    try expectSound(fit.mixture)
+  }
+
+  @Test func aMixtureWithoutWeightsIsRefused() throws {
+    var stream = RandomStream(seed: 44)
+    let points = Matrix(rows: 2, columns: 30, columnMajor: stream.normals(60))
+    let whitening = try Whitening(of: points)
+    for weights in [[0.0, 0], [.nan, 1], [-0.5, 1.5], [.infinity, 0]] {
+      let mixture = GaussianMixture(
+        weights: weights, means: Matrix([[0, 1], [0, 1]]),
+        covariances: sequence(2, 2, [1, 0, 0, 1, 1, 0, 0, 1]))
+      func expectRefusal(_ body: () throws -> Void) {
+        #expect {
+          try body()
+        } throws: { error in
+          guard case StatisticsError.weights = error else { return false }
+          return true
+        }
+      }
+      expectRefusal { _ = try mixture.logDensities(of: points) }
+      expectRefusal { _ = try mixture.responsibilities(of: points) }
+      for maxClusters in [1, 2, 5] {
+        var options = GaussianMixture.Options()
+        options.maxClusters = maxClusters
+        options.minSamplesPerCluster = 3
+        expectRefusal {
+          var stream = RandomStream(seed: 1)
+          _ = try GaussianMixture.fitted(
+            to: points, options: options, warmStart: mixture, stream: &stream)
+        }
+      }
+      let prior = MixturePrior(whitening: whitening, mixture: mixture)
+      expectRefusal {
+        var stream = RandomStream(seed: 1)
+        _ = try MixturePrior.fitted(to: points, warmStart: prior, stream: &stream)
+      }
+      expectRefusal { _ = try prior.normalInverseWishart(for: points) }
+      let step = MatrixSequence(repeating: points, count: 2)
+      expectRefusal {
+        _ = try LinearGaussianRegression().fit(step, inputCount: 1, prior: prior)
+      }
+      // Neither can one be read from a file.
+      let coder = JSONEncoder()
+      coder.nonConformingFloatEncodingStrategy = .convertToString(
+        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+      let decoder = JSONDecoder()
+      decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+      let data = try coder.encode(mixture)
+      #expect(throws: DecodingError.self) {
+        try decoder.decode(GaussianMixture.self, from: data)
+      }
+    }
+    let sound = randomMixture(2, 3, spread: 1, &stream)
+    #expect(
+      try JSONDecoder().decode(GaussianMixture.self, from: JSONEncoder().encode(sound)) == sound)
+    var torn = try JSONEncoder().encode(sound)
+    torn = Data(
+      String(decoding: torn, as: UTF8.self).replacing("\"weights\":[", with: "\"weights\":[0.1,")
+        .utf8)
+    #expect(throws: DecodingError.self) {
+      try JSONDecoder().decode(GaussianMixture.self, from: torn)
+    }
+  }
+
   @Test func wellSeparatedClustersAreFound() throws {
     var stream = RandomStream(seed: 33)
     let truth = GaussianMixture(
@@ -219,7 +309,9 @@ import Testing
       #expect {
         try GaussianMixture.fitted(to: points, stream: &stream)
       } throws: { error in
-        guard case StatisticsError.unusableValue(dimension: 1, point: 7, _) = error else {
+        guard
+          case StatisticsError.unusableValue(step: nil, point: 7, dimension: 1, value: _) = error
+        else {
           return false
         }
         return true

@@ -183,6 +183,48 @@ import Testing
     }
   }
 
+  /// An input that moves at one step by 1e-6 of what it moves at others, about where it is then, without
+  /// noise: its coefficients are what they are.
+  @Test(arguments: [(1, 0), (1e-3, 0), (1e-6, 0), (1e-9, 0), (1e-3, 1e3), (1e-6, 1e3)])
+  func anInputThatHardlyMovesAtOneStep(_ share: Double, _ origin: Double) throws {
+    var stream = RandomStream(seed: 58)
+    let F = Matrix([[0.5, -2, 1], [0, 3, 0.25]])
+    var points = MatrixSequence(rows: 5, columns: 30, count: 6)
+    for t in 0..<6 {
+      var step = Matrix(rows: 5, columns: 30)
+      for n in 0..<30 {
+        var y = stream.normals(3)
+        y[1] = origin + (t == 3 ? 0.4 + share * y[1] : y[1])
+        // Alone it decides over the second output at this step, so that what it does is seen.
+        if t == 3 { y[2] *= share }
+        step.setColumn(n, to: y + (F * y))
+      }
+      points[t] = step
+    }
+    var options = LinearGaussianRegression.Options()
+    options.regularization = 1e-9
+    let fit = try LinearGaussianRegression(options: options).fit(
+      points, inputCount: 3, prior: nil)
+    for t in 0..<6 {
+      for j in 0..<3 {
+        #expect(abs(fit.coefficients[t][1, j] - F[1, j]) < 1e-3, "step \(t), input \(j)")
+      }
+    }
+  }
+
+  @Test(arguments: [false, true]) func numbersThatAreNoneAreNamed(_ withPrior: Bool) throws {
+    var stream = RandomStream(seed: 57)
+    var points = linearData(p: 3, q: 2, N: 6, T: 8, noise: 0.1, &stream)
+    let prior = withPrior ? try MixturePrior.fitted(to: flat(points), stream: &stream) : nil
+    points.storage[(5 * 6 + 4) * 5 + 3] = -.infinity
+    #expect(
+      throws: StatisticsError.unusableValue(step: 5, point: 4, dimension: 3, value: -.infinity)
+    ) { try LinearGaussianRegression().fit(points, inputCount: 3, prior: prior) }
+    #expect(
+      throws: StatisticsError.unusableValue(step: nil, point: 34, dimension: 3, value: -.infinity)
+    ) { try Whitening(of: flat(points)) }
+  }
+
   @Test func optionsNameWhatIsWrong() {
     var options = LinearGaussianRegression.Options()
     #expect(throws: Never.self) { try options.validated() }

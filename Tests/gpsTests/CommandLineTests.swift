@@ -140,7 +140,7 @@ func gps(
       Summary.self, from: Data(contentsOf: directory.appendingPathComponent("summary.json")))
     #expect(summary.outcome == .completed && summary.iterations == 2 && summary.seed == 4)
     let effective = try Experiment.read(directory.appendingPathComponent("experiment.yaml"))
-    #expect(effective.search.samples == 3 && effective.search.training.steps == 20)
+    #expect(effective.search.samples == 3 && effective.training.steps == 20)
 
     let again = try gps(arguments)
     #expect(again.status == 64)

@@ -2,7 +2,8 @@ import Foundation
 import ShippedExperiments
 import Testing
 
-@testable import GuidedPolicySearch
+import GuidedPolicySearch
+@testable import Runs
 
 /// What a run left behind, less the times: equal for equal results.
 private struct Results: Equatable {
@@ -79,11 +80,11 @@ private let short = [
         + overrides).map { Experiment.Override($0) })
     let whole = url("whole-\(name)-\(overrides.count)")
     defer { try? FileManager.default.removeItem(at: whole) }
-    do {
-      let directory = try loaded.makeRunDirectory(at: whole, echoesWarnings: false)
-      _ = try await loaded.run(
-        in: directory, workers: 2, schedule: CheckpointSchedule(every: 1, keep: 10))
+    func finish(_ learner: some Learner) async throws {
+      _ = try await loaded.begin(learner, at: whole, echoesWarnings: false).run(
+        workers: 2, schedule: CheckpointSchedule(every: 1, keep: 10))
     }
+    try await finish(loaded.learner(workers: 2))
     let expected = try Results(of: whole)
     for done in 0..<3 {
       let part = url("part-\(name)-\(overrides.count)-\(done)")
@@ -95,9 +96,12 @@ private let short = [
       }
       // As `gps resume` does: with nothing but the directory, model and all.
       let own = try Experiment.load(part.appendingPathComponent("experiment.yaml"))
-      let (directory, checkpoint) = try own.reopenRunDirectory(at: part, echoesWarnings: false)
-      #expect(checkpoint.state.iteration == done)
-      _ = try await own.run(in: directory, from: checkpoint, workers: 1 + done)
+      func goOn(_ learner: some Learner) async throws {
+        let session = try own.resume(learner, at: part, echoesWarnings: false)
+        #expect(session.iterationsDone == done)
+        _ = try await session.run(workers: 1 + done)
+      }
+      try await goOn(own.learner(workers: 1 + done))
       try Results(of: part).expectEqual(to: expected, "\(name) from \(done)")
     }
   }
@@ -460,7 +464,7 @@ private let short = [
     let (task, dimensions) = (loaded.task, loaded.task.dimensions)
     #expect(
       rows.count == 1 + (task.conditions.count + task.testConditions.count) * dimensions.horizon)
-    let policy = try PolicyFile(
+    let policy = try PolicyFile<NeuralPolicy>(
       contentsOf: url("moved").appendingPathComponent("policy.safetensors")
     ).policy
     for row in [rows[1], rows[rows.count - 1]] {

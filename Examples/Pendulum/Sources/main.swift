@@ -19,23 +19,23 @@ settings.klStep = 2
 settings.klStepDecay = 0.9
 settings.minStepMultiplier = 0.1
 settings.modelSamples = 20
-settings.network.hiddenLayers = [32, 32]
-settings.network.activation = .tanh
-settings.network.deviationFloor = 1
-settings.training.steps = 2000
 settings.workers = ProcessInfo.processInfo.activeProcessorCount
+var network = NetworkOptions()
+network.hiddenLayers = [32, 32]
+network.activation = .tanh
+network.deviationFloor = 1
+var training = PolicyDistiller.Options()
+training.steps = 2000
 
 // Iteration 0 holds the pendulum where it is, with noise.
 let holding = InitialController.lqr(
   .init(gains: [1], variance: [8], stiffness: 4, velocityStiffness: 0.3))
-let search = PolicySearch(
-  task: task, settings: try settings.validated(),
-  initialControllers: try task.conditions.map { try holding.controller(for: task, in: $0) },
-  seed: 0)
+let search = try GuidedSearch(
+  task, from: holding, settings: settings, network: network, training: training)
 
 print("iteration  rollouts  cost of rollouts  cost of policy  success")
 var swing: [Double] = []
-for try await (_, report) in search.iterations(from: search.initialState) {
+for try await (_, report) in search.iterations() {
   guard let policy = report.policy else { continue }
   print(
     String(

@@ -23,6 +23,7 @@ func control<Task: ControlTask>(
 
   // All that an action needs is made before the loop.
   var workspace = policy.makeWorkspace()
+  policy.beginRollout(workspace: &workspace)
   var state = [Double](repeating: 0, count: dimensions.state)
   var observation = [Double](repeating: 0, count: dimensions.observation)
   var action = [Double](repeating: 0, count: dimensions.control)

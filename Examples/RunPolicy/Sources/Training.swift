@@ -2,22 +2,17 @@ import Foundation
 import GuidedPolicySearch
 
 /// A policy that takes a point mass to its goal, and the experiment that it was trained in.
-func trainSmallPolicy() async throws -> PolicyFile {
+func trainSmallPolicy() async throws -> PolicyFile<NeuralPolicy> {
   let loaded = try Experiment.load(yaml: experiment, folder: URL(fileURLWithPath: "."))
-  let policy = try await train(loaded.task, in: loaded)
   return PolicyFile(
-    policy: policy, task: loaded.experiment.task, experiment: loaded.experiment.yaml)
+    policy: try await train(loaded.learner()), task: loaded.experiment.task,
+    experiment: loaded.experiment.yaml)
 }
 
-private func train(_ task: some ControlTask, in loaded: LoadedExperiment) async throws
-  -> NeuralPolicy
-{
-  let search = PolicySearch(
-    task: task, settings: loaded.experiment.search, initialControllers: loaded.initialControllers,
-    seed: loaded.experiment.seed)
-  var state = search.initialState
-  for try await (next, _) in search.iterations(from: state) { state = next }
-  guard let policy = state.policy else { throw Complaint("no policy came out of the training") }
+private func train<L: Learner>(_ learner: L) async throws -> NeuralPolicy {
+  guard let policy = learner.policy(of: try await learner.run()) as? NeuralPolicy else {
+    throw Complaint("no network came out of the training")
+  }
   return policy
 }
 

@@ -14,7 +14,7 @@ do {
   else {
     throw Complaint("\(arguments[1]) is not a number of seconds from 0.001 to 3600")
   }
-  let file: PolicyFile
+  let file: PolicyFile<NeuralPolicy>
   var folder = URL(fileURLWithPath: ".")
   if let path = arguments.first {
     let url = URL(fileURLWithPath: path)

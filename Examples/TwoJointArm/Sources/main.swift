@@ -25,20 +25,18 @@ settings.iterations = 20
 settings.klStep = 2
 settings.klStepDecay = 0.95
 settings.minStepMultiplier = 0.1
-settings.training.steps = 3000
 settings.workers = ProcessInfo.processInfo.activeProcessorCount
+var training = PolicyDistiller.Options()
+training.steps = 3000
 
 // Iteration 0 holds the arm where it is, with noise.
 let holding = InitialController.pd(
   .init(positionGains: [30, 10], velocityGains: [4, 0.8], variance: [4, 0.5]))
-let search = PolicySearch(
-  task: task, settings: try settings.validated(),
-  initialControllers: try task.conditions.map { try holding.controller(for: task, in: $0) },
-  seed: 0)
+let search = try GuidedSearch(task, from: holding, settings: settings, training: training)
 
 print("iteration  rollouts  cost of rollouts  cost of policy  success  held-out goals")
 var last: Report?
-for try await (_, report) in search.iterations(from: search.initialState) {
+for try await (_, report) in search.iterations() {
   guard let policy = report.policy, let test = report.test else { continue }
   print(
     String(
@@ -48,7 +46,7 @@ for try await (_, report) in search.iterations(from: search.initialState) {
   last = report
   if report.iteration == 0 {
     // Whether the derivatives of model and cost are what their values say, along a first rollout.
-    let (rollout, condition) = (report.batches[0].trajectories[0], task.conditions[0])
+    let (rollout, condition) = (report.conditions[0].batch.trajectories[0], task.conditions[0])
     let dynamics = NativeDynamics(task.model, timeStep: task.timeStep)
     print("  dynamics: \(try DynamicsChecker(task).check(dynamics, along: rollout))")
     print("  cost: \(CostChecker(task).check(cost, along: rollout, in: condition))")

@@ -20,6 +20,11 @@ public struct DerivativeReport: Sendable, CustomStringConvertible {
     /// The step of the differences, in the unit of the column; 0 where nothing was differentiated.
     public var difference: Double
 
+    /// Whether both are of one entry, at whatever step.
+    func isSameEntry(as other: Mismatch) -> Bool {
+      (quantity, row, column) == (other.quantity, other.row, other.column)
+    }
+
     /// One sentence without a final stop.
     public var description: String {
       let by = column.isEmpty ? "" : " by \(column)"
@@ -35,6 +40,11 @@ public struct DerivativeReport: Sendable, CustomStringConvertible {
   public internal(set) var checkedEntries = 0
   /// The largest relative error of all entries checked.
   public internal(set) var largestRelativeError = 0.0
+
+  /// Forgets the entries that do not satisfy a condition.
+  mutating func keep(where isKept: (Mismatch) -> Bool) {
+    mismatches.removeAll { !isKept($0) }
+  }
 
   /// Whether nothing is off.
   public var isCorrect: Bool { mismatches.isEmpty }

@@ -36,7 +36,7 @@ public struct DynamicsChecker: Sendable {
   public func check(
     _ dynamics: some KnownDynamics, state: [Double], control: [Double]
   ) throws -> DerivativeReport {
-    try check(dynamics, at: [(state, control, nil)])
+    try check(dynamics, at: [(0, state, control, nil)])
   }
 
   /// Checks at every state and control of a trajectory.
@@ -53,14 +53,15 @@ public struct DynamicsChecker: Sendable {
       dynamics,
       at: (0..<trajectory.horizon).map {
         (
-          trajectory.states.column($0), trajectory.controls.column($0),
+          $0, trajectory.states.column($0), trajectory.controls.column($0),
           trajectory.states.column($0 + 1)
         )
       })
   }
 
-  private func check<D: KnownDynamics>(
-    _ dynamics: D, at points: [(x: [Double], u: [Double], next: [Double]?)]
+  /// Checks at some steps, with the next state of a rollout where there is one.
+  func check<D: KnownDynamics>(
+    _ dynamics: D, at points: [(step: Int, x: [Double], u: [Double], next: [Double]?)]
   ) throws -> DerivativeReport {
     let (n, m) = (dynamics.state, dynamics.control)
     precondition(
@@ -69,7 +70,8 @@ public struct DynamicsChecker: Sendable {
     let names = stateNames + controlNames
     var comparison = DerivativeComparison(tolerance: tolerance)
     var probe = try Probe(dynamics)
-    for (t, point) in points.enumerated() {
+    for point in points {
+      let t = point.step
       precondition(
         point.x.count == n && point.u.count == m,
         "\(point.x.count) states and \(point.u.count) controls for \(n) and \(m)")

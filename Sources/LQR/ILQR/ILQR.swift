@@ -36,7 +36,7 @@ public struct ILQR: Sendable {
     public var gapTolerance = 1e-9
     /// Whether the dynamics' second derivatives are used, where there are any (differential dynamic
     /// programming): once the states follow from the controls, after a step that gained less than a
-    /// fifth of the cost, and where every Q_uu with them is positive definite.
+    /// fifth of the cost, and where they are finite and every Q_uu with them is positive definite.
     public var secondDerivatives = true
     /// μ of the first iteration.
     public var initialRegularization = 0.0
@@ -102,7 +102,8 @@ public struct ILQR: Sendable {
     public var trajectory: Trajectory
     /// ℓ_0 … ℓ_T: T + 1 numbers.
     public var costs: [Double]
-    /// K of u = ū + K (x − x̄): T matrices m × n [unit of the control per unit of the state].
+    /// K of u = ū + K (x − x̄): T matrices m × n [unit of the control per unit of the state], all of the
+    /// last backward pass that reached the first step; 0 if none did.
     public var gains: MatrixSequence
     /// Largest gap between a state and what the dynamics make of the one before, in the states' units.
     public var gap: Double
@@ -294,6 +295,10 @@ public enum ILQRError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The dynamics failed at a step of the guess, or could not be expanded about an iterate.
   case dynamics(step: Int, reason: String)
   /// A state, cost or derivative of the guess is NaN or infinite.
+  ///
+  /// - Parameters:
+  ///   - field: which.
+  ///   - step: t; of the initial state 0.
   case notFinite(field: String, step: Int)
 
   /// One sentence for people.

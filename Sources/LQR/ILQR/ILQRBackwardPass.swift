@@ -151,7 +151,8 @@ struct ILQRBackwardPass: ~Copyable {
   ///   - workspace: what `writeCurvature` works with.
   ///   - writeCurvature: nil for iterative LQR.
   ///   - law: written.
-  /// - Returns: nil, or the step at which Q_uu is not positive definite.
+  /// - Returns: nil, or the step at which Q_uu is not positive definite or the dynamics' curvature not
+  ///   finite; `law` is then what it was.
   /// - Throws: what `writeCurvature` threw.
   func run<Workspace>(
     _ model: borrowing LocalModel, regularization: Double, limits: ControlLimits?, controls: Matrix,
@@ -177,8 +178,10 @@ struct ILQRBackwardPass: ~Copyable {
     while t >= 0 {
       formActionValue(model, t, regularization)
       if let writeCurvature {
-        let curvature = try Self.write(
-          writeCurvature, model, t, costate.pointer, workspace: &workspace)
+        guard
+          let curvature = try Self.write(
+            writeCurvature, model, t, costate.pointer, workspace: &workspace)
+        else { return t }
         for i in 0..<d * d { Q.pointer[i] += curvature[i] }
       }
       for i in 0..<m {
@@ -191,17 +194,18 @@ struct ILQRBackwardPass: ~Copyable {
           Q.pointer + n + d * n, stride: d, q.pointer + n, lower: bounds.pointer,
           upper: bounds.pointer + m)
       else { return t }
-      backUp(t, freeCount, into: &law)
+      backUp(t, freeCount)
       t -= 1
     }
+    readLaw(into: &law)
     return nil
   }
 
-  /// Writes and returns the curvature of step t.
+  /// Writes and returns the curvature of step t; nil if it is not finite.
   private static func write<Workspace>(
     _ writeCurvature: WriteCurvature<Workspace>, _ model: borrowing LocalModel, _ t: Int,
     _ costate: UnsafePointer<Double>, workspace: inout Workspace
-  ) throws(PlantFailure) -> UnsafePointer<Double> {
+  ) throws(PlantFailure) -> UnsafePointer<Double>? {
     // Views of scratch that outlives this call.
     let d = model.d
     let lambda = UnsafeBufferPointer(start: costate, count: model.n)
@@ -209,6 +213,7 @@ struct ILQRBackwardPass: ~Copyable {
       start: model.curvatures.pointer + t * d * d, count: d * d)
     var entries = curvature.mutableSpan
     try writeCurvature(t, lambda.span, &workspace, &entries)
+    for i in 0..<d * d where !curvature[i].isFinite { return nil }
     return UnsafePointer(model.curvatures.pointer + t * d * d)
   }
 
@@ -237,7 +242,9 @@ struct ILQRBackwardPass: ~Copyable {
       for j in 0..<n where e[j] != 0 {
         for i in 0..<n { costate.pointer[i] += V[i + n * j] * e[j] }
       }
-      let G = try Self.write(writeCurvature, model, t, costate.pointer, workspace: &workspace)
+      guard
+        let G = try Self.write(writeCurvature, model, t, costate.pointer, workspace: &workspace)
+      else { return t }
       let H = regularized.pointer + t * d * d
       for i in 0..<d * d { H[i] += G[i] }
       if !riccati.step(problem, t) { return t }
@@ -263,6 +270,7 @@ struct ILQRBackwardPass: ~Copyable {
       transitions: model.jacobians.pointer, offsets: model.gaps.pointer)
   }
 
+  /// Copies the gains of a pass that has reached the first step: a law is of one pass or another.
   private func readLaw(into law: inout FeedbackLaw) {
     law.gains.storage.withUnsafeMutableBufferPointer { K in
       for i in 0..<T * m * n { K[i] = riccati.gains.pointer[i] }
@@ -291,7 +299,7 @@ struct ILQRBackwardPass: ~Copyable {
 
   /// K_f = −Q_ff⁻¹ Q_fx, V = Q_xx + Q_xf K_f, v = q_x + Q_xu k: the free controls follow the state,
   /// clamped ones do not.
-  private func backUp(_ t: Int, _ freeCount: Int, into law: inout FeedbackLaw) {
+  private func backUp(_ t: Int, _ freeCount: Int) {
     let d = n + m
     let k = box.solution.pointer
     let free = box.free.pointer
@@ -311,12 +319,9 @@ struct ILQRBackwardPass: ~Copyable {
       Kernels.symmetrize(n: n, V.pointer, n)
     }
     Kernels.solveLower(transpose: true, n: freeCount, r: n, box.factor.pointer, m, Y, m)
-    law.gains.storage.withUnsafeMutableBufferPointer { K in
-      for i in t * m * n..<(t + 1) * m * n { K[i] = 0 }
-      for j in 0..<n {
-        for a in 0..<freeCount { K[(t * n + j) * m + free[a]] = -Y[a + m * j] }
-      }
-    }
-    for i in 0..<m { law.steps.storage[t * m + i] = k[i] }
+    let K = riccati.gains.pointer + t * m * n
+    for i in 0..<m * n { K[i] = 0 }
+    for j in 0..<n { for a in 0..<freeCount { K[j * m + free[a]] = -Y[a + m * j] } }
+    (riccati.offsets.pointer + t * m).update(from: k, count: m)
   }
 }

@@ -232,7 +232,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
       passes += 1
       if try backwardWithCurvature() == nil { return passes }
       // Where Q_uu is indefinite, iterative LQR's model, which is convex if the cost is, does better
-      // than a μ that makes up for it.
+      // than a μ that makes up for it; and so it does where a second derivative is infinite.
     }
     while regularization <= options.maxRegularization {
       passes += 1
@@ -350,6 +350,12 @@ extension ILQRSearch {
     _ workspace: inout D.Workspace, _ initialState: [Double], _ controls: Matrix, _ states: Matrix?
   ) throws -> ILQRIterate {
     let (n, m, T) = (dynamics.state, dynamics.control, controls.columns)
+    if !initialState.allSatisfy(\.isFinite) {
+      throw ILQRError.notFinite(field: "the initial state", step: 0)
+    }
+    if let entry = controls.storage.firstIndex(where: { !$0.isFinite }) {
+      throw ILQRError.notFinite(field: "the control of the guess", step: entry / m)
+    }
     var controls = controls
     if let limits {
       for t in 0..<T {
@@ -360,6 +366,9 @@ extension ILQRSearch {
     }
     var all = states ?? Matrix(rows: n, columns: T + 1)
     all.setColumn(0, to: initialState)
+    if let entry = all.storage.firstIndex(where: { !$0.isFinite }) {
+      throw ILQRError.notFinite(field: "the state of the guess", step: entry / n)
+    }
     var gaps = Matrix(rows: n, columns: T)
     var next = [Double](repeating: 0, count: n)
     for t in 0..<T {
@@ -372,7 +381,7 @@ extension ILQRSearch {
         throw ILQRError.dynamics(step: t, reason: error.reason)
       }
       if !next.allSatisfy(\.isFinite) {
-        throw ILQRError.notFinite(field: "the state of the guess", step: t + 1)
+        throw ILQRError.notFinite(field: "the state that follows the guess", step: t + 1)
       }
       if states == nil {
         all.setColumn(t + 1, to: next)

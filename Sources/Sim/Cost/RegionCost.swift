@@ -7,7 +7,7 @@ public enum Region: Sendable, Equatable {
   /// All positions nearer to the centre than the radius [m].
   case ball(center: PointTarget, radius: Double)
   /// All positions within half an extent of the centre in x, y and z [m]; null or nil for an axis
-  /// along which the box has no end.
+  /// along which the box has no end. Without any end it is the whole of space.
   case box(center: PointTarget, halfExtents: [Double?])
 
   /// Its centre.
@@ -97,6 +97,7 @@ extension Region: OneOfKinds {
 ///
 ///     ball of radius r    φ = (r² − |δ|²) / 2r
 ///     box of faces f      φ = −h ln Σ_f exp(−e_f / h),   e_f: distance inside face f
+///     box without faces   φ = ∞: inside everywhere, a step costs 1 and a hinge inside is refused
 ///
 /// For a price outside, φ changes sign. The price of each point is then
 ///
@@ -173,6 +174,12 @@ extension RegionCost: CostKernel {
       "How far before the boundary the price begins [m].")
     Field("gaussNewton", \.gaussNewton, "Whether curvature is kept positive semidefinite.")
     Field("ramp", \.ramp, "The factor over time.")
+  } rule: { cost throws(InvalidOption) in
+    if case .box(_, let halfExtents) = cost.region, cost.profile == .hinge, cost.side == .inside {
+      try InvalidOption.require(
+        halfExtents.contains { $0 != nil }, "region.box.halfExtents", "without ends",
+        "at least one end for a hinge inside: a point in the whole of space is infinitely deep")
+    }
   }
 
   package func resolved(in scope: Scope, key: String) throws(SimError) -> RegionCost {
@@ -276,7 +283,7 @@ extension RegionCost: CostKernel {
         guard let extent = halfExtents[i] else { continue }
         nearest = min(nearest, extent - abs(offset[i]))
       }
-      if nearest == .infinity { return (sign * 1e300, .zero, (.zero, .zero, .zero)) }
+      if nearest == .infinity { return (sign * .infinity, .zero, (.zero, .zero, .zero)) }
       var (total, gradient, second) = (0.0, SIMD3<Double>.zero, SIMD3<Double>.zero)
       for i in 0..<3 {
         guard let extent = halfExtents[i] else { continue }

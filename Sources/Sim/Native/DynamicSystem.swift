@@ -44,6 +44,18 @@ public protocol DynamicSystem: Sendable {
   /// - Parameter x: n numbers, changed in place.
   func constrain<S: DifferentiableScalar>(_ x: inout MutableSpan<S>)
 
+  /// Names with units of what `observe` writes, e.g. "angle_sine"; by default the state's own.
+  var observationNames: [String] { get }
+
+  /// Writes what a policy sees of the system itself; by default the whole state.
+  ///
+  /// - Parameters:
+  ///   - x: n numbers.
+  ///   - goal: the condition's goal, for an observation relative to it.
+  ///   - observation: as many numbers as there are `observationNames`, all written.
+  func observe(
+    _ x: Span<Double>, goal: Span<Double>, into observation: inout MutableSpan<Double>)
+
   /// Refuses parameters out of range; by default everything is allowed.
   ///
   /// - Throws: `SimError.option`.
@@ -52,7 +64,8 @@ public protocol DynamicSystem: Sendable {
   /// Whether `analyticJacobian` is implemented; by default not.
   var hasAnalyticJacobian: Bool { get }
 
-  /// Writes the derivative of `derivative` (continuous) or `step` (discrete) by [x; u].
+  /// Writes the derivative of `derivative` (continuous) or `step` (discrete) by [x; u], without
+  /// `constrain`: that is differentiated automatically and chained.
   ///
   /// - Parameters:
   ///   - x: n numbers.

@@ -298,7 +298,7 @@ extension DynamicSystem {
     swap(&own, &scratch.jacobian)
   }
 
-  /// Writes f(x, u) with tangents J [ẋ; u̇].
+  /// Writes f(x, u) with tangents J times those of x and u.
   @inlinable @inline(__always)
   func propagate<Lanes>(
     _ x: Span<Dual<Lanes>>, _ u: Span<Dual<Lanes>>, _ rate: inout MutableSpan<Dual<Lanes>>,
@@ -324,16 +324,32 @@ extension DynamicSystem {
     Flow<Double>.write(x, u, &jacobian) { analyticJacobian($0, $1, into: &$2) }
   }
 
-  /// F of a step whose Jacobian the system gives.
+  /// F of a step whose Jacobian J the system gives: the tangents of f(x, u), which `constrain` then
+  /// mends with the state.
   @inlinable
   func stepAnalytically(
-    _ scratch: inout FlowScratch, by step: TimeStep, into next: inout MutableSpan<Double>,
-    jacobian: inout MutableSpan<Double>
+    _ scratch: inout FlowScratch, into next: inout MutableSpan<Double>,
+    jacobian: inout MutableSpan<Double>,
+    step: (Span<Double>, Span<Double>, inout MutableSpan<Double>) -> Void
   ) {
-    writeAnalyticJacobian(scratch.doubles.x, scratch.doubles.u, &scratch.jacobian)
-    for i in scratch.jacobian.indices { jacobian[i] = scratch.jacobian[i] }
-    advance(&scratch.doubles, by: step)
-    for i in scratch.doubles.x.indices { next[i] = scratch.doubles.x[i] }
+    var values = Flow<Double>(state: 0, control: 0)
+    var own: [Double] = []
+    swap(&values, &scratch.values)
+    swap(&own, &scratch.jacobian)
+    sweep(
+      &scratch, into: &next, jacobian: &jacobian,
+      {
+        $0.replace(constrain: { constrain(&$0) }) {
+          propagate($0, $1, &$2, &values, &own, step)
+        }
+      },
+      {
+        $0.replace(constrain: { constrain(&$0) }) {
+          propagate($0, $1, &$2, &values, &own, step)
+        }
+      })
+    swap(&values, &scratch.values)
+    swap(&own, &scratch.jacobian)
   }
 }
 
@@ -493,7 +509,7 @@ extension DiscreteSystem {
     jacobian: inout MutableSpan<Double>
   ) {
     if hasAnalyticJacobian {
-      stepAnalytically(&scratch, by: step, into: &next, jacobian: &jacobian)
+      stepAnalytically(&scratch, into: &next, jacobian: &jacobian) { self.step($0, $1, into: &$2) }
     } else {
       linearizeAutomatically(&scratch, by: step, into: &next, jacobian: &jacobian)
     }
@@ -538,7 +554,7 @@ extension OpaqueDiscreteSystem {
     jacobian: inout MutableSpan<Double>
   ) {
     if hasAnalyticJacobian {
-      stepAnalytically(&scratch, by: step, into: &next, jacobian: &jacobian)
+      stepAnalytically(&scratch, into: &next, jacobian: &jacobian) { self.step($0, $1, into: &$2) }
     } else {
       linearizeByDifferences(&scratch, by: step, into: &next, jacobian: &jacobian)
     }

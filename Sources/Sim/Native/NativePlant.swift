@@ -7,6 +7,8 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   private let points: [Int]
   private let seesGoal: Bool
   private let timeStep: TimeStep
+  /// How many numbers the system itself writes of what a policy sees.
+  private let observedCount: Int
   private var goal: [Double] = []
   private var plant: PlantState
 
@@ -17,6 +19,7 @@ public struct NativePlant<System: DynamicSystem>: Plant {
     stateEntries = observation.state.map(indices)
     points = indices(observation.points)
     seesGoal = observation.goal
+    observedCount = system.observationNames.count
     plant = PlantState(
       state: system.stateCount, control: system.controlCount, points: system.pointNames.count)
   }
@@ -50,7 +53,8 @@ public struct NativePlant<System: DynamicSystem>: Plant {
     for i in plant.flow.x.indices { target[i] = plant.flow.x[i] }
   }
 
-  /// Writes the chosen entries of the state, then the chosen points, then the goal.
+  /// Writes what the system shows of itself or the chosen entries of its state, then the chosen
+  /// points, then the goal.
   public func readObservation(into target: inout MutableSpan<Double>) {
     var next = 0
     if let entries = stateEntries {
@@ -59,10 +63,9 @@ public struct NativePlant<System: DynamicSystem>: Plant {
         next += 1
       }
     } else {
-      for value in plant.flow.x {
-        target[next] = value
-        next += 1
-      }
+      next = observedCount
+      var observed = target._mutatingExtracting(0..<next)
+      system.observe(plant.flow.x.span, goal: goal.span, into: &observed)
     }
     for point in points {
       for axis in 0..<3 {

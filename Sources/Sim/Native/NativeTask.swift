@@ -1,27 +1,33 @@
 package import Configuration
 public import GPSCore
 
-/// What a policy sees of a native system: entries of the state, points, the goal, in this order.
+/// What a policy sees of a native system: the state as the system shows it
+/// (`DynamicSystem.observe`), or some entries of it instead, then points, then the goal.
 public struct NativeObservation: Sendable, Equatable {
-  /// Entries of the state by number or name; nil for all of it, fewer for a policy that is blind to the
-  /// rest.
+  /// Entries of the state by number or name, for a policy that is blind to the rest; nil for what the
+  /// system shows, which is all of it unless the system says otherwise.
   public var state: [Reference]?
   /// Points whose positions are seen, by number or name.
   public var points: [Reference]
   /// Whether the condition's goal is seen.
   public var goal: Bool
 
-  /// An observation; with no arguments, all of the state and the goal, if there is one.
-  public init(state: [Reference]? = nil, points: [Reference] = [], goal: Bool = true) {
+  /// An observation; with no arguments, what the system shows of its state and the goal, if there
+  /// is one.
+  public init(state: [Reference]? = nil, goal: Bool = true) {
+    self.init(state: state, points: [Reference](), goal: goal)
+  }
+
+  /// An observation with points.
+  public init(state: [Reference]? = nil, points: [some Referring], goal: Bool = true) {
     self.state = state
-    self.points = points
+    self.points = points.map(\.reference)
     self.goal = goal
   }
 
   /// An observation by numbers.
   public init(stateEntries: [Int]?, points: [Int] = [], goal: Bool = true) {
-    self.init(
-      state: stateEntries?.map(\.reference), points: points.map(\.reference), goal: goal)
+    self.init(state: stateEntries?.map(\.reference), points: points, goal: goal)
   }
 
   func resolved(in scope: Scope) throws(SimError) -> NativeObservation {
@@ -68,6 +74,15 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   public let stateNames: [String]
   /// Names of the controls, with units.
   public let controlNames: [String]
+  /// o names of what a policy sees, with units: entries, coordinates of points, the goal.
+  public var observationNames: [String] {
+    let entries = observation.state.map { indices($0).map { stateNames[$0] } }
+    let points = indices(observation.points).flatMap { point in
+      ["x", "y", "z"].map { "\(pointNames[point])_\($0)_m" }
+    }
+    let goal = observation.goal ? conditions[0].goal.indices.map { "goal_\($0)" } : []
+    return (entries ?? model.observationNames) + points + goal
+  }
   /// Names of the points.
   public var pointNames: [String] { model.pointNames }
   /// Which entries of the state each control accelerates.
@@ -87,7 +102,7 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   ///   - cost: what is minimised: a `SumCost`, which is checked, or a cost of your own.
   ///   - success: what decides about success: a `SuccessCriterion`, which is checked, or a judge of
   ///     your own.
-  ///   - observation: what a policy sees.
+  ///   - observation: what a policy sees; how the system shows its state is the system's affair.
   /// - Throws: `SimError` that names what does not fit and what is allowed.
   public init(
     name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
@@ -138,7 +153,7 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
       controls: model.controlNames)
     let observation = try observation.resolved(in: scope)
     dimensions.observation =
-      (observation.state?.count ?? n) + 3 * observation.points.count
+      (observation.state?.count ?? model.observationNames.count) + 3 * observation.points.count
       + (observation.goal ? first.goal.count : 0)
     self.cost = try (cost as? SumCost)?.resolved(in: scope) ?? cost
     self.success = try (success as? SuccessCriterion)?.resolved(in: scope) ?? success

@@ -105,4 +105,30 @@ public struct LocalOutcome: Sendable {
   public var metrics: [Metric]
   /// What was out of the ordinary, a clause each.
   public var notes: [String]
+
+  /// What a step came to.
+  ///
+  /// - Parameters:
+  ///   - controller: the new one.
+  ///   - expectedCost: what it is expected to cost, without penalties.
+  ///   - referenceCost: what the same reckoning says that the reference costs; nil if it cannot say.
+  ///   - divergence: of the new controller from the reference [nats per trajectory].
+  ///   - model: that it was found on; nil without one.
+  ///   - status: how it ended.
+  ///   - metrics: by the step's own columns.
+  ///   - notes: what was out of the ordinary, a clause each.
+  public init(
+    controller: LinearGaussianController, expectedCost: Double, referenceCost: Double?,
+    divergence: Double, model: LinearGaussianDynamics? = nil, status: Status,
+    metrics: [Metric] = [], notes: [String] = []
+  ) {
+    self.controller = controller
+    self.expectedCost = expectedCost
+    self.referenceCost = referenceCost
+    self.divergence = divergence
+    self.model = model
+    self.status = status
+    self.metrics = metrics
+    self.notes = notes
+  }
 }

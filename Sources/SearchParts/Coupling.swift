@@ -23,7 +23,7 @@ public protocol Coupling: Sendable {
   /// What a condition's local step must stay close to.
   ///
   /// - Parameters:
-  ///   - controller: the one in force.
+  ///   - controller: the one in force when the iteration began.
   ///   - policy: the global policy; nil before the first.
   ///   - samples: N > 0 rollouts of the condition.
   ///   - memory: of the condition.
@@ -50,11 +50,12 @@ public protocol Coupling: Sendable {
   ///   - policy: as fitted just now.
   ///   - samples: N > 0 rollouts of the condition.
   ///   - memory: of the condition.
+  ///   - isLastRound: whether these rollouts are done with.
   ///   - stream: the source of all randomness of this call.
   /// - Throws: a `NumericalFailure`.
   func settle<P: DistillablePolicy>(
     _ controller: LinearGaussianController, policy: P, about samples: [Trajectory],
-    memory: inout Memory, stream: RandomStream
+    memory: inout Memory, isLastRound: Bool, stream: RandomStream
   ) throws
 
   /// By its own columns.
@@ -80,7 +81,7 @@ extension Coupling {
   /// Nothing unless a type says otherwise.
   public func settle<P: DistillablePolicy>(
     _ controller: LinearGaussianController, policy: P, about samples: [Trajectory],
-    memory: inout Memory, stream: RandomStream
+    memory: inout Memory, isLastRound: Bool, stream: RandomStream
   ) throws {}
   /// None unless a type says otherwise.
   public func metrics(_ memory: Memory) -> [Metric] { [] }
