@@ -26,7 +26,10 @@ let libraries: [Row] = [
   Row("LQR", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
   Row("PathIntegral", "Configuration", "GPSCore", "LinearAlgebra", "Statistics"),
   Row(
-    "GlobalPolicy", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CNeuralKernels"),
+    "Networks", "Configuration", "Differentiation", "LinearAlgebra", "Statistics", "CNeuralKernels"),
+  Row(
+    "GlobalPolicy", "Configuration", "Differentiation", "GPSCore", "LinearAlgebra", "Networks",
+    "Statistics", "CNeuralKernels"),
   Row(
     "SearchParts", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR",
     "PathIntegral", "GlobalPolicy"),
@@ -100,7 +103,7 @@ let package = Package(
       name: "AllocationTests",
       dependencies: [
         "CAllocationCounter", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
-        "GlobalPolicy", "GPSTestSupport",
+        "Networks", "GlobalPolicy", "GPSTestSupport",
       ]),
     .testTarget(
       name: "gpsTests",

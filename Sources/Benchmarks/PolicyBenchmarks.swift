@@ -17,7 +17,7 @@ extension BenchmarkRunner {
     let (N, T) = (settings.samples ?? 20, settings.horizon ?? 100)
     for hidden in settings.hidden.map({ [$0] }) ?? [[64, 64], [256, 256]] {
       for batch in settings.batch.map({ [$0] }) ?? [25, 256, 1024] {
-        // Minibatches below a thousand are too small to share, so that the trainer keeps to one thread.
+        // Small minibatches are timed on one thread, to compare with others.
         let counts = batch >= 1000 || settings.workers != nil ? threadCounts : [1]
         for workers in counts {
           await timeTraining(
@@ -60,7 +60,7 @@ extension BenchmarkRunner {
     let layers = [o] + hidden + [m]
     let weights = zip(layers, layers.dropFirst()).map { $0 * $1 }
     let P = Double(weights.reduce(0, +))
-    // About as many samples for each batch size, but no more steps than an S-step has by default.
+    // About as many samples for each batch size.
     let steps = min(4000, max(100, 256_000 / batch))
     let samples = Double(steps * batch)
     let line = BenchmarkLine(

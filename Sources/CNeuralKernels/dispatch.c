@@ -114,8 +114,35 @@ DEFINE(void, dense_backward_bias,
        (samples, outputs_padded, accumulate, dz, db))
 
 DEFINE(void, sum_parts,
-       (int64_t count, int64_t parts, int64_t stride, float *values),
-       (count, parts, stride, values))
+       (int64_t count, int64_t parts, int64_t stride, const float *values, float *target),
+       (count, parts, stride, values, target))
+
+DEFINE(void, activate,
+       (int32_t activation, int64_t count, float *y, float *slope),
+       (activation, count, y, slope))
+
+DEFINE(void, multiply_by_slope,
+       (int32_t activation, int64_t count, const float *y, const float *slope, float *d),
+       (activation, count, y, slope, d))
+
+DEFINE(void, add,
+       (int64_t count, const float *source, float *target),
+       (count, source, target))
+
+DEFINE(void, layer_norm_forward,
+       (int64_t samples, int64_t width, int64_t width_padded, float epsilon, const float *x,
+        const float *parameters, float *y, float *hat, float *inverse),
+       (samples, width, width_padded, epsilon, x, parameters, y, hat, inverse))
+
+DEFINE(void, layer_norm_backward,
+       (int64_t samples, int64_t width, int64_t width_padded, const float *dy,
+        const float *parameters, const float *hat, const float *inverse, float *dx),
+       (samples, width, width_padded, dy, parameters, hat, inverse, dx))
+
+DEFINE(void, layer_norm_gain,
+       (int64_t samples, int64_t width_padded, int32_t accumulate, const float *dy,
+        const float *hat, float *dg),
+       (samples, width_padded, accumulate, dy, hat, dg))
 
 DEFINE(void, loss,
        (int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,

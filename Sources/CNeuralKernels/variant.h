@@ -307,6 +307,78 @@ void NAME(dense_backward_bias)(int64_t samples, int64_t outputs_padded, int32_t 
   }
 }
 
+void NAME(activate)(int32_t activation, int64_t count, float *y, float *slope) {
+  activate(activation, count, y, slope);
+}
+
+void NAME(multiply_by_slope)(int32_t activation, int64_t count, const float *y, const float *slope,
+                             float *d) {
+  multiply_by_slope(activation, count, y, slope, d);
+}
+
+void NAME(add)(int64_t count, const float *source, float *target) {
+  for (int64_t i = 0; i < count; i += LANES) store(target + i, load(target + i) + load(source + i));
+}
+
+// The sum of the first `width` of `count` floats, count a multiple of LANES, of which a · b is taken.
+ALWAYS float sum_of_products(int64_t width, int64_t count, const float *a, const float *b) {
+  vi lane;
+  UNROLL for (int i = 0; i < LANES; ++i) lane[i] = i;
+  vf sum = splat(0);
+  for (int64_t i = 0; i < count; i += LANES) {
+    const vf terms = load(a + i) * (b ? load(b + i) : splat(1));
+    sum += (vf)((vi)terms & (lane < (int32_t)(width - i)));
+  }
+  float total = 0;
+  for (int i = 0; i < LANES; ++i) total += sum[i];
+  return total;
+}
+
+void NAME(layer_norm_forward)(int64_t samples, int64_t width, int64_t width_padded, float epsilon,
+                              const float *x, const float *parameters, float *y, float *hat,
+                              float *inverse) {
+  for (int64_t s = 0; s < samples; ++s) {
+    const float *from = x + s * width_padded;
+    float *to = y + s * width_padded;
+    const float mean = sum_of_products(width, width_padded, from, NULL) / width;
+    for (int64_t i = 0; i < width_padded; i += LANES) store(to + i, load(from + i) - mean);
+    const float variance = sum_of_products(width, width_padded, to, to) / width;
+    const float scale = 1 / __builtin_sqrtf(variance + epsilon);
+    for (int64_t i = 0; i < width_padded; i += LANES) {
+      const vf normalized = load(to + i) * scale;
+      if (hat) store(hat + s * width_padded + i, normalized);
+      store(to + i, load(parameters + i) * normalized + load(parameters + width_padded + i));
+    }
+    if (inverse) inverse[s] = scale;
+  }
+}
+
+void NAME(layer_norm_backward)(int64_t samples, int64_t width, int64_t width_padded,
+                               const float *dy, const float *parameters, const float *hat,
+                               const float *inverse, float *dx) {
+  for (int64_t s = 0; s < samples; ++s) {
+    const float *from = dy + s * width_padded, *h = hat + s * width_padded;
+    float *to = dx + s * width_padded;
+    for (int64_t i = 0; i < width_padded; i += LANES)
+      store(to + i, load(from + i) * load(parameters + i));
+    const float mean = sum_of_products(width, width_padded, to, NULL) / width;
+    const float along = sum_of_products(width, width_padded, to, h) / width;
+    for (int64_t i = 0; i < width_padded; i += LANES)
+      store(to + i, (load(to + i) - mean - load(h + i) * along) * inverse[s]);
+    memset(to + width, 0, sizeof(float) * (width_padded - width));
+  }
+}
+
+void NAME(layer_norm_gain)(int64_t samples, int64_t width_padded, int32_t accumulate,
+                           const float *dy, const float *hat, float *dg) {
+  for (int64_t o = 0; o < width_padded; o += LANES) {
+    vf sum = accumulate ? load(dg + o) : splat(0);
+    for (int64_t r = 0; r < samples; ++r)
+      sum += load(dy + r * width_padded + o) * load(hat + r * width_padded + o);
+    store(dg + o, sum);
+  }
+}
+
 void NAME(loss)(int64_t samples, int64_t outputs, int64_t outputs_padded, float scale,
                 const int32_t *index, const int32_t *group, const float *y, const float *target,
                 const float *precision, float *dz, float *loss) {
@@ -376,11 +448,12 @@ void NAME(sgd)(int64_t count, nk_update u, const float *restrict gradient,
   }
 }
 
-void NAME(sum_parts)(int64_t count, int64_t parts, int64_t stride, float *values) {
+void NAME(sum_parts)(int64_t count, int64_t parts, int64_t stride, const float *values,
+                     float *target) {
   for (int64_t i = 0; i < count; i += LANES) {
     vf sum = load(values + i);
     for (int64_t p = 1; p < parts; ++p) sum += load(values + p * stride + i);
-    store(values + i, sum);
+    store(target + i, sum);
   }
 }
 

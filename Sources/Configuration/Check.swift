@@ -54,6 +54,15 @@ extension Check where Value == Double {
   /// From 0 to 1.
   package static let share = Check("in [0, 1]") { 0 <= $0 && $0 <= 1 }
 
+  /// From 0 to 1, without 0.
+  package static let positiveShare = Check("in (0, 1]") { 0 < $0 && $0 <= 1 }
+  /// From 0 to 1, without 1.
+  package static let belowOne = Check("in [0, 1)") { 0 <= $0 && $0 < 1 }
+  /// From 0 to 1, without either.
+  package static let fraction = Check("in (0, 1)") { 0 < $0 && $0 < 1 }
+  /// At least 1 and finite.
+  package static let atLeastOne = Check("at least 1") { $0 >= 1 && $0.isFinite }
+
   /// More than a number, and finite.
   package static func above(_ bound: Double) -> Check {
     Check("more than \(shortest(bound))") { $0 > bound && $0.isFinite }

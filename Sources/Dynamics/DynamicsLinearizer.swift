@@ -140,7 +140,7 @@ public struct DynamicsLinearizer: Sendable {
 extension DynamicsLinearizer.Options: Configurable {
   package static let schema = Schema<Self>(Self()) {
     Field(
-      "processNoise", \.processNoise, Check("in (0, 1]") { 0 < $0 && $0 <= 1 },
+      "processNoise", \.processNoise, .positiveShare,
       "Standard deviation of the noise, as a share of each state's over the rollouts.")
     Field(
       "initialCovarianceFloor", \.initialCovarianceFloor, .share,

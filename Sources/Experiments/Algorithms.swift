@@ -96,7 +96,8 @@ extension LoadedExperiment {
       ? experiment.algorithm : "\(experiment.algorithm)-\(experiment.localStep)"
     return try GuidedSearch(
       task, from: initialControllers, settings: settings, local: local, link: link,
-      student: NeuralDistiller(network: experiment.network, training: experiment.training),
+      student: NeuralDistiller(
+        network: experiment.network, training: experiment.training, seed: experiment.seed),
       seed: experiment.seed, name: name)
   }
 

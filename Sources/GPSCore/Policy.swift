@@ -10,6 +10,10 @@ public protocol Policy: Sendable {
   /// m, the numbers in a control.
   var control: Int { get }
 
+  /// Why the policy cannot act in a task of these sizes, as a clause; by default nil unless it has
+  /// another number of controls.
+  func mismatch(with dimensions: Dimensions) -> String?
+
   /// A new workspace for one worker.
   func makeWorkspace() -> Workspace
 
@@ -38,6 +42,12 @@ public protocol Policy: Sendable {
 extension Policy {
   /// A policy without memory has nothing to forget.
   @inlinable public func beginRollout(workspace: inout Workspace) {}
+
+  /// Nothing but the number of controls.
+  public func mismatch(with dimensions: Dimensions) -> String? {
+    control == dimensions.control
+      ? nil : "it has \(control) controls, the experiment \(dimensions.control)"
+  }
 
   /// The action as an array, for a look at a policy; it makes a workspace for each call. A loop at
   /// a fixed rate makes one itself and calls `act`, which allocates nothing.

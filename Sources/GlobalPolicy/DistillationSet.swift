@@ -50,10 +50,39 @@ public struct DistillationSet: Sendable {
     }
   }
 
+  /// What one condition gives to a set.
+  public struct Share: Sendable {
+    /// The condition's number, for messages.
+    public var condition: Int
+    /// Samples along rollouts, real or imagined, each from step 0.
+    public var parts: [Part]
+    /// Precisions of the condition's controller at steps 0, 1, …: m × m each.
+    public var precisions: MatrixSequence
+    /// What each step counts for, at least 0: the ν_t of BADMM (Levine et al. 2016). Nil is 1 everywhere.
+    public var weights: [Double]?
+
+    /// A condition's share from its parts.
+    public init(
+      condition: Int, parts: [Part], precisions: MatrixSequence, weights: [Double]? = nil
+    ) {
+      precondition(
+        (weights?.count ?? precisions.count) == precisions.count
+          && parts.allSatisfy { $0.count <= precisions.count },
+        "rollouts of \(parts.map(\.count)) steps with \(precisions.count) precisions and "
+          + "\(weights?.count ?? precisions.count) weights")
+      self.condition = condition
+      self.parts = parts
+      self.precisions = precisions
+      self.weights = weights
+    }
+  }
+
   /// The samples, S in all.
   public let parts: [Part]
   /// Precisions of the local controllers: G matrices, m × m.
   public let precisions: MatrixSequence
+  /// What a sample with each of the precisions counts for: G numbers.
+  public let weights: [Double]
   /// Which precision each of the S samples has.
   public let precisionIndices: [Int]
 
@@ -95,7 +124,8 @@ public struct DistillationSet: Sendable {
       }
       first += part.count
     }
-    try self.init(checked: parts, precisions, precisionIndices)
+    try self.init(
+      checked: parts, precisions, [Double](repeating: 1, count: precisions.count), precisionIndices)
   }
 
   /// A set of one part.
@@ -110,14 +140,17 @@ public struct DistillationSet: Sendable {
   }
 
   private init(
-    checked parts: [Part], _ precisions: MatrixSequence, _ precisionIndices: [Int]
+    checked parts: [Part], _ precisions: MatrixSequence, _ weights: [Double],
+    _ precisionIndices: [Int]
   ) throws(GlobalPolicyError) {
+    if !precisionIndices.contains(where: { weights[$0] != 0 }) { throw .emptySet }
     if let entry = precisions.storage.firstIndex(where: { !$0.isFinite }) {
       throw .notFinite(
         field: "precision", condition: nil, sample: entry / max(1, precisions.stride), step: nil)
     }
     self.parts = parts
     self.precisions = precisions
+    self.weights = weights
     self.precisionIndices = precisionIndices
   }
 
@@ -148,45 +181,83 @@ public struct DistillationSet: Sendable {
       batches.count == controllers.count && batches.count == imagined.count,
       "\(controllers.count) controllers and \(imagined.count) lists of imagined rollouts for the "
         + "rollouts of \(batches.count) conditions")
+    try self.init(
+      shares: zip(zip(batches, imagined), controllers).map { samples, controller in
+        let (batch, imagined) = samples
+        return Share(
+          condition: batch.condition,
+          parts: batch.trajectories.map { Part(along: $0, under: controller) } + imagined,
+          precisions: controller.precisions)
+      })
+  }
+
+  /// The samples of several conditions, each with precisions and weights by time step.
+  ///
+  /// - Throws: `GlobalPolicyError.emptySet` if nothing has any weight, or `.notFinite` with condition,
+  ///   sample and step.
+  public init(shares: [Share]) throws(GlobalPolicyError) {
     var parts: [Part] = []
     var indices: [Int] = []
-    let m = controllers.first?.control ?? 0
+    var weights: [Double] = []
+    let m = shares.first?.precisions.rows ?? 0
     var precisions = MatrixSequence(
-      rows: m, columns: m, count: controllers.reduce(0) { $0 + $1.horizon })
-    var group = 0
-    for ((batch, others), controller) in zip(zip(batches, imagined), controllers) {
-      precondition(controller.control == m, "\(controller.control) controls beside \(m)")
+      rows: m, columns: m, count: shares.reduce(0) { $0 + $1.precisions.count })
+    for share in shares {
+      let (group, steps) = (weights.count, share.precisions.count)
+      precondition(
+        share.precisions.rows == m && share.precisions.columns == m
+          && share.parts.allSatisfy { $0.targets.rows == m },
+        "precisions of \(share.precisions.rows) × \(share.precisions.columns) and targets of "
+          + "\(Set(share.parts.map(\.targets.rows)).sorted()) numbers beside \(m) controls")
       precisions.storage.replaceSubrange(
-        group * m * m..<(group + controller.horizon) * m * m, with: controller.precisions.storage)
-      let own = batch.trajectories.map { Part(along: $0, under: controller) }
-      for (sample, part) in (own + others).enumerated() {
+        group * m * m..<(group + steps) * m * m, with: share.precisions.storage)
+      let own = share.weights ?? [Double](repeating: 1, count: steps)
+      if let step = own.firstIndex(where: { !$0.isFinite || $0 < 0 }) {
+        throw .notFinite(field: "weight", condition: share.condition, sample: 0, step: step)
+      }
+      weights += own
+      for (sample, part) in share.parts.enumerated() {
         if let bad = part.notFinite {
           throw .notFinite(
-            field: bad.field, condition: batch.condition, sample: sample, step: bad.sample)
+            field: bad.field, condition: share.condition, sample: sample, step: bad.sample)
         }
         parts.append(part)
         indices += group..<group + part.count
       }
-      group += controller.horizon
     }
+    precondition(
+      Set(parts.map(\.observations.rows)).count <= 1,
+      "observations of \(Set(parts.map(\.observations.rows)).sorted()) numbers")
     if indices.isEmpty { throw .emptySet }
-    try self.init(checked: parts, precisions, indices)
+    try self.init(checked: parts, precisions, weights, indices)
   }
 
-  /// Mean of the samples' precisions, as they are: m × m.
-  public var meanPrecision: Matrix {
+  /// How many samples have each of the precisions.
+  var samplesPerPrecision: [Double] {
     var shares = [Double](repeating: 0, count: precisions.count)
     for index in precisionIndices { shares[index] += 1 }
+    return shares
+  }
+
+  /// Σ ν over the samples: S if every weight is 1.
+  var totalWeight: Double {
+    zip(samplesPerPrecision, weights).reduce(0) { $0 + $1.0 * $1.1 }
+  }
+
+  /// Weighted mean of the samples' precisions, as they are: m × m.
+  public var meanPrecision: Matrix {
     var sum = Matrix(rows: precisions.rows, columns: precisions.columns)
-    for (g, share) in shares.enumerated() where share > 0 {
+    let total = totalWeight
+    for (g, share) in samplesPerPrecision.enumerated() where share > 0 {
+      let part = share * weights[g] / total
       for i in 0..<precisions.stride {
-        sum.storage[i] += share / Double(count) * precisions.storage[g * precisions.stride + i]
+        sum.storage[i] += part * precisions.storage[g * precisions.stride + i]
       }
     }
     return sum.symmetrized
   }
 
-  /// The precisions in units of scaled controls, S P S, normalised: divided by the samples' mean
+  /// The weighted precisions in units of scaled controls, ν S P S, normalised: divided by the samples' mean
   /// trace, then every one whose trace exceeds `clipping` times the samples' median scaled down to it,
   /// so that no time step owns the gradient.
   func normalizedPrecisions(scale: [Double], clipping: Double?) -> (MatrixSequence, clipped: Int) {
@@ -195,7 +266,7 @@ public struct DistillationSet: Sendable {
     var traces = [Double](repeating: 0, count: precisions.count)
     for g in 0..<precisions.count {
       for j in 0..<m {
-        for i in 0..<m { result.storage[g * m * m + i + m * j] *= scale[i] * scale[j] }
+        for i in 0..<m { result.storage[g * m * m + i + m * j] *= scale[i] * scale[j] * weights[g] }
         traces[g] += result.storage[g * m * m + j + m * j]
       }
     }

@@ -2,20 +2,74 @@ public import GPSCore
 public import LinearAlgebra
 public import Statistics
 
-/// A policy of observations alone, as the S-step fits it and the C-step linearises it.
-public protocol DistillablePolicy: Policy, Storable {
-  /// o.
+/// A global policy π(u | o) = N(μ(o), Σ_π) that local controllers can be distilled into and that can be
+/// linearised about rollouts: what mirror descent asks of a policy.
+public protocol DistillablePolicy: ObservationPolicy, Storable {
+  /// o, the numbers in an observation.
   var observation: Int { get }
-  /// m.
-  var control: Int { get }
-  /// Σ_π, m × m.
+  /// Σ_π: m × m, in squared units of the controls.
   var covariance: Matrix { get }
+  /// Σ_π⁻¹: m × m.
+  var precision: Matrix { get }
 
-  /// The mean actions at observations, one per column.
+  /// The mean actions for many observations at once.
   ///
-  /// - Parameter observations: o × S.
-  /// - Returns: m × S.
+  /// - Parameter observations: o × S, one sample per column, in the task's own units.
+  /// - Returns: m × S, in the controls' own units.
   func mean(for observations: Matrix) -> Matrix
+}
+
+/// What a distillation leaves behind.
+public struct Distillation<Product: DistillablePolicy, Memory: Storable>: Sendable {
+  /// The fitted policy.
+  public var policy: Product
+  /// What the distiller wants to know the next time, or nil.
+  public var memory: Memory?
+  /// Mean loss over the set before: ½ (μ(o) − û)ᵀ P (μ(o) − û) in units in which the samples' precisions
+  /// have a mean trace of 1 per squared deviation of the controls.
+  public var initialLoss: Double
+  /// Mean loss over the set afterwards.
+  public var finalLoss: Double
+  /// What was out of the ordinary, one sentence each.
+  public var notes: [String]
+
+  /// A distillation's outcome.
+  public init(
+    policy: Product, memory: Memory?, initialLoss: Double, finalLoss: Double, notes: [String]
+  ) {
+    self.policy = policy
+    self.memory = memory
+    self.initialLoss = initialLoss
+    self.finalLoss = finalLoss
+    self.notes = notes
+  }
+}
+
+/// The S-step of guided policy search for one kind of policy: fits it to the local controllers,
+///
+///     minimise the mean over samples of ½ (μ(o) − û)ᵀ P (μ(o) − û).
+///
+/// The outcome depends on the arguments alone, and not on `workers`.
+public protocol Distiller: Sendable {
+  /// The policy that it makes.
+  associatedtype Product: DistillablePolicy
+  /// What it keeps from one iteration to the next beside the policy; `NoMemory` if nothing.
+  associatedtype Memory: Storable
+
+  /// Fits a policy to the set.
+  ///
+  /// - Parameters:
+  ///   - policy: that of the last iteration; nil in the first.
+  ///   - set: what to fit.
+  ///   - memory: what the last distillation left.
+  ///   - stream: the source of all randomness of this one.
+  ///   - workers: tasks at most.
+  /// - Returns: the policy, the memory for the next time, and the losses.
+  /// - Throws: `GlobalPolicyError`, or `CancellationError`.
+  func distill(
+    _ policy: Product?, onto set: DistillationSet, memory: Memory?, stream: RandomStream,
+    workers: Int
+  ) async throws -> Distillation<Product, Memory>
 }
 
 extension DistillablePolicy {
@@ -29,88 +83,63 @@ extension DistillablePolicy {
 
 extension NeuralPolicy: DistillablePolicy {}
 
-/// The S-step: fits a policy to what the local controllers do.
-public protocol Distiller: Sendable {
-  /// What is fitted.
-  associatedtype Product: DistillablePolicy
-  /// What an optimizer knows beside the policy.
-  associatedtype Memory: Storable
-
-  /// The policy before the first training, fitted to nothing.
-  func initialPolicy(observation: Int, control: Int, stream: RandomStream) -> Product
-
-  /// Fits a policy.
-  ///
-  /// - Parameters:
-  ///   - policy: where training starts.
-  ///   - fresh: the policy of `initialPolicy`, to start over from if that one cannot be mended.
-  ///   - set: what to fit.
-  ///   - memory: what the last call left; nil at first.
-  ///   - stream: the source of all randomness of this call.
-  ///   - workers: threads to use at most; the result does not depend on it.
-  /// - Returns: the policy, its loss and what the next call needs.
-  /// - Throws: `GlobalPolicyError`, or `CancellationError`.
-  func distill(
-    _ policy: Product, orAnew fresh: Product, onto set: DistillationSet, memory: Memory?,
-    stream: RandomStream, workers: Int
-  ) async throws -> Distillation<Product, Memory>
-}
-
-/// What an S-step leaves behind.
-public struct Distillation<Product: Sendable, Memory: Sendable>: Sendable {
-  /// The fitted policy.
-  public var policy: Product
-  /// What the next S-step needs; nil if it begins anew.
-  public var memory: Memory?
-  /// Mean loss over the whole set.
-  public var loss: Double
-  /// What was out of the ordinary, one sentence each.
-  public var notes: [String]
-}
-
-/// Fits a neural network by stochastic gradient descent.
+/// Distils into a network, and begins again more carefully where a training diverged.
+///
+/// Within one training `PolicyDistiller` itself goes back to the last good weights with half the rate.
+/// Where that was not enough, the whole training begins again with a hundredth of the rate: first from
+/// the previous network, then from new weights. Notes say so.
 public struct NeuralDistiller: Distiller {
-  /// The network.
+  /// Size and kind of the network.
   public let network: NetworkOptions
-  /// Its training.
+  /// How it is trained.
   public let training: PolicyDistiller.Options
+  /// The source of new weights: the same weights whenever a network begins anew.
+  public let initialization: RandomStream
 
   /// A distiller.
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
   public init(
     network: NetworkOptions = NetworkOptions(),
-    training: PolicyDistiller.Options = PolicyDistiller.Options()
+    training: PolicyDistiller.Options = PolicyDistiller.Options(), initialization: RandomStream
   ) throws(InvalidOption) {
     do { self.network = try network.validated() } catch { throw error.within("network") }
     do { self.training = try training.validated() } catch { throw error.within("training") }
+    self.initialization = initialization
   }
 
-  /// The network with its first weights.
-  public func initialPolicy(observation: Int, control: Int, stream: RandomStream) -> NeuralPolicy {
-    .initial(observation: observation, control: control, options: network, stream: stream)
+  /// A distiller whose new weights follow from a search's seed.
+  ///
+  /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
+  public init(
+    network: NetworkOptions = NetworkOptions(),
+    training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64
+  ) throws(InvalidOption) {
+    try self.init(
+      network: network, training: training,
+      initialization: RandomStream(seed: seed).child(.networkInitialization))
   }
 
-  /// Trains the network. Within one training `PolicyDistiller` itself goes back to the last good weights
-  /// with half the rate; where that was not enough, the whole training begins again with a hundredth of
-  /// it: first from the previous network, then from new weights.
+  /// Fits the network; the memory is the optimizer's state, if it is to live on.
   public func distill(
-    _ policy: NeuralPolicy, orAnew fresh: NeuralPolicy, onto set: DistillationSet,
-    memory: PolicyDistiller.OptimizerState?, stream: RandomStream, workers: Int
+    _ policy: NeuralPolicy?, onto set: DistillationSet, memory: PolicyDistiller.OptimizerState?,
+    stream: RandomStream, workers: Int
   ) async throws -> Distillation<NeuralPolicy, PolicyDistiller.OptimizerState> {
-    var (start, optimizer, options) = (policy, memory, training)
+    let fresh = NeuralPolicy.initial(
+      observation: set.observation, control: set.control, options: network, stream: initialization)
+    var (start, memory, options) = (policy ?? fresh, memory, training)
     var notes: [String] = []
     while true {
       do {
         let outcome = try await PolicyDistiller(options: options).distill(
-          start, onto: set, optimizer: optimizer, stream: stream, workers: workers)
+          start, onto: set, optimizer: memory, stream: stream, workers: workers)
         return Distillation(
-          policy: outcome.policy, memory: outcome.optimizer, loss: outcome.finalLoss,
-          notes: notes + outcome.notes)
+          policy: outcome.policy, memory: outcome.optimizer, initialLoss: outcome.initialLoss,
+          finalLoss: outcome.finalLoss, notes: notes + outcome.notes)
       } catch let error as GlobalPolicyError {
         guard case .diverged = error, notes.count < 2 else { throw error }
         options.learningRate = training.learningRate / 100
-        optimizer = nil
+        memory = nil
         if !notes.isEmpty { start = fresh }
         notes.append(
           "\(error); trained again from \(notes.isEmpty ? "the previous network" : "new weights") "

@@ -1,4 +1,5 @@
 public import LinearAlgebra
+public import Networks
 
 extension NeuralPolicy {
   /// A policy put together again from what was stored of it.
@@ -50,7 +51,7 @@ extension NeuralPolicy {
         + covariance.storage + covarianceFactor.storage + precision.storage)
         .allSatisfy(\.isFinite) && observationDeviation.allSatisfy { $0 > 0 },
       "a number of its scaling or covariance is not usable")
-    var network = NeuralNetwork(layerSizes: sizes, activation: options.activation)
+    var network = Perceptron(layerSizes: sizes, activation: options.activation)
     for (index, layer) in layers.enumerated() {
       network.setLayer(index, weights: layer.weights, biases: layer.biases)
     }
@@ -70,7 +71,7 @@ extension PolicyDistiller.OptimizerState {
   /// The average squared gradient, in the same order.
   public var averageSquaredGradient: [Float] { layout.withoutPadding(second) }
 
-  private var layout: NeuralNetwork { NeuralNetwork(layerSizes: layerSizes, activation: .relu) }
+  private var layout: Network { Network(layerSizes: layerSizes, activation: .relu) }
 
   /// A state put together again from what was stored of it.
   ///
@@ -95,9 +96,10 @@ extension PolicyDistiller.OptimizerState {
         "its optimizer's state has \(averageGradient.count) and \(averageSquaredGradient.count) "
           + "numbers after \(steps) steps for \(count) parameters")
     }
-    let layout = NeuralNetwork(layerSizes: layerSizes, activation: .relu)
+    let layout = Network(layerSizes: layerSizes, activation: .relu)
     self.init(
       optimizer: optimizer, layerSizes: layerSizes, steps: steps,
-      first: layout.padding(averageGradient), second: layout.padding(averageSquaredGradient))
+      first: Array(layout.padding(averageGradient)),
+      second: Array(layout.padding(averageSquaredGradient)))
   }
 }

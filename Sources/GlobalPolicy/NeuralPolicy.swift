@@ -1,6 +1,7 @@
 import CNeuralKernels
 public import GPSCore
 public import LinearAlgebra
+public import Networks
 public import Statistics
 
 /// The global policy: π(u | o) = N(μ_θ(o), Σ_π), where μ_θ is a network between whitened observations
@@ -24,7 +25,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   }
 
   /// The network: whitened observation in, scaled control out.
-  public internal(set) var network: NeuralNetwork
+  public package(set) var network: Perceptron
   /// Size and kind of the network.
   public let options: NetworkOptions
   /// Whitening of observations; the identity until it is frozen.
@@ -61,8 +62,9 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   ) -> NeuralPolicy {
     let identity = Matrix.identity(control)
     return NeuralPolicy(
-      network: NeuralNetwork(
-        inputs: observation, outputs: control, options: options, stream: stream),
+      network: Perceptron(
+        layerSizes: [observation] + options.hiddenLayers + [control],
+        activation: options.activation, initialization: options.initialization, stream: stream),
       options: options, observationWhitening: .identity(observation),
       controlScaling: .identity(control), isWhitened: false, isScaled: false, covariance: identity,
       covarianceFactor: identity, precision: identity)
@@ -89,7 +91,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   }
 
   private func whitening(from observations: [(Matrix, count: Int)]) -> NeuralPolicy {
-    guard !isWhitened, let (mean, variance) = Self.moments(observations) else { return self }
+    guard !isWhitened, let (mean, variance) = moments(observations) else { return self }
     var policy = self
     policy.observationWhitening.mean = mean
     policy.observationWhitening.deviation = mean.indices.map { i in
@@ -108,7 +110,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   /// The policy with its control scaling fixed by what the controllers do: mean and total deviation
   /// (of means and noise together) of the controls; unchanged if it is fixed already.
   func scaling(from targets: [(Matrix, count: Int)], noise covariance: Matrix) -> NeuralPolicy {
-    guard !isScaled, let (mean, variance) = Self.moments(targets) else { return self }
+    guard !isScaled, let (mean, variance) = moments(targets) else { return self }
     var policy = self
     policy.controlScaling.mean = mean
     policy.controlScaling.deviation = variance.indices.map {
@@ -116,30 +118,6 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     }
     policy.isScaled = true
     return policy
-  }
-
-  /// Mean and variance of each row over the first columns of some matrices of one height; nil of none.
-  private static func moments(
-    _ samples: [(Matrix, count: Int)]
-  ) -> (mean: [Double], variance: [Double])? {
-    let total = samples.reduce(0) { $0 + $1.count }
-    guard total > 0 else { return nil }
-    let count = Double(total)
-    let rows = samples[0].0.rows
-    var mean = [Double](repeating: 0, count: rows)
-    var variance = mean
-    for (samples, columns) in samples {
-      for s in 0..<columns { for i in 0..<rows { mean[i] += samples[i, s] / count } }
-    }
-    for (samples, columns) in samples {
-      for s in 0..<columns {
-        for i in 0..<rows {
-          let gap = samples[i, s] - mean[i]
-          variance[i] += gap * gap / count
-        }
-      }
-    }
-    return (mean, variance)
   }
 
   /// The mean actions for many observations at once; those of `act` but for the rounding of single
@@ -155,34 +133,20 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     precondition(
       observations.rows == observation,
       "\(observations.rows) numbers per observation for a policy of \(observation)")
-    let (o, m, count) = (observation, control, observations.columns)
-    let chunk = 64
-    let arena = Arena(floats: chunk * network.rowsWidth + Int(NK_SCRATCH), parts: 2)
-    let buffer = arena.take(chunk * network.rowsWidth)
-    let scratch = arena.take(Int(NK_SCRATCH))
-    var result = Matrix(rows: m, columns: count)
-    flushingSubnormals {
-      for start in stride(from: 0, to: count, by: chunk) {
-        let samples = min(chunk, count - start)
-        for s in 0..<samples {
-          for i in 0..<o {
-            buffer[s * padded(o) + i] = Float(
-              (observations[i, start + s] - observationWhitening.mean[i])
-                / observationWhitening.deviation[i])
-          }
-        }
-        let output = network.forward(
-          samples: samples, buffer: buffer, scratch: scratch, variant: variant)
-        for s in 0..<samples {
-          for i in 0..<m {
-            result[i, start + s] =
-              controlScaling.mean[i]
-              + controlScaling.deviation[i] * Double(output[s * padded(m) + i])
-          }
-        }
+    let (o, m) = (observation, control)
+    var result = Matrix(rows: m, columns: observations.columns)
+    network.forEachOutput(observations.columns, variant: variant) { sample, input in
+      for i in 0..<o {
+        input[i] = Float(
+          (observations[i, sample] - observationWhitening.mean[i])
+            / observationWhitening.deviation[i])
+      }
+    } read: { sample, output in
+      for i in 0..<m {
+        result[i, sample] =
+          controlScaling.mean[i] + controlScaling.deviation[i] * Double(output[i])
       }
     }
-    withExtendedLifetime(arena) {}
     return result
   }
 

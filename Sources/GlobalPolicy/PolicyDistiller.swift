@@ -1,6 +1,7 @@
 import Foundation
 import GPSCore
 import LinearAlgebra
+public import Networks
 public import Statistics
 
 /// The S-step of guided policy search (Montgomery and Levine 2016, algorithm 2): fits the global
@@ -103,57 +104,63 @@ public struct PolicyDistiller: Sendable {
       }
     }
 
-    let trainer = Trainer(
-      policy: policy, set: set, precisions: precisions, options: options, state: state,
-      stream: stream, workers: min(workers, cores),
-      variant: variant)
-    let initialLoss = try await trainer.loss(of: policy.network, workers: workers)
-    // Controls are scaled and precisions normalised, so a loss of 1 is what ignorance costs.
-    let limit = 1e6 * max(1, initialLoss.isFinite ? initialLoss : 1)
-    let progress = try await train(trainer, lossLimit: Float(min(limit, 1e30)))
-    if progress.failures > 0 {
-      notes.append(
-        "the loss exploded \(progress.failures) times, the last time at training step "
-          + "\(progress.lastFailure); the learning rate was halved each time")
+    let trainer = trainer(
+      policy, set: set, precisions: precisions, state: state, stream: stream,
+      workers: min(workers, cores))
+    let trained: TrainingOutcome
+    do {
+      trained = try await trainer.train(evaluationWorkers: workers)
+    } catch NetworkError.diverged(let step, let learningRate, let attempts) {
+      throw GlobalPolicyError.diverged(
+        step: step, learningRate: learningRate, attempts: attempts)
     }
-
-    policy.network.parameters = trainer.kept
-    var finalLoss = try await trainer.loss(of: policy.network, workers: workers)
-    if !finalLoss.isFinite {
-      notes.append("the last training steps were not finite and were undone")
-      policy.network.parameters = trainer.lastGood
-      finalLoss = try await trainer.loss(of: policy.network, workers: workers)
-      guard finalLoss.isFinite else {
-        throw GlobalPolicyError.diverged(
-          step: progress.step, learningRate: options.learningRate * progress.rateFactor,
-          attempts: progress.failures + 1)
-      }
-    }
+    policy.network.parameters = trained.parameters
     let next = OptimizerState(
       optimizer: options.optimizer, layerSizes: policy.network.layerSizes,
-      steps: (state?.steps ?? 0) + progress.step, first: trainer.copy(of: trainer.first),
-      second: trainer.copy(of: trainer.second))
+      steps: trained.state.steps, first: Array(trained.state.first),
+      second: Array(trained.state.second))
     let isUsable = options.keepOptimizerState && next.first.allSatisfy(\.isFinite)
     return Outcome(
-      policy: policy, optimizer: isUsable ? next : nil, initialLoss: initialLoss,
-      finalLoss: finalLoss, steps: progress.step, notes: notes)
+      policy: policy, optimizer: isUsable ? next : nil, initialLoss: trained.initialLoss,
+      finalLoss: trained.finalLoss, steps: trained.steps, notes: notes + trained.notes)
   }
 
-  private func train(
-    _ trainer: Trainer, lossLimit: Float
-  ) async throws -> Trainer.Progress {
-    if trainer.workers == 1 { return try trainer.run(lossLimit: lossLimit) }
-    let barrier = SpinBarrier(parties: trainer.workers)
-    return try await withThrowingTaskGroup(of: Trainer.Progress.self) { group in
-      for worker in 0..<trainer.workers {
-        group.addTask {
-          try await trainer.run(worker: worker, barrier: barrier, lossLimit: lossLimit)
-        }
+  /// The training of a policy with fixed scalings: inputs whitened, targets scaled.
+  ///
+  /// - Parameters:
+  ///   - policy: where it starts.
+  ///   - set: what to fit.
+  ///   - precisions: normalised, in units of scaled controls.
+  ///   - state: of the optimizer, if it lives on.
+  ///   - stream: of the minibatches' order.
+  ///   - workers: at most.
+  /// - Returns: what is ready to run.
+  func trainer(
+    _ policy: NeuralPolicy, set: DistillationSet, precisions: MatrixSequence,
+    state: OptimizerState?, stream: RandomStream, workers: Int
+  ) -> Trainer {
+    let (whitening, scaling) = (policy.observationWhitening, policy.controlScaling)
+    var inputs = Rows(count: set.count, width: set.observation)
+    var targets = Rows(count: set.count, width: set.control)
+    var first = 0
+    for part in set.parts {
+      inputs.fill(first..<first + part.count) { s, i in
+        (part.observations[i, s - first] - whitening.mean[i]) / whitening.deviation[i]
       }
-      // All workers leave the loop at the same step and return, or throw, the same.
-      var last = Trainer.Progress()
-      for try await progress in group { last = progress }
-      return last
+      targets.fill(first..<first + part.count) { s, i in
+        (part.targets[i, s - first] - scaling.mean[i]) / scaling.deviation[i]
+      }
+      first += part.count
     }
+    return Trainer(
+      policy.network.network, from: policy.network.parameters, inputs: inputs,
+      objective: DistillationObjective(variant: variant),
+      batch: DistillationObjective.Batch(
+        targets: targets, precisions: precisions, groups: set.precisionIndices),
+      options: options.training,
+      state: state.map {
+        Optimizer.State(
+          steps: $0.steps, first: Parameters($0.first), second: Parameters($0.second))
+      }, stream: stream, workers: workers, variant: variant)
   }
 }

@@ -1,8 +1,9 @@
+package import Configuration
 public import GPSCore
 public import LinearAlgebra
 public import Statistics
 
-/// The states and observations of the last rollouts of one condition, at which the present network is
+/// The states and observations of the last rollouts of one condition, at which the present policy is
 /// asked what it would do, and the last mixture fitted to the answers. What is kept shares the
 /// rollouts' storage.
 public struct PolicyPrior: Sendable, Codable, Equatable {
@@ -45,7 +46,7 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
 
 /// Turns the global policy into a time-varying linear-Gaussian controller near some rollouts.
 ///
-/// The pairs of a rollout's states and the network's mean actions at its observations are fitted by the
+/// The pairs of a rollout's states and the policy's mean actions at its observations are fitted by the
 /// regression that fits dynamics, with a mixture prior of their own (Montgomery & Levine 2016, section
 /// 4.1): π(u_t | x_t) ≈ N(K̄_t x_t + k̄_t, S̄_t), where S̄_t is the residual's covariance plus Σ_π.
 public struct PolicyLinearizer: Sendable {
@@ -58,7 +59,7 @@ public struct PolicyLinearizer: Sendable {
     /// How the regression is regularised.
     public var regression = LinearGaussianRegression.Options()
 
-    /// The defaults: the network is one function of the observation at all steps, so that the mixture
+    /// The defaults: the policy is one function of the observation at all steps, so that the mixture
     /// over all steps counts for more than it does for dynamics.
     public init() {
       regression.strength = 5
@@ -68,13 +69,7 @@ public struct PolicyLinearizer: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      do { _ = try mixture.validated() } catch { throw error.within("mixture") }
-      do { _ = try regression.validated() } catch { throw error.within("regression") }
-      try InvalidOption.require(
-        maxTrajectories >= 1, "maxTrajectories", maxTrajectories, "at least 1")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How to linearise.
@@ -103,7 +98,7 @@ public struct PolicyLinearizer: Sendable {
     var next = prior
     next.remember(trajectories, maxTrajectories: options.maxTrajectories)
 
-    // The network changes between iterations: old observations are asked anew. At x_T nothing acts.
+    // The policy changes between iterations: old observations are asked anew. At x_T nothing acts.
     func points(_ states: Matrix, _ observations: Matrix) -> Matrix {
       let T = states.columns - 1
       return Self.points(
@@ -147,5 +142,15 @@ public struct PolicyLinearizer: Sendable {
     points[0..<n, 0..<states.columns] = states
     points[n..<n + m, 0..<states.columns] = actions
     return points
+  }
+}
+
+extension PolicyLinearizer.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "maxTrajectories", \.maxTrajectories, .atLeast(1),
+      "How many of the last rollouts the mixture is fitted to.")
+    Field("mixture", \.mixture, "Fit of the mixture.")
+    Field("regression", \.regression, "The regression at each time step.")
   }
 }

@@ -291,7 +291,7 @@ extension AugmentedLagrangian.Options: Configurable {
       "deviations", \.deviations, .notNegative,
       "Standard deviations over time of a step's divergence from which its weight changes.")
     Field(
-      "factor", \.factor, Check("finite, at least 1") { $0 >= 1 && $0.isFinite },
+      "factor", \.factor, .atLeastOne,
       "The factor by which it then changes.")
     Field("smallestWeight", \.smallestWeight, .above(0), "Smallest weight.")
     Field("largestWeight", \.largestWeight, .above(0), "Largest weight.")

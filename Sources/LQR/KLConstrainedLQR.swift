@@ -449,7 +449,7 @@ extension Matrix {
 extension KLConstrainedLQR.Options: Configurable {
   package static let schema = Schema<Self>(Self()) {
     Field(
-      "tolerance", \.tolerance, Check("in (0, 1)") { 0 < $0 && $0 < 1 },
+      "tolerance", \.tolerance, .fraction,
       "Relative distance from the bound to stop at.")
     Field("maxPasses", \.maxPasses, .atLeast(4), "Most backward passes.")
     Field("minDual", \.minDual, .above(0), "Smallest dual variable.")

@@ -434,10 +434,10 @@ extension PathIntegralUpdate.Options: Configurable {
     Field("covariance", \.covariance, "How the rollouts change the covariance.")
     Field(
       "covarianceDamping", \.covarianceDamping,
-      Check("finite, at least 1") { $0 >= 1 && $0.isFinite },
+      .atLeastOne,
       "The covariance moves by this root of its ratio to the old one.")
     Field(
-      "covarianceFloor", \.covarianceFloor, Check("in (0, 1]") { 0 < $0 && $0 <= 1 },
+      "covarianceFloor", \.covarianceFloor, .positiveShare,
       "Smallest variance, as a share of the old one.")
     Field(
       "centersNoise", \.centersNoise,

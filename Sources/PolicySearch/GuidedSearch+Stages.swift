@@ -142,20 +142,16 @@ extension GuidedSearch {
       let set = try DistillationSet(
         batches: used.map(\.batch), imagined: used.map(\.imagined),
         controllers: used.map(\.teacher))
-      let fresh = student.initialPolicy(
-        observation: task.dimensions.observation, control: task.dimensions.control,
-        stream: stream.child(.networkInitialization))
       let order =
         round == 0
         ? stream.child(.minibatches, state.iteration)
         : stream.child(.minibatches, state.iteration, round)
       let outcome = try await student.distill(
-        state.policy ?? fresh, orAnew: fresh, onto: set, memory: state.training, stream: order,
-        workers: settings.workers)
+        state.policy, onto: set, memory: state.training, stream: order, workers: settings.workers)
       state.policy = outcome.policy
       state.training = outcome.memory
       notes += outcome.notes
-      return outcome.loss
+      return outcome.finalLoss
     } catch let error as any NumericalFailure where error.isNumerical {
       notes.append("kept the previous network: \(error)")
       return nil

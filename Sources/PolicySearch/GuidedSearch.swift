@@ -164,7 +164,7 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
   ) throws {
     try self.init(
       task, from: initialControllers, settings: settings, local: KLStep(dynamics: dynamics),
-      link: MirrorDescent(), student: NeuralDistiller(network: network, training: training),
+      link: MirrorDescent(), student: NeuralDistiller(network: network, training: training, seed: seed),
       seed: seed, name: "mirrorDescent")
   }
 

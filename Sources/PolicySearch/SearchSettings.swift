@@ -73,14 +73,14 @@ extension SearchSettings: Configurable {
       .above(0).and(Check("between 1e-12 and 1e12") { (1e-12...1e12).contains($0) }),
       "Bound on the KL divergence per time step [nats], before the step multiplier.")
     Field(
-      "klStepDecay", \.klStepDecay, Check("in (0, 1]") { 0 < $0 && $0 <= 1 },
+      "klStepDecay", \.klStepDecay, .positiveShare,
       "The factor on klStep from one iteration to the next.")
     Field(
-      "minStepMultiplier", \.minStepMultiplier, Check("in (0, 1]") { 0 < $0 && $0 <= 1 },
+      "minStepMultiplier", \.minStepMultiplier, .positiveShare,
       "Smallest step multiplier.")
     Field(
       "maxStepMultiplier", \.maxStepMultiplier,
-      Check("at least 1") { $0 >= 1 && $0.isFinite }, "Largest step multiplier.")
+      .atLeastOne, "Largest step multiplier.")
     Field(
       "modelSamples", \.modelSamples, .between(0, 100_000),
       "Trajectories per condition that are drawn from the fitted dynamics under the new controller "

@@ -231,7 +231,7 @@ extension GaussianMixture.Options: Configurable {
       "Data points per cluster: decides the number of clusters.")
     Field("maxIterations", \.maxIterations, .atLeast(0), "Most passes of EM.")
     Field(
-      "tolerance", \.tolerance, Check("in [0, 1)") { 0 <= $0 && $0 < 1 },
+      "tolerance", \.tolerance, .belowOne,
       "EM stops when the log-likelihood changes by less than this share.")
     Field(
       "covarianceFloor", \.covarianceFloor, .share,

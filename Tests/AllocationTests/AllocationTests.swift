@@ -12,6 +12,7 @@ import Statistics
 import Testing
 
 @testable import GlobalPolicy
+@testable import Networks
 @testable import LQR
 
 /// How often this thread calls the heap in some work, after one run that fills what is made once.
@@ -185,9 +186,9 @@ struct AllocationTests {
     let more = try growth(100) { steps in
       var options = PolicyDistiller.Options()
       options.steps = steps
-      let trainer = Trainer(
-        policy: policy, set: set, precisions: set.precisions, options: options, state: nil,
-        stream: RandomStream(seed: 8), workers: 1, variant: .best)
+      let trainer = try PolicyDistiller(options: options).trainer(
+        policy, set: set, precisions: set.precisions, state: nil, stream: RandomStream(seed: 8),
+        workers: 1)
       return { _ = try trainer.run(lossLimit: 1e6) }
     }
     #expect(more == 0)

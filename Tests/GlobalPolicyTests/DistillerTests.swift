@@ -4,6 +4,7 @@ import Statistics
 import Testing
 
 @testable import GlobalPolicy
+@testable import Networks
 
 @Suite struct DistillerTests {
   let stream = RandomStream(seed: 1)
@@ -22,7 +23,7 @@ import Testing
     [tanh(o[0] + o[1]), 30 * sin(o[2]) + 5, 0.01 * o[3] * o[4]]
   }
 
-  @Test(arguments: [25, 256, 1024], [false, true])
+  @Test(arguments: [25, 100, 256, 1024], [false, true])
   func sameBytesForAnyNumberOfWorkers(batch: Int, clip: Bool) async throws {
     let set = try makeSet(observation: 6, control: 3, count: 2100, target: nonlinear)
     let start = NeuralPolicy.initial(
@@ -49,17 +50,19 @@ import Testing
     #expect(isOther, "the stream must matter")
   }
 
-  @Test func sharesCoverEveryRowOnce() {
-    for sizes in [[6, 70, 65, 3], [26, 256, 256, 7], [1, 1], [3, 5, 2]] {
-      let layers = NeuralNetwork(layerSizes: sizes, activation: .relu).layers
-      for workers in 1...6 {
-        let shares = Trainer.shares(of: layers, workers: workers)
-        for l in layers.indices {
-          let rows = shares.flatMap { Array($0[l]) }
-          #expect(rows == Array(0..<layers[l].inputs))
-        }
-      }
+  /// A training with the defaults, of a network as small as those of the shipped tasks, is shared.
+  @Test func twoWorkersShareTheDefaultTraining() throws {
+    let set = try makeSet(observation: 26, control: 7, count: 200) { Array($0[0..<7]) }
+    let start = NeuralPolicy.initial(observation: 26, control: 7, stream: stream)
+    func workers(_ requested: Int, batch: Int? = nil) throws -> Int {
+      try distiller { if let batch { $0.batchSize = batch } }.trainer(
+        start, set: set, precisions: set.precisions, state: nil, stream: stream,
+        workers: requested
+      ).workers
     }
+    #expect(try workers(2) == 2)
+    #expect(try workers(1) == 1)
+    #expect(try workers(2, batch: 25) == 1)
   }
 
   @Test func learnsALinearController() async throws {
@@ -85,7 +88,7 @@ import Testing
     let outcome = try await distiller { $0.learningRate = 3e-3 }.distill(
       start, onto: set, stream: stream, workers: 1)
     #expect(outcome.finalLoss < 0.02 * outcome.initialLoss, "\(outcome.finalLoss)")
-    #expect(outcome.steps == 4000 && outcome.notes.isEmpty)
+    #expect(outcome.steps == 1600 && outcome.notes.isEmpty)
   }
 
   /// An affine network under full-batch training is generalised least squares with a weight matrix per
@@ -188,15 +191,15 @@ import Testing
       (PolicyDistiller.Options.Decay.none, 1.0, 1.0), (.cosine, 0.55, 0.1), (.linear, 0.55, 0.1),
     ] {
       options.decay = decay
-      #expect(abs(options.learningRate(at: 0) - 1) < 1e-12)
-      #expect(abs(options.learningRate(at: 50) - middle) < 1e-12)
-      #expect(abs(options.learningRate(at: 100) - end) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 0) - 1) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 50) - middle) < 1e-12)
+      #expect(abs(options.training.learningRate(at: 100) - end) < 1e-12)
     }
     options.decay = .cosine
-    #expect(abs(options.learningRate(at: 25) - (0.1 + 0.9 * (2 + sqrt(2)) / 4)) < 1e-12)
+    #expect(abs(options.training.learningRate(at: 25) - (0.1 + 0.9 * (2 + sqrt(2)) / 4)) < 1e-12)
     options.decay = .none
     options.warmUpSteps = 3
-    #expect((0..<5).map { options.learningRate(at: $0) } == [0.25, 0.5, 0.75, 1, 1])
+    #expect((0..<5).map { options.training.learningRate(at: $0) } == [0.25, 0.5, 0.75, 1, 1])
   }
 
   @Test(arguments: [1, 3])

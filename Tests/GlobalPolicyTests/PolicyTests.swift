@@ -1,7 +1,9 @@
+import Configuration
 import Foundation
 import GPSCore
 import GPSTestSupport
 import LinearAlgebra
+import Networks
 import Statistics
 import Testing
 
@@ -56,10 +58,11 @@ import Testing
     for i in 0..<3 { #expect(abs(noisy[i] - action[i] - shift[i]) < 1e-12 * (1 + abs(noisy[i]))) }
   }
 
-  /// The network between its scalings, against the double-precision reference.
+  /// The network between its scalings, against its formulas in double precision.
   @Test func meanUndoesBothScalings() async throws {
     let policy = try await trained()
-    let reference = ReferenceNetwork(policy.network)
+    let network = policy.network.network
+    let parameters = network.withoutPadding(policy.network.parameters).map { Double($0) }
     var draw = stream
     let inputs = randomMatrix(4, 150, &draw)
     let means = policy.mean(for: inputs)
@@ -68,7 +71,7 @@ import Testing
         (inputs[$0, s] - policy.observationWhitening.mean[$0])
           / policy.observationWhitening.deviation[$0]
       }
-      let y = reference.output(x)
+      let y = network.output(x, parameters: parameters)
       for i in 0..<3 {
         let deviation = policy.controlScaling.deviation[i]
         #expect(
@@ -130,21 +133,8 @@ import Testing
 
     let torn = try #require(String(data: data, encoding: .utf8)).replacingOccurrences(
       of: "[4,9,8,3]", with: "[4,9,9,3]")
-    #expect(throws: GlobalPolicyError.self) {
+    #expect(throws: NetworkError.self) {
       try JSONDecoder().decode(NeuralPolicy.self, from: Data(torn.utf8))
-    }
-  }
-
-  @Test func initialWeightsHaveTheVarianceTheyShould() {
-    for (initialization, variance) in [
-      (NetworkOptions.Initialization.he, 2.0 / 100), (.glorot, 2.0 / 300),
-    ] {
-      var options = network([200])
-      options.initialization = initialization
-      let weights = NeuralNetwork(inputs: 100, outputs: 2, options: options, stream: stream)
-        .weights(ofLayer: 0).storage
-      let found = weights.reduce(0) { $0 + $1 * $1 } / 20000
-      #expect(abs(found / variance - 1) < 0.04)
     }
   }
 
@@ -178,19 +168,16 @@ import Testing
   }
 
   @Test func missingKeysTakeTheirDefaults() throws {
-    let decoder = JSONDecoder()
-    let options = try decoder.decode(
-      PolicyDistiller.Options.self, from: Data(#"{"batchSize": 7, "decay": "linear"}"#.utf8))
+    func read<Value: Configurable>(_ text: String) throws -> Value {
+      try Value.codec.read(SettingsTree(yaml: text, name: "f"), "")
+    }
     var expected = PolicyDistiller.Options()
     expected.batchSize = 7
     expected.decay = .linear
-    #expect(options == expected)
-    #expect(
-      try decoder.decode(NetworkOptions.self, from: Data(#"{"activation": "silu"}"#.utf8))
-        == network([42, 42], .silu))
-    #expect(
-      try decoder.decode(
-        PolicyDistiller.Options.self, from: try JSONEncoder().encode(expected)) == expected)
+    #expect(try read("{batchSize: 7, decay: linear}") == expected)
+    #expect(try read("activation: silu") == network([42, 42], .silu))
+    let text = SettingsTree(PolicyDistiller.Options.codec.write(expected)).yaml
+    #expect(try read(text) == expected)
   }
 }
 

@@ -65,7 +65,8 @@ func search<System: ControlTask, Link: Coupling>(
   try GuidedSearch(
     task, from: controllers, settings: settings.search,
     local: KLStep(dynamics: settings.dynamics, search: settings.localOptimization), link: link,
-    student: NeuralDistiller(network: settings.network, training: settings.training), seed: seed)
+    student: NeuralDistiller(
+      network: settings.network, training: settings.training, seed: seed), seed: seed)
 }
 
 func makeSearch<Link: Coupling>(

@@ -1,6 +1,6 @@
 #pragma once
 
-// Single-precision kernels of a multilayer perceptron: forward, backward, loss and update.
+// Single-precision kernels of a network's ops: forward, backward, loss and update.
 //
 // Swift is compiled for the baseline of the architecture (SSE2 on x86-64), so these few loops are C
 // with one variant per instruction set, chosen at run time.
@@ -88,8 +88,35 @@ void nk_dense_backward_weights(int32_t variant, int64_t samples, int64_t first, 
 void nk_dense_backward_bias(int32_t variant, int64_t samples, int64_t outputs_padded,
                             int32_t accumulate, const float *dz, float *db);
 
-/// Adds to `count` floats those 1 … `parts` − 1 strides further on, in that order.
-void nk_sum_parts(int32_t variant, int64_t count, int64_t parts, int64_t stride, float *values);
+/// y ← σ(y) in place; `slope` receives σ' for softplus and SiLU, or is NULL. `count` is a multiple of 16.
+void nk_activate(int32_t variant, int32_t activation, int64_t count, float *y, float *slope);
+
+/// d ← d ∘ σ'(…), with y and slope as `nk_activate` left them. `count` is a multiple of 16.
+void nk_multiply_by_slope(int32_t variant, int32_t activation, int64_t count, const float *y,
+                          const float *slope, float *d);
+
+/// target ← target + source; `count` is a multiple of 16.
+void nk_add(int32_t variant, int64_t count, const float *source, float *target);
+
+/// Y = g ∘ X̂ + b with X̂ = (X − mean) / √(variance + ε) over the `width` entries of each sample (rows are
+/// width' long). `parameters` holds g and b, width' each. `hat` (B × width') receives X̂ and `inverse` (B)
+/// 1 / √(variance + ε), or both are NULL.
+void nk_layer_norm_forward(int32_t variant, int64_t samples, int64_t width, int64_t width_padded,
+                           float epsilon, const float *x, const float *parameters, float *y,
+                           float *hat, float *inverse);
+
+/// The loss's derivative by X from that by Y.
+void nk_layer_norm_backward(int32_t variant, int64_t samples, int64_t width, int64_t width_padded,
+                            const float *dy, const float *parameters, const float *hat,
+                            const float *inverse, float *dx);
+
+/// dg = column sums of dY ∘ X̂, added to what is there if `accumulate` is not 0.
+void nk_layer_norm_gain(int32_t variant, int64_t samples, int64_t width_padded, int32_t accumulate,
+                        const float *dy, const float *hat, float *dg);
+
+/// target = `count` floats plus those 1 … `parts` − 1 strides further on, in that order.
+void nk_sum_parts(int32_t variant, int64_t count, int64_t parts, int64_t stride,
+                  const float *values, float *target);
 
 /// Columns [first, last) of V = Wᵀ; `first` is a multiple of 4.
 void nk_transpose(int64_t first, int64_t last, int64_t outputs, int64_t outputs_padded,

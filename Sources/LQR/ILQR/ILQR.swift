@@ -314,7 +314,7 @@ extension ILQR.Options: Configurable {
   package static let schema = Schema<Self>(Self()) {
     Field("maxIterations", \.maxIterations, .atLeast(1), "Most iterations.")
     Field(
-      "tolerance", \.tolerance, Check("in (0, 1)") { 0 < $0 && $0 < 1 },
+      "tolerance", \.tolerance, .fraction,
       "Promised improvement, as a share of 1 + |cost|, at which the search has converged.")
     Field(
       "gapTolerance", \.gapTolerance, Check("more than 0") { $0 > 0 },
@@ -336,7 +336,7 @@ extension ILQR.Options: Configurable {
       "regularizationFactor", \.regularizationFactor, .above(1),
       "Growth of the regularisation's own rate of change.")
     Field(
-      "stepReduction", \.stepReduction, Check("in (0, 1)") { 0 < $0 && $0 < 1 },
+      "stepReduction", \.stepReduction, .fraction,
       "What a step that was refused is multiplied by.")
     Field("maxTrials", \.maxTrials, .between(1, 60), "Most steps that are tried.")
     Field(

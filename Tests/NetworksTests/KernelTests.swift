@@ -4,7 +4,7 @@ import LinearAlgebra
 import Statistics
 import Testing
 
-@testable import GlobalPolicy
+@testable import Networks
 
 @Suite struct KernelTests {
   static let variants = KernelVariant.allCases.filter(\.isSupported)
@@ -22,17 +22,16 @@ import Testing
       ([1, 1], 1), ([3, 5, 2], 1), ([26, 42, 42, 7], 25), ([5, 17, 70, 3], 13),
       ([9, 130, 33, 19], 40), ([600, 80, 1], 14), ([2, 260, 4], 64), ([7, 3], 31),
     ] {
-      for activation in NetworkOptions.Activation.allCases {
-        var policy = NeuralPolicy.initial(
-          observation: sizes[0], control: sizes[sizes.count - 1],
-          options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
-        for l in 0..<sizes.count - 1 {
-          policy.network.setLayer(
-            l, weights: policy.network.weights(ofLayer: l), biases: stream.normals(sizes[l + 1]))
-        }
-        let reference = ReferenceNetwork(policy.network)
+      for activation in Activation.allCases {
+        let network = randomPerceptron(sizes, activation, &stream)
+        let reference = ReferenceNetwork(network)
         let inputs = randomMatrix(sizes[0], samples, &stream)
-        let fast = policy.mean(for: inputs, variant: variant)
+        var fast = Matrix(rows: sizes[sizes.count - 1], columns: samples)
+        network.forEachOutput(samples, variant: variant) { s, input in
+          for i in 0..<sizes[0] { input[i] = Float(inputs[i, s]) }
+        } read: { s, output in
+          for i in 0..<fast.rows { fast[i, s] = Double(output[i]) }
+        }
         for s in 0..<samples {
           let slow = reference.output(inputs.column(s))
           let scale = max(1, slow.reduce(0) { max($0, abs($1)) })
@@ -41,7 +40,7 @@ import Testing
               abs(fast[i, s] - slow[i]) < 2e-5 * scale,
               "layers \(sizes), \(activation), sample \(s): \(fast[i, s]) for \(slow[i])")
           }
-          let row = Self.row(policy.network, inputs.column(s), variant)
+          let row = Self.row(network, inputs.column(s), variant)
           for i in slow.indices {
             #expect(
               abs(row[i] - slow[i]) < 2e-5 * scale,
@@ -54,7 +53,7 @@ import Testing
 
   /// One sample's output by the kernels for one sample.
   private static func row(
-    _ network: NeuralNetwork, _ input: [Double], _ variant: KernelVariant
+    _ network: Perceptron, _ input: [Double], _ variant: KernelVariant
   ) -> [Double] {
     var rows = [Float](repeating: 0, count: network.rowsWidth)
     for (i, value) in input.enumerated() { rows[i] = Float(value) }
@@ -71,10 +70,9 @@ import Testing
   func oneSampleIsTheSameBitsWithAnyVectors() {
     var stream = RandomStream(seed: 12)
     for sizes in [[1, 1], [7, 33, 5], [26, 64, 64, 7], [31, 100, 18]] {
-      for activation in NetworkOptions.Activation.allCases {
-        let network = NeuralNetwork(
-          inputs: sizes[0], outputs: sizes[sizes.count - 1],
-          options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
+      for activation in Activation.allCases {
+        let network = Perceptron(
+          layerSizes: sizes, activation: activation, initialization: .he, stream: stream)
         let input = stream.normals(sizes[0])
         #expect(Self.row(network, input, .avx2) == Self.row(network, input, .avx512))
       }
@@ -82,47 +80,32 @@ import Testing
   }
 
   /// Gradients of the mean loss by every parameter, against central differences in double precision.
-  @Test(arguments: variants, NetworkOptions.Activation.allCases)
+  @Test(arguments: variants, Activation.allCases)
   func gradientsAgreeWithFiniteDifferences(
-    variant: KernelVariant, activation: NetworkOptions.Activation
-  ) throws {
+    variant: KernelVariant, activation: Activation
+  ) async throws {
     var stream = RandomStream(seed: 3)
     // The last two: one part in two chunks, and two parts of two chunks each.
     for (sizes, samples) in [
       ([5, 7, 19, 33, 3], 13), ([4, 2], 1), ([3, 17, 18], 31), ([2, 4, 1], 140), ([3, 2], 300),
     ] {
       let m = sizes[sizes.count - 1]
-      let set = try makeSet(observation: sizes[0], control: m, count: samples, groups: 4) {
-        o in (0..<m).map { sin(o[0] + Double($0)) }
-      }
-      var policy = NeuralPolicy.initial(
-        observation: sizes[0], control: m,
-        options: network(Array(sizes[1..<sizes.count - 1]), activation), stream: stream)
-      for l in 0..<sizes.count - 1 {
-        policy.network.setLayer(
-          l, weights: policy.network.weights(ofLayer: l), biases: stream.normals(sizes[l + 1]))
-      }
-      var options = PolicyDistiller.Options()
-      options.batchSize = samples
-      let trainer = Trainer(
-        policy: policy, set: set, precisions: set.precisions, options: options, state: nil,
-        stream: stream, workers: 1, variant: variant)
-      let (loss, gradient) = trainer.gradientOfFirstBatch()
+      let inputs = randomMatrix(sizes[0], samples, &stream)
+      let targets = randomMatrix(m, samples, &stream)
+      let network = randomPerceptron(sizes, activation, &stream)
+      let (loss, gradient) = try await Networks.gradient(
+        of: network.network, at: network.parameters, inputs: Rows(inputs),
+        objective: MeanSquaredError(), batch: Rows(targets), workers: 1, variant: variant)
 
-      var reference = ReferenceNetwork(policy.network)
-      func value() -> Double {
-        reference.loss(
-          inputs: set.parts[0].observations, targets: set.parts[0].targets,
-          precisions: set.precisions,
-          indices: set.precisionIndices)
-      }
+      var reference = ReferenceNetwork(network)
+      func value() -> Double { reference.loss(inputs: inputs, targets: targets) }
       #expect(abs(loss - value()) < 1e-5 * value())
       let scale = Double(gradient.reduce(0) { max($0, abs($1)) })
       let h = 1e-6
-      for (l, layer) in policy.network.layers.enumerated() {
+      for (l, layer) in network.network.plan.steps.enumerated() {
         for o in 0..<layer.outputsPadded {
           for i in 0...layer.inputs {
-            let mine = Double(gradient[layer.weights + i * layer.outputsPadded + o])
+            let mine = Double(gradient[layer.offset + i * layer.outputsPadded + o])
             if o >= layer.outputs {
               #expect(mine == 0, "padding must not learn")
               continue
@@ -150,22 +133,23 @@ import Testing
   }
 
   /// The elementary functions over their whole range, and a NaN that must not be swallowed.
-  @Test(arguments: variants, NetworkOptions.Activation.allCases)
+  @Test(arguments: variants, Activation.allCases)
   func activationsAreAccurateEverywhere(
-    variant: KernelVariant, activation: NetworkOptions.Activation
+    variant: KernelVariant, activation: Activation
   ) {
-    var network = NeuralNetwork(layerSizes: [1, 16, 16], activation: activation)
+    var network = Perceptron(layerSizes: [1, 16, 16], activation: activation)
     network.setLayer(
       0, weights: Matrix(rows: 16, columns: 1, repeating: 1),
       biases: [Double](repeating: 0, count: 16))
     network.setLayer(1, weights: .identity(16), biases: [Double](repeating: 0, count: 16))
-    var buffer = [Float](repeating: 0, count: network.rowsWidth)
     func value(_ z: Float) -> Double {
-      buffer.withUnsafeMutableBufferPointer { rows in
-        guard let base = rows.baseAddress else { return .nan }
-        base[0] = z
-        return Double(network.forward(samples: 1, buffer: base, scratch: nil, variant: variant)[3])
+      var value = Double.nan
+      network.forEachOutput(1, variant: variant) {
+        $1[0] = z
+      } read: {
+        value = Double($1[3])
       }
+      return value
     }
     var points: [Float] = [
       0, -0.0, 1e-30, 1e-6, -1e-6, 87, -87, 88.5, -88.5, 1e4, -1e4, 3e38, -3e38,
@@ -280,13 +264,12 @@ import Testing
   func partsAreSummedInTheirOrder(variant: KernelVariant) {
     var stream = RandomStream(seed: 6)
     let (count, parts, stride) = (48, 5, 64)
-    var values = stream.normals(parts * stride).map { Float($0) }
-    let before = values
-    nk_sum_parts(variant.rawValue, Int64(count), Int64(parts), Int64(stride), &values)
-    for i in values.indices {
-      var sum = before[i]
-      if i < count { for p in 1..<parts { sum += before[p * stride + i] } }
-      #expect(values[i] == sum, "entry \(i)")
+    let values = stream.normals(parts * stride).map { Float($0) }
+    var target = [Float](repeating: 9, count: stride)
+    nk_sum_parts(variant.rawValue, Int64(count), Int64(parts), Int64(stride), values, &target)
+    for i in target.indices {
+      let sum = (1..<parts).reduce(values[i]) { $0 + values[$1 * stride + i] }
+      #expect(target[i] == (i < count ? sum : 9), "entry \(i)")
     }
   }
 
