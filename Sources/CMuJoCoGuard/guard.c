@@ -5,12 +5,20 @@
 #include "CMuJoCoGuard.h"
 
 #include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct mjguard_log {
   char error[1024];
@@ -128,12 +136,251 @@ static void handle_abort(int number) {
   raise(number);
 }
 
+// MARK: - Files
+
+// A file as MuJoCo got it. Entries are never moved: resources point to them.
+typedef struct file_entry {
+  char *path;
+  unsigned char *bytes;
+  size_t count;
+  struct file_entry *next;
+} file_entry;
+
+// A file that is read from another place than MuJoCo asks for.
+typedef struct place {
+  char *asked;
+  char *path;
+  struct place *next;
+} place;
+
+struct mjguard_files {
+  // MuJoCo opens meshes and textures on several threads.
+  pthread_mutex_t lock;
+  file_entry *first;
+  // The one that was opened before all others.
+  file_entry *main;
+  place *places;
+};
+
+mjguard_files *mjguard_make_files(void) {
+  mjguard_files *files = calloc(1, sizeof *files);
+  if (files) pthread_mutex_init(&files->lock, NULL);
+  return files;
+}
+
+static void free_entry(file_entry *entry) {
+  free(entry->path);
+  free(entry->bytes);
+  free(entry);
+}
+
+void mjguard_free_files(mjguard_files *files) {
+  if (!files) return;
+  while (files->first) {
+    file_entry *entry = files->first;
+    files->first = entry->next;
+    free_entry(entry);
+  }
+  while (files->places) {
+    place *here = files->places;
+    files->places = here->next;
+    free(here->asked);
+    free(here->path);
+    free(here);
+  }
+  pthread_mutex_destroy(&files->lock);
+  free(files);
+}
+
+static file_entry *entry_at(const mjguard_files *files, int index) {
+  file_entry *entry = files->first;
+  while (entry && index-- > 0) entry = entry->next;
+  return entry;
+}
+
+int mjguard_file_count(const mjguard_files *files) {
+  int count = 0;
+  for (const file_entry *entry = files->first; entry; entry = entry->next) count++;
+  return count;
+}
+
+const char *mjguard_file_path(const mjguard_files *files, int index) {
+  const file_entry *entry = entry_at(files, index);
+  return entry ? entry->path : "";
+}
+
+const void *mjguard_file_bytes(const mjguard_files *files, int index, size_t *count) {
+  const file_entry *entry = entry_at(files, index);
+  *count = entry ? entry->count : 0;
+  return entry ? entry->bytes : NULL;
+}
+
+int mjguard_file_is_main(const mjguard_files *files, int index) {
+  const file_entry *entry = entry_at(files, index);
+  return entry && entry == files->main;
+}
+
+int mjguard_place_file(mjguard_files *files, const char *asked, const char *path) {
+  place *here = calloc(1, sizeof *here);
+  if (!here) return 0;
+  here->asked = strdup(asked);
+  here->path = strdup(path);
+  if (!here->asked || !here->path) {
+    free(here->asked);
+    free(here->path);
+    free(here);
+    return 0;
+  }
+  here->next = files->places;
+  files->places = here;
+  return 1;
+}
+
+// Adds an entry, in the order of their paths; takes `bytes`, which it frees if it cannot.
+static file_entry *add_entry(
+    mjguard_files *files, const char *path, unsigned char *bytes, size_t count) {
+  file_entry *entry = calloc(1, sizeof *entry);
+  char *name = strdup(path);
+  if (!entry || !name) {
+    free(entry);
+    free(name);
+    free(bytes);
+    return NULL;
+  }
+  *entry = (file_entry){.path = name, .bytes = bytes, .count = count};
+  file_entry **after = &files->first;
+  while (*after && strcmp((*after)->path, path) < 0) after = &(*after)->next;
+  entry->next = *after;
+  *after = entry;
+  return entry;
+}
+
+int mjguard_put_file(mjguard_files *files, const char *path, const void *bytes, size_t count) {
+  unsigned char *copy = malloc(count ? count : 1);
+  if (!copy) return 0;
+  memcpy(copy, bytes, count);
+  return add_entry(files, path, copy, count) != NULL;
+}
+
+// The whole of a regular file, or NULL. A pipe would never end, a device might not.
+static unsigned char *read_whole(const char *path, size_t *count) {
+  const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) return NULL;
+  struct stat status;
+  // MuJoCo counts bytes in an int.
+  if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > INT_MAX) {
+    close(descriptor);
+    return NULL;
+  }
+  const size_t size = (size_t)status.st_size;
+  unsigned char *bytes = malloc(size ? size : 1);
+  size_t done = 0;
+  while (bytes && done < size) {
+    const ssize_t got = read(descriptor, bytes + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      free(bytes);
+      bytes = NULL;
+    }
+    if (got <= 0) break;
+    done += (size_t)got;
+  }
+  close(descriptor);
+  *count = done;
+  return bytes;
+}
+
+// Whatever MuJoCo opens is read at once and kept: a file that it opens twice cannot change in between,
+// and one that it only looks whether it is there counts as well.
+static int open_resource(mjResource *resource) {
+  mjguard_files *files = resource->provider->data;
+  const char *path = resource->name;
+  pthread_mutex_lock(&files->lock);
+  for (const place *here = files->places; here; here = here->next) {
+    if (strcmp(here->asked, path) == 0) path = here->path;
+  }
+  file_entry *entry = files->first;
+  while (entry && strcmp(entry->path, path) != 0) entry = entry->next;
+  if (!entry) {
+    size_t count;
+    unsigned char *bytes = read_whole(path, &count);
+    if (bytes) entry = add_entry(files, path, bytes, count);
+  }
+  if (!files->main) files->main = entry;
+  pthread_mutex_unlock(&files->lock);
+  if (!entry) return 0;
+  resource->data = entry;
+  return 1;
+}
+
+static int read_resource(mjResource *resource, const void **buffer) {
+  const file_entry *entry = resource->data;
+  *buffer = entry->bytes;
+  return (int)entry->count;
+}
+
+static void close_resource(mjResource *resource) { resource->data = NULL; }
+
+static int mount_resource(mjResource *resource) {
+  (void)resource;
+  return 1;
+}
+
+// MuJoCo's cache of assets goes by times of change, in seconds: never by it.
+static int is_modified(const mjResource *resource, const char *timestamp) {
+  (void)resource;
+  (void)timestamp;
+  return 1;
+}
+
+// Mounts the provider wherever an absolute path may lead. MuJoCo looks for the mount with the path, then
+// with those of its parents, the root left out.
+static void mount_everywhere(mjVFS *vfs, const mjpResourceProvider *provider, const char *path) {
+  char first[NAME_MAX + 2];
+  const size_t length = 1 + strcspn(path + 1, "/");
+  if (length < sizeof first) {
+    memcpy(first, path, length);
+    first[length] = 0;
+    mj_mountVFS(vfs, first, provider);
+  }
+  DIR *root = opendir("/");
+  if (!root) return;
+  for (const struct dirent *entry; (entry = readdir(root));) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    snprintf(first, sizeof first, "/%s", entry->d_name);
+    mj_mountVFS(vfs, first, provider);
+  }
+  closedir(root);
+}
+
+// MARK: - Loading
+
+static int has_suffix(const char *path, const char *suffix) {
+  const size_t length = strlen(path), count = strlen(suffix);
+  return length >= count && strcasecmp(path + length - count, suffix) == 0;
+}
+
+static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size) {
+  if (has_suffix(path, ".mjb")) return mj_loadModel(path, vfs);
+  if (!has_suffix(path, ".mjz") && !has_suffix(path, ".zip")) {
+    return mj_loadXML(path, vfs, text, size);
+  }
+  mjSpec *spec = mj_parse(path, NULL, vfs, text, size);
+  if (!spec) return NULL;
+  mjModel *model = mj_compile(spec, vfs);
+  const char *problem = mjs_getError(spec);
+  if (problem && *problem) copy_line(text, (size_t)size, problem);
+  mj_deleteSpec(spec);
+  return model;
+}
+
 // Called between `begin_loading` and `end_loading`, inside a guarded call.
-static mjModel *load_xml(const char *path, const mjVFS *files, char *text, int size) {
+static mjModel *load(const char *path, mjVFS *vfs, char *text, int size) {
   sigjmp_buf point;
   if (sigsetjmp(point, 1) == 0) {
     abort_point = &point;
-    mjModel *model = mj_loadXML(path, files, text, size);
+    mjModel *model = compile(path, vfs, text, size);
+    mj_deleteVFS(vfs);
     abort_point = NULL;
     return model;
   }
@@ -153,29 +400,34 @@ static void end_loading(void) {
   pthread_mutex_unlock(&load_lock);
 }
 
-mjguard_result mjguard_load_file(mjguard_log *log, const char *path, mjModel **model) {
+mjguard_result mjguard_load(
+    mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
   install();
   char text[1024] = "";
+  mjVFS vfs;
+  mjpResourceProvider provider;
+  mjp_defaultProvider(&provider);
+  provider.open = open_resource;
+  provider.read = read_resource;
+  provider.close = close_resource;
+  provider.mount = mount_resource;
+  provider.unmount = mount_resource;
+  provider.modified = is_modified;
+  provider.data = files;
   *model = NULL;
   begin_loading();
-  GUARDED(log, *model = load_xml(path, NULL, text, sizeof text);)
-  end_loading();
-  return loaded(log, result, *model, text);
-}
-
-mjguard_result mjguard_load_text(mjguard_log *log, const char *xml, int length, mjModel **model) {
-  install();
-  char text[1024] = "";
-  mjVFS files;
-  *model = NULL;
-  begin_loading();
+  // After an error the virtual file system is left as it is: nothing says in what state.
   GUARDED(log, {
-    mj_defaultVFS(&files);
-    mj_addBufferVFS(&files, "model.xml", xml, length);
-    *model = load_xml("model.xml", &files, text, sizeof text);
-    mj_deleteVFS(&files);
+    mj_defaultVFS(&vfs);
+    mount_everywhere(&vfs, &provider, path);
+    *model = load(path, &vfs, text, sizeof text);
   })
   end_loading();
+  // The reader of binary models tells what is wrong as a warning.
+  if (result == mjguard_ok && !*model && !*text) {
+    const char *reason = *log->warning ? log->warning : "this is no model of this version of MuJoCo";
+    copy_line(text, sizeof text, reason);
+  }
   return loaded(log, result, *model, text);
 }
 
@@ -214,11 +466,28 @@ int mjguard_invalidating(const mjData *data) {
   return -1;
 }
 
+const int mjguard_rest = mjSTATE_TIME | mjSTATE_ACT | mjSTATE_CTRL | mjSTATE_MOCAP_POS |
+                         mjSTATE_MOCAP_QUAT | mjSTATE_PLASTIC;
+
+mjguard_result mjguard_read_rest(
+    mjguard_log *log, const mjModel *model, mjData *data, int keyframe, double *rest) {
+  GUARDED(log, {
+    if (keyframe < 0) {
+      mj_resetData(model, data);
+    } else {
+      mj_resetDataKeyframe(model, data, keyframe);
+    }
+    mj_getState(model, data, rest, mjguard_rest);
+  })
+  return result;
+}
+
 mjguard_result mjguard_reset(
     mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
-    const double *velocities, int accelerations) {
+    const double *velocities, const double *rest, int accelerations) {
   GUARDED(log, {
     mj_resetData(model, data);
+    if (rest) mj_setState(model, data, rest, mjguard_rest);
     memcpy(data->qpos, positions, sizeof(double) * (size_t)model->nq);
     memcpy(data->qvel, velocities, sizeof(double) * (size_t)model->nv);
     mj_normalizeQuat(model, data->qpos);

@@ -127,40 +127,4 @@ public struct LoadedExperiment: Sendable {
   public var initialControllers: [LinearGaussianController]
   /// The model file, absolute; nil for native systems.
   public var model: URL?
-
-  /// The experiment as a run directory keeps it, so that it can be evaluated wherever it is moved.
-  ///
-  /// A model that is one file is copied; one that refers to others is named by its absolute path.
-  public var archivedYAML: String { archivedExperiment.yaml }
-
-  /// The model, if it is one file.
-  public var attachments: [String: Data] {
-    singleFileModel.map { [Self.archivedModel: $0] } ?? [:]
-  }
-
-  private static let archivedModel = "model.xml"
-
-  /// The experiment as a run directory keeps it.
-  var archivedExperiment: Experiment {
-    guard let model, var settings = experiment.system.mujoco else { return experiment }
-    var copy = experiment
-    settings.model = singleFileModel == nil ? model.path : Self.archivedModel
-    copy.system = .mujoco(settings)
-    return copy
-  }
-
-  /// The model, if it refers to no other file.
-  private var singleFileModel: Data? {
-    guard let model, let data = try? Data(contentsOf: model),
-      let text = String(data: data, encoding: .utf8), !text.contains("<include"),
-      !text.contains("file=")
-    else { return nil }
-    return data
-  }
-
-  /// The checksum of the model's file, in hexadecimal; empty for native systems.
-  public var modelIdentity: String {
-    guard let model, let data = try? Data(contentsOf: model) else { return "" }
-    return String(CRC64.checksum(of: Array(data)[...]), radix: 16)
-  }
 }

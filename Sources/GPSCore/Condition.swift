@@ -3,7 +3,8 @@ public struct Condition: Sendable, Equatable, Codable {
   /// The name used in CSV files and errors.
   public var name: String
   /// The numbers the plant is reset to (for MuJoCo: joint positions, then joint velocities, in the
-  /// model's own order; for native plants the state itself).
+  /// model's own order, and, from some keyframes, the rest of MuJoCo's state; for native plants the
+  /// state itself).
   public var initialPlantState: [Double]
   /// Standard deviation of the Gaussian noise added to each of them in every rollout; empty for none.
   public var initialPlantStateDeviation: [Double]

@@ -65,11 +65,14 @@ public struct ActuatedCoordinate: Sendable, Equatable, Codable {
   public var position: Int?
   /// Index of the coordinate's velocity in the state, if it is there.
   public var velocity: Int?
+  /// Whether a greater control pushes towards lesser positions, as a motor with a negative gear does.
+  public var isReversed: Bool
 
   /// A coordinate that one control drives.
-  public init(control: Int, position: Int?, velocity: Int?) {
+  public init(control: Int, position: Int?, velocity: Int?, isReversed: Bool = false) {
     self.control = control
     self.position = position
     self.velocity = velocity
+    self.isReversed = isReversed
   }
 }

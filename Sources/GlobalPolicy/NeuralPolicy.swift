@@ -73,7 +73,9 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
   /// The policy with its whitening fixed by these observations, or unchanged if it is fixed already.
   ///
   /// A dimension is divided by its deviation, or by the floor (a share of its largest magnitude) if that
-  /// is larger; one that does not move at all by its magnitude, and one that is always 0 by 1.
+  /// is larger; one that does not move at all by its magnitude, and one that is always 0 by 1. One that is
+  /// never more than 1e-6 of the largest of all numbers is divided by that much, because its motion may be
+  /// rounding.
   ///
   /// - Parameter observations: o × S, one sample per column.
   /// - Returns: the policy with fixed whitening.
@@ -94,11 +96,17 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     guard !isWhitened, let (mean, variance) = moments(observations) else { return self }
     var policy = self
     policy.observationWhitening.mean = mean
-    policy.observationWhitening.deviation = mean.indices.map { i in
-      let largest = observations.reduce(0) { largest, part in
+    let magnitudes = mean.indices.map { i in
+      observations.reduce(0) { largest, part in
         (0..<part.count).reduce(largest) { max($0, abs(part.0[i, $1])) }
       }
-      if largest == 0 { return 1 }
+    }
+    // Next to the others a number this small is what rounding or settling has left of 0.
+    let rounding = 1e-6 * (magnitudes.max() ?? 0)
+    policy.observationWhitening.deviation = mean.indices.map { i in
+      if magnitudes[i] == 0 { return 1 }
+      if magnitudes[i] < rounding { return rounding }
+      let largest = magnitudes[i]
       let deviation = variance[i].squareRoot()
       return deviation <= 1e-12 * largest
         ? largest : max(deviation, options.deviationFloor * largest)

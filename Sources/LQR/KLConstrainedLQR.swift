@@ -50,7 +50,7 @@ public struct KLConstrainedLQR: Sendable {
   public enum Status: String, Sendable, Codable {
     /// The divergence is within the tolerance of its bound.
     case converged
-    /// Even the smallest dual keeps the divergence below its bound: the optimum of the cost alone.
+    /// Even the smallest dual keeps the divergence below its bound.
     case constraintInactive
     /// The passes ran out; the best feasible controller was taken.
     case passesExhausted
@@ -84,15 +84,16 @@ public struct KLConstrainedLQR: Sendable {
 
   /// One improvement of a local controller.
   ///
-  /// Where the bound does not matter, the reference should not either: gains and offsets are then those
-  /// of the linear-quadratic optimum, if there is one whose divergence is within the bound, and the
-  /// covariance is `minDual` · Q_uu⁻¹.
+  /// Without a bound the reference does not matter either: gains and offsets are then those of the
+  /// linear-quadratic optimum, if there is one, and the covariance is `minDual` · Q_uu⁻¹. A finite bound that
+  /// is never reached ends at the smallest dual, which still weighs a reference of little noise.
   ///
   /// - Parameters:
   ///   - reference: q, from which the divergence is measured.
   ///   - cost: ℓ, in absolute coordinates; indefinite Hessians are allowed.
   ///   - dynamics: linear-Gaussian, with the distribution of the initial state.
-  ///   - bound: ε > 0, on the divergence summed over the trajectory [nats]; infinity for none.
+  ///   - bound: ε > 0, on the divergence summed over the trajectory [nats]; infinity, or anything beyond
+  ///     1e100, for none.
   ///   - initialDual: η to try first, such as the one of the previous iteration.
   /// - Returns: the controller with the divergence closest to the bound.
   /// - Throws: `LQRError.inputNotFinite` with field and time step where an input is NaN or infinite, or
@@ -131,9 +132,9 @@ public struct KLConstrainedLQR: Sendable {
     }
     var divergence = search.chosenDivergence
     var isStale = dual != search.lastDual
-    if search.status == .constraintInactive {
+    if search.status == .constraintInactive && bound > DualSearch.largestBound {
       search.passes += 1
-      if case .success(let value) = surrogate.pass(dual: dual, ridge: 0), value <= bound {
+      if case .success(let value) = surrogate.pass(dual: dual, ridge: 0) {
         return try surrogate.solution(cost: cost, divergence: value, dual: dual, search: search)
       }
       isStale = true
@@ -159,6 +160,9 @@ struct DualSearch {
     var excess: Double?
   }
 
+  /// Bounds beyond this [nats] are none.
+  static let largestBound = 1e100
+
   let options: KLConstrainedLQR.Options
   let bound: Double
   /// The highest dual known to be too small, and the lowest known to be large enough.
@@ -176,7 +180,7 @@ struct DualSearch {
     self.options = options
     self.bound = bound
     // Without a bound the smallest dual is the answer, unless it fails.
-    let start = bound == .infinity ? options.minDual : initialDual
+    let start = bound > Self.largestBound ? options.minDual : initialDual
     logDual = log(min(max(start, options.minDual), options.maxDual))
   }
 

@@ -19,7 +19,7 @@ extension GuidedSearch {
     _ state: State, then: @escaping @Sendable (RolloutBatch) async throws -> Step
   ) async throws -> [Step] {
     let plan = plan(for: state, options: settings.rollouts)
-    if let policy = state.policy, settings.sampling == .onPolicy {
+    if let policy = state.policy, sampling == .onPolicy {
       return try await collectRollouts(
         of: task, in: task.conditions,
         under: [Student.Product](repeating: policy, count: task.conditions.count), plan: plan,
@@ -40,7 +40,7 @@ extension GuidedSearch {
   /// controllers: a policy that came out bad must not end a search that can mend it.
   func rescue(_ steps: inout [Step], from state: State) async throws {
     let failed = steps.indices.filter { steps[$0].samples.isEmpty }
-    if state.policy != nil, settings.sampling == .onPolicy, !failed.isEmpty {
+    if state.policy != nil, sampling == .onPolicy, !failed.isEmpty {
       // Nothing has changed in these conditions.
       let first = steps
       let rescued = try await collectRollouts(

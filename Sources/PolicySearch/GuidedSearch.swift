@@ -32,6 +32,8 @@ public struct GuidedSearch<
   public let task: System
   /// How the loop goes.
   public let settings: SearchSettings
+  /// Which policy takes the training rollouts after iteration 0.
+  public let sampling: Sampling
   /// Stages 2 and 3: how a controller is improved.
   public let local: Local
   /// How controllers and policy hold each other.
@@ -67,6 +69,7 @@ public struct GuidedSearch<
     self.name = name
     self.task = task
     self.settings = try settings.validated()
+    sampling = try link.sampling(settings.sampling)
     self.local = local
     self.link = link
     self.student = student
@@ -164,7 +167,8 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
   ) throws {
     try self.init(
       task, from: initialControllers, settings: settings, local: KLStep(dynamics: dynamics),
-      link: MirrorDescent(), student: NeuralDistiller(network: network, training: training, seed: seed),
+      link: MirrorDescent(),
+      student: NeuralDistiller(network: network, training: training, seed: seed),
       seed: seed, name: "mirrorDescent")
   }
 

@@ -1,20 +1,13 @@
 package import Configuration
 import Foundation
 public import GPSCore
+public import SearchParts
 public import Sim
-
-/// Which policy takes the training rollouts after iteration 0.
-public enum Sampling: String, Sendable, CaseIterable {
-  /// The global policy.
-  case onPolicy
-  /// The local controllers.
-  case offPolicy
-}
 
 /// How the loop goes, whatever its parts are.
 public struct SearchSettings: Sendable, Equatable {
-  /// Which policy takes the training rollouts after iteration 0.
-  public var sampling = Sampling.onPolicy
+  /// Which policy takes the training rollouts after iteration 0; nil for what the coupling prefers.
+  public var sampling: Sampling?
   /// Iterations, at least 1.
   public var iterations = 12
   /// N, the rollouts per condition and iteration, at least 1.
@@ -56,8 +49,6 @@ public struct SearchSettings: Sendable, Equatable {
   }
 }
 
-extension Sampling: Setting {}
-
 /// Rollouts and noise have sections of their own in experiment files; `workers` is not part of one.
 extension SearchSettings: Configurable {
   package static let schema = Schema<Self>(Self()) {
@@ -67,7 +58,8 @@ extension SearchSettings: Configurable {
       "Rollouts per condition and iteration.")
     Field(
       "sampling", \.sampling,
-      "Which policy rolls out after iteration 0: the network, or the local controllers.")
+      "Which policy rolls out after iteration 0: the network, or the local controllers; null for "
+        + "what suits the algorithm.")
     Field(
       "klStep", \.klStep,
       .above(0).and(Check("between 1e-12 and 1e12") { (1e-12...1e12).contains($0) }),

@@ -19,10 +19,13 @@ public struct StepExpectation: Storable {
   }
 
   /// What a step promises: the model's improvement over its own cost of the reference, trusted only if
-  /// that cost agrees with the rollouts'.
+  /// that cost agrees with the rollouts' to within three of their deviations and half of what is promised.
+  /// Only differences of costs count: a constant added to the cost, or a factor on it, changes nothing.
   init(of outcome: LocalOutcome, from cost: Double, deviation: Double) {
-    let tolerance = 3 * deviation + 0.5 * abs(cost)
-    let isTrustworthy = outcome.referenceCost.map { abs($0 - cost) <= tolerance } ?? false
+    let isTrustworthy =
+      outcome.referenceCost.map {
+        abs($0 - cost) <= 3 * deviation + 0.5 * abs($0 - outcome.expectedCost)
+      } ?? false
     let baseline = isTrustworthy ? outcome.referenceCost ?? cost : cost
     self.init(
       cost: cost, predictedImprovement: baseline - outcome.expectedCost,
@@ -49,7 +52,7 @@ public struct StepExpectation: Storable {
 ///
 /// A quadratic model of the improvement as a function of the step, through zero, with the predicted
 /// slope and the actual improvement, has its maximum at
-/// `multiplier = predicted / (2 · max(1e−4, predicted − actual))`.
+/// `multiplier = predicted / (2 · (predicted − actual))`, kept within 0.1 and 5.
 struct StepRule {
   let smallest: Double
   let largest: Double
@@ -61,7 +64,9 @@ struct StepRule {
     let predicted = expectation.predictedImprovement
     let actual = expectation.cost - cost
     guard predicted.isFinite, actual.isFinite else { return max(smallest, 0.5 * previous) }
-    var factor = predicted / (2 * max(1e-4, predicted - actual))
+    // A step that was better than promised has no maximum: the largest factor.
+    let shortfall = max(0.1 * abs(predicted), predicted - actual, .leastNonzeroMagnitude)
+    var factor = predicted / (2 * shortfall)
     factor = min(max(factor, 0.1), 5)
     // A prediction that the rollouts contradict, or a step that made things worse, never enlarges.
     if !expectation.isTrustworthy || actual < 0 { factor = min(factor, 1) }

@@ -150,7 +150,7 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
     if let problem = learner.mismatch(with: state) ?? source.mismatch(with: experiment) {
       return problem
     }
-    return model == source.modelIdentity ? nil : "the model has changed since"
+    return source.modelMismatch(with: model)
   }
 }
 

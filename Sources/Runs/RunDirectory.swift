@@ -31,6 +31,11 @@ public final class RunDirectory {
     /// An empty file that the process that writes to the directory keeps locked.
     public static let lock = ".lock"
 
+    /// The folder of the model's files.
+    public static let model = "model"
+    /// Which files of the folder are the model's.
+    public static let modelList = "model.json"
+
     static let all = [
       experiment, progress, conditions, rollouts, trajectories, policy, summary, log,
     ]
@@ -73,7 +78,7 @@ public final class RunDirectory {
   /// - Parameters:
   ///   - url: made with its parents if it does not exist.
   ///   - experiment: the effective experiment as YAML.
-  ///   - attachments: further files that the experiment refers to, by name.
+  ///   - attachments: further files that the experiment refers to, by their paths in the directory.
   ///   - signals: names of states, controls and conditions.
   ///   - replacing: whether files of an earlier run there may be replaced.
   ///   - echoesWarnings: whether warnings go to standard error too.
@@ -90,7 +95,7 @@ public final class RunDirectory {
     try checkpoints.make()
     log = try RunLog(path: path(FileName.log), echoes: echoesWarnings)
     for (name, data) in attachments.sorted(by: { $0.key < $1.key }) {
-      try CheckedFile.replace(path(name), with: Array(data))
+      try Self.attach(data, as: name, in: url)
     }
     try CheckedFile.replace(path(FileName.experiment), with: Array(experiment.utf8))
     progress = try CheckedFile(creating: path(FileName.progress))
@@ -149,6 +154,56 @@ public final class RunDirectory {
     warnWithoutLock()
   }
 
+  /// Writes a file that may stand in a folder of the directory.
+  private static func attach(
+    _ data: Data, as name: String, in url: URL
+  ) throws(RunDirectoryError) {
+    let components = name.split(separator: "/", omittingEmptySubsequences: false)
+    precondition(
+      !components.contains { ["", ".", ".."].contains($0) }, "'\(name)' leads out of the directory")
+    let file = url.appendingPathComponent(name)
+    // A link in place of a folder is replaced, never followed.
+    for count in 1..<components.count {
+      let folder = url.appendingPathComponent(components[..<count].joined(separator: "/")).path
+      if isLink(folder) { unlink(folder) }
+      if mkdir(folder, 0o777) != 0 && errno != EEXIST {
+        throw .cannotWrite(path: folder, reason: reason(of: errno))
+      }
+    }
+    try CheckedFile.replace(file.path, with: Array(data))
+  }
+
+  private static func isLink(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+  }
+
+  /// Removes the files of an earlier run's model, and folders that are empty then: what somebody else has
+  /// put there stays.
+  private static func removeModel(in url: URL) {
+    struct List: Decodable { var files: [String] }
+    let listURL = url.appendingPathComponent(FileName.modelList)
+    guard let data = try? Data(contentsOf: listURL),
+      let list = try? JSONDecoder().decode(List.self, from: data)
+    else { return }
+    var folders: Set<String> = []
+    for name in list.files {
+      let components = (FileName.model + "/" + name)
+        .split(separator: "/", omittingEmptySubsequences: false)
+      if components.contains(where: { ["", ".", ".."].contains($0) }) { continue }
+      let above = (1..<components.count).map { count in
+        url.appendingPathComponent(components[..<count].joined(separator: "/")).path
+      }
+      // What a link leads to is not of this run.
+      if above.contains(where: isLink) { continue }
+      unlink(url.appendingPathComponent(components.joined(separator: "/")).path)
+      folders.formUnion(above)
+    }
+    // The longest first: a folder is longer than those that it is in.
+    for path in folders.sorted(by: { $0.utf8.count > $1.utf8.count }) { rmdir(path) }
+    unlink(listURL.path)
+  }
+
   private func warnWithoutLock() {
     if !lock.isEffective {
       log.logger().notice(
@@ -188,6 +243,7 @@ public final class RunDirectory {
         throw .cannotWrite(path: path, reason: reason(of: errno))
       }
     }
+    removeModel(in: url)
     CheckpointFolder(in: url).removeAll()
     return lock
   }

@@ -9,16 +9,19 @@ final class RunLock {
   /// Takes the lock, or throws `RunDirectoryError.inUse` at once if another holds it.
   init(in directory: URL) throws(RunDirectoryError) {
     let path = directory.appendingPathComponent(RunDirectory.FileName.lock).path
-    descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
+    // Nothing is stored before the lock is ours: an object that is whole closes its descriptor itself,
+    // and a number that is closed twice may be another file's by then.
+    let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
     if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
     // The file is never removed: a process that had opened the old one would not see the new one's lock.
     var result: Int32
     repeat { result = flock(descriptor, LOCK_EX | LOCK_NB) } while result != 0 && errno == EINTR
-    isEffective = result == 0
     if result != 0 && errno == EWOULDBLOCK {
       close(descriptor)
       throw .inUse(path: directory.path)
     }
+    self.descriptor = descriptor
+    isEffective = result == 0
   }
 
   deinit {

@@ -74,6 +74,7 @@ public struct RunSession<L: Learner> {
     self.checkpoint = checkpoint
     let logger = directory.log.logger()
     for error in refused { logger.warning("\(error); the checkpoint before it is taken") }
+    for remark in source.remarks { logger.warning("\(remark)") }
     if checkpoint.program != ProgramVersion.current {
       logger.warning(
         """

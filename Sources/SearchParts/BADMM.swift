@@ -79,6 +79,14 @@ public struct BADMM: Coupling {
   /// Turns on the same rollouts.
   public var rounds: Int { options.rounds }
 
+  /// The local controllers.
+  public func sampling(_ asked: Sampling?) throws(InvalidOption) -> Sampling {
+    try InvalidOption.require(
+      asked != .onPolicy, "sampling", Sampling.onPolicy.rawValue,
+      "offPolicy: the multipliers compare policy and controllers where the controllers go")
+    return .offPolicy
+  }
+
   /// Multipliers of 0.
   public func initialMemory(_ dimensions: Dimensions) -> Memory {
     // The options were checked.

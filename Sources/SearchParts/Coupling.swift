@@ -1,6 +1,17 @@
+package import Configuration
 public import GPSCore
 public import GlobalPolicy
 public import Statistics
+
+/// Which policy takes the training rollouts after iteration 0.
+public enum Sampling: String, Sendable, CaseIterable {
+  /// The global policy.
+  case onPolicy
+  /// The local controllers.
+  case offPolicy
+}
+
+extension Sampling: Setting {}
 
 /// How local controllers and the global policy hold each other.
 public protocol Coupling: Sendable {
@@ -11,6 +22,13 @@ public protocol Coupling: Sendable {
   var columns: [Metric.Column] { get }
   /// Whether there is a global policy at the end.
   var learnsPolicy: Bool { get }
+  /// Who rolls out after iteration 0.
+  ///
+  /// - Parameter asked: what the settings ask for; nil if they leave it open.
+  /// - Returns: what is done.
+  /// - Throws: `InvalidOption` with the reason when it cannot be as asked.
+  func sampling(_ asked: Sampling?) throws(InvalidOption) -> Sampling
+
   /// How often local steps and distillation alternate on the same rollouts.
   var rounds: Int { get }
 
@@ -70,6 +88,8 @@ extension Coupling {
   public var columns: [Metric.Column] { [] }
   /// There is a policy unless a type says otherwise.
   public var learnsPolicy: Bool { true }
+  /// As asked; the policy if it is left open.
+  public func sampling(_ asked: Sampling?) -> Sampling { asked ?? .onPolicy }
   /// One unless a type says otherwise.
   public var rounds: Int { 1 }
   /// In every iteration unless a type says otherwise.
@@ -141,6 +161,9 @@ public struct Uncoupled: Coupling {
   ///
   /// - Parameter distillsAtEnd: whether the last iteration ends with a distillation.
   public init(distillsAtEnd: Bool) { learnsPolicy = distillsAtEnd }
+
+  /// The local controllers: there is no policy, or none before the end.
+  public func sampling(_ asked: Sampling?) -> Sampling { .offPolicy }
 
   /// In the last iteration, or never.
   public func distills(in iteration: Int, of iterations: Int) -> Bool {

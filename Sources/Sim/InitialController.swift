@@ -95,33 +95,46 @@ public struct InitialController: Sendable, Equatable {
   ///   - controlPeriod: h [s].
   ///   - actuatedCoordinates: where in the state each control's position and velocity are.
   ///   - initialState: x_0, n numbers; its positions are held.
+  ///   - initialControl: what is added to each control, m numbers: the commands that hold x_0; nil for none.
   /// - Returns: a controller over the full state, with zero gains on all other entries.
-  /// - Throws: `SimError` if options are out of range, or the state does not hold a control's
-  ///   position or velocity.
+  /// - Throws: `SimError` if options are out of range, a control acts on no coordinate, or the state does
+  ///   not hold its position or velocity.
   public func controller(
     dimensions: Dimensions, controlPeriod: Double, actuatedCoordinates: [ActuatedCoordinate],
-    initialState: [Double]
+    initialState: [Double], initialControl: [Double]? = nil
   ) throws(SimError) -> LinearGaussianController {
     let (n, m, T) = (dimensions.state, dimensions.control, dimensions.horizon)
     precondition(initialState.count == n, "\(initialState.count) numbers for a state of \(n)")
+    if let initialControl {
+      precondition(
+        initialControl.count == m, "\(initialControl.count) numbers for \(m) controls")
+    }
     var gains = MatrixSequence(rows: m, columns: n, count: T)
     var offsets = Matrix(rows: m, columns: T)
     var covariances = MatrixSequence(rows: m, columns: m, count: T)
 
     let rule = try base.resolved(controls: m)
     for control in 0..<m {
-      guard
-        let coordinate = actuatedCoordinates.first(where: { $0.control == control }),
-        let position = coordinate.position
-      else { throw .actuator(control: control, missing: "position") }
+      guard let coordinate = actuatedCoordinates.first(where: { $0.control == control }) else {
+        throw .actuator(control: control, missing: .coordinate)
+      }
+      guard let position = coordinate.position else {
+        throw .actuator(control: control, missing: .position)
+      }
       guard let velocity = coordinate.velocity else {
-        throw .actuator(control: control, missing: "velocity")
+        throw .actuator(control: control, missing: .velocity)
       }
       let steps = rule.steps(control: control, horizon: T, controlPeriod: controlPeriod)
-      for (t, step) in steps.enumerated() {
+      let command = initialControl?[control] ?? 0
+      for (t, var step) in steps.enumerated() {
+        if coordinate.isReversed {
+          step.positionGain.negate()
+          step.velocityGain.negate()
+        }
         gains.storage[t * m * n + control + m * position] = step.positionGain
         gains.storage[t * m * n + control + m * velocity] = step.velocityGain
         offsets[control, t] = -step.positionGain * initialState[position]
+        if command != 0 { offsets[control, t] += command }
         covariances.storage[t * m * m + control + m * control] = step.variance
       }
     }
@@ -137,7 +150,7 @@ public struct InitialController: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - task: whose `actuatedCoordinates` say what each control drives; a plant is made and reset once.
-  ///   - condition: where it starts.
+  ///   - condition: where it starts; the controls of a keyframe are added to the controller's.
   /// - Returns: a controller over the full state, for all T steps.
   /// - Throws: `SimError`, or what making and resetting a plant throws.
   public func controller<T: ControlTask>(
@@ -146,7 +159,8 @@ public struct InitialController: Sendable, Equatable {
     try controller(
       dimensions: task.dimensions, controlPeriod: task.controlPeriod,
       actuatedCoordinates: task.actuatedCoordinates,
-      initialState: initialState(of: task, in: condition))
+      initialState: initialState(of: task, in: condition),
+      initialControl: (task as? MuJoCoTask)?.interface.startControls(of: condition))
   }
 }
 

@@ -10,10 +10,20 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   case length(key: String, found: Int, expected: String)
   /// The conditions' goals are too short for what refers to them.
   case goal(key: String, first: Int, count: Int, length: Int)
-  /// The state does not hold the position or velocity that a control acts on.
-  case actuator(control: Int, missing: String)
+  /// A control acts on no single coordinate, or the state does not hold that coordinate.
+  case actuator(control: Int, missing: Missing)
   /// The numbers of an initial controller do not make one.
   case controller(ControllerError)
+
+  /// What an initial controller misses of what a control acts on.
+  public enum Missing: String, Sendable {
+    /// A single hinge, slide or other coordinate.
+    case coordinate
+    /// The coordinate's position in the state.
+    case position
+    /// The coordinate's velocity in the state.
+    case velocity
+  }
 
   /// One sentence for people.
   public var description: String {
@@ -25,8 +35,11 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
       "\(key) has \(found) number\(found == 1 ? "" : "s") instead of \(expected)"
     case .goal(let key, let first, let count, let length):
       "\(key): \(Self.goalProblem(first, count, length))"
+    case .actuator(let control, .coordinate):
+      "control \(control) acts on no single hinge or slide (but, for instance, on a tendon, a site or a "
+        + "ball joint), so that there is no position that it could hold"
     case .actuator(let control, let missing):
-      "the state does not hold the \(missing) that control \(control) acts on"
+      "the state does not hold the \(missing.rawValue) that control \(control) acts on"
     case .controller(let error): "initial controller: \(error)"
     }
   }

@@ -116,6 +116,18 @@ import Testing
     #expect(inMetres.allSatisfy { abs($0) <= 1.5 * max(4, 1 / floor) })
   }
 
+  /// What is left of 0 by rounding is not blown up to unit deviation.
+  @Test func roundingIsNotMotion() {
+    let start = NeuralPolicy.initial(observation: 4, control: 1, stream: stream)
+    let white = start.whitening(
+      from: Matrix([
+        [1, 3, 5, 8], [1e-17, -2e-17, 0, 1e-17], [1e-62, 0, 0, 0], [0.001, 0, 0, 0],
+      ]))
+    #expect(white.observationWhitening.deviation[1] == 8e-6)
+    #expect(white.observationWhitening.deviation[2] == 8e-6)
+    #expect(abs(white.observationWhitening.deviation[3] - 0.001 * (3.0 / 16).squareRoot()) < 1e-15)
+  }
+
   /// Scaling covers what the controllers do: deviation of means and noise together.
   @Test func controlsAreScaledByTheirTotalDeviation() {
     let start = NeuralPolicy.initial(observation: 1, control: 2, stream: stream)

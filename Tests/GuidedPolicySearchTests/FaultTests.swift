@@ -98,7 +98,8 @@ import Testing
       "gps-faults-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: url) }
     let directory = try RunDirectory(
-      at: url, experiment: "", signals: RunDirectory.Signals(search.task, columns: search.columns), replacing: false,
+      at: url, experiment: "", signals: RunDirectory.Signals(search.task, columns: search.columns),
+      replacing: false,
       echoesWarnings: false)
     try directory.append(report)
     let rows = try String(contentsOf: url.appendingPathComponent("rollouts.csv"), encoding: .utf8)

@@ -144,6 +144,10 @@ private struct Rails: ControlTask {
     settings.iterations = 5
     settings.network.hiddenLayers = [16]
     settings.training.steps = 400
+    // Minibatches as small as these problems.
+    settings.training.batchSize = 25
+    settings.training.learningRate = 1e-3
+    settings.training.averagingDecay = 0.99
     settings.workers = 2
     change(&settings)
     func result(_ link: some Coupling) async throws -> (NeuralPolicy?, [Report]) {

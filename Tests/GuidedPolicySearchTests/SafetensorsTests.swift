@@ -134,7 +134,9 @@ import Testing
         default: bytes = Array(bytes.prefix(at + 1))
         }
       }
-      guard let file = try? Safetensors(bytes: bytes), let read = try? PolicyFile<NeuralPolicy>(file) else {
+      guard let file = try? Safetensors(bytes: bytes),
+        let read = try? PolicyFile<NeuralPolicy>(file)
+      else {
         continue
       }
       let mean = read.policy.mean(

@@ -135,7 +135,8 @@ private func rolledOut(
     #expect(reports.map { $0.distillationLoss == nil } == [true, true, true, true, false])
     // The network does about as well as the controllers whose actions it learned.
     let policy = try #require(reports[4].policy)
-    #expect(policy.meanCost < reports[4].meanCost + 0.3 * (reports[0].meanCost - reports[4].meanCost))
+    #expect(
+      policy.meanCost < reports[4].meanCost + 0.3 * (reports[0].meanCost - reports[4].meanCost))
   }
 
   @Test(
@@ -399,7 +400,7 @@ private func rolledOut(
 
   @Test("the factor stays within 0.1 and 5, the multiplier within its bounds")
   func clamps() {
-    // Better than promised: the denominator is 10⁻⁴, not negative.
+    // Better than promised: the denominator is a tenth of the promise, not negative.
     #expect(multiplier(predicted: 2, actual: 3) == 5)
     #expect(multiplier(predicted: 2, actual: 2) == 5)
     #expect(multiplier(predicted: 1, actual: -99) == 0.1)
@@ -426,6 +427,38 @@ private func rolledOut(
     }
     // Both promised and found worse by nearly as much.
     #expect(multiplier(predicted: -1, actual: -1.5) <= 1)
+  }
+
+  @Test("neither a constant added to the costs nor a factor on them changes what is trusted or done")
+  func invariance() throws {
+    let controller = try LinearGaussianController(
+      gains: MatrixSequence(rows: 1, columns: 1, count: 1), offsets: Matrix(rows: 1, columns: 1),
+      covariances: MatrixSequence(repeating: .identity(1), count: 1))
+    var verdicts: Set<Bool> = []
+    for (reference, expected, cost, deviation) in [
+      (10.0, 6.0, 9.0, 0.1), (10, 6, 20, 1), (1000, 5, 10, 2), (10.3, 10.2, 10, 0), (10, 6, 12, 0.7),
+    ] {
+      func expectation(_ factor: Double, _ constant: Double) -> StepExpectation {
+        StepExpectation(
+          of: LocalOutcome(
+            controller: controller, expectedCost: factor * expected + constant,
+            referenceCost: factor * reference + constant, divergence: 1, status: .converged),
+          from: factor * cost + constant, deviation: factor * deviation)
+      }
+      let plain = expectation(1, 0)
+      verdicts.insert(plain.isTrustworthy)
+      for (factor, constant) in [(1.0, 1024.0), (8, 0), (0.125, -4096), (1e-6, 0)] {
+        let other = expectation(factor, constant)
+        #expect(other.isTrustworthy == plain.isTrustworthy)
+        for next in [5.0, 8, 9, 11] {
+          let found = rule.multiplier(
+            after: 1, expectation: other, cost: factor * next + constant)
+          let wanted = rule.multiplier(after: 1, expectation: plain, cost: next)
+          #expect(abs(found - wanted) < 1e-6)
+        }
+      }
+    }
+    #expect(verdicts == [true, false])
   }
 
   @Test("what is not a number halves the step, down to the smallest")

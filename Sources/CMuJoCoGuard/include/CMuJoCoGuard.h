@@ -33,10 +33,32 @@ const char *mjguard_warning_text(const mjguard_log *log);
 /// How many warnings with a text MuJoCo has logged in guarded calls with this log.
 long mjguard_warning_count(const mjguard_log *log);
 
-/// Loads and compiles a model file.
-mjguard_result mjguard_load_file(mjguard_log *log, const char *path, mjModel **model);
-/// Loads and compiles a model given as text.
-mjguard_result mjguard_load_text(mjguard_log *log, const char *xml, int length, mjModel **model);
+/// The files that a model is compiled from, as they were read; sorted by their paths.
+typedef struct mjguard_files mjguard_files;
+
+/// No files yet; NULL when memory is short.
+mjguard_files *mjguard_make_files(void);
+/// Frees files and their contents.
+void mjguard_free_files(mjguard_files *files);
+/// How many there are.
+int mjguard_file_count(const mjguard_files *files);
+/// The absolute path of a file, without "." and "..".
+const char *mjguard_file_path(const mjguard_files *files, int index);
+/// The contents of a file.
+const void *mjguard_file_bytes(const mjguard_files *files, int index, size_t *count);
+/// Whether a file is the one with the model, the first that MuJoCo opened.
+int mjguard_file_is_main(const mjguard_files *files, int index);
+/// Puts a file that is nowhere on the disk at an absolute path; 0 when memory is short.
+int mjguard_put_file(mjguard_files *files, const char *path, const void *bytes, size_t count);
+/// Lets a file be read from `path` where MuJoCo asks for `asked`; 0 when memory is short.
+int mjguard_place_file(mjguard_files *files, const char *asked, const char *path);
+
+/// Loads and compiles a model: MJCF or URDF, `.mjb`, `.mjz` or `.zip` by the ending of its name.
+///
+/// Every file that MuJoCo opens for it, the model's own included, is read here, once, and is among
+/// `files` afterwards.
+mjguard_result mjguard_load(
+    mjguard_log *log, const char *path, mjguard_files *files, mjModel **model);
 /// Copies a model into `*copy`, which is made if it is NULL.
 mjguard_result mjguard_copy_model(mjguard_log *log, mjModel **copy, const mjModel *model);
 /// Recomputes what MuJoCo derives from a model's parameters; `data` serves as scratch.
@@ -53,11 +75,18 @@ typedef enum mjguard_stepping {
   mjguard_whole = 1
 } mjguard_stepping;
 
-/// Resets the data, sets positions (nq) and velocities (nv), and computes what depends on them.
-/// With `accelerations`, also the sensors that need accelerations or forces, under zero controls.
+/// The parts of MuJoCo's state (mjtState) that a start may have beside positions and velocities: the time,
+/// activations, controls, positions and orientations of mocap bodies, plastic deformations.
+extern const int mjguard_rest;
+/// Resets the data, to a keyframe or, if that is negative, to the model's defaults, and reads those parts.
+mjguard_result mjguard_read_rest(
+    mjguard_log *log, const mjModel *model, mjData *data, int keyframe, double *rest);
+/// Resets the data, sets positions (nq), velocities (nv) and, unless it is NULL, the rest of the start,
+/// and computes what depends on them. With `accelerations`, also the sensors that need accelerations or
+/// forces, under the controls of the rest, or zero.
 mjguard_result mjguard_reset(
     mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
-    const double *velocities, int accelerations);
+    const double *velocities, const double *rest, int accelerations);
 /// Advances by `substeps` under the controls in `data->ctrl`; then positions, velocities and their
 /// sensors belong to the new state, with `accelerations` the others too, under the same controls.
 mjguard_result mjguard_step(

@@ -1,4 +1,5 @@
 import CMuJoCo
+import CMuJoCoGuard
 package import GPSCore
 package import LinearAlgebra
 
@@ -15,16 +16,26 @@ package final class BareSteps {
   package init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
     substeps = interface.substeps
-    initial = condition.initialPlantState
+    var initial = condition.initialPlantState
     var displaced: [(body: Int, offset: [Double])] = []
     for (name, offset) in condition.bodyOffsets {
       displaced.append((try interface.displaceableBody(name), offset))
     }
     guard let model = mj_copyModel(nil, interface.model.pointer), let data = mj_makeData(model)
     else { throw .simulator(source: interface.model.source, reason: "out of memory") }
+    let mocapPositions =
+      initial.count - interface.model.startRestCount
+      + interface.model.startMocapPositions.lowerBound
     for (body, offset) in displaced {
-      for axis in 0..<3 { model.pointee.body_pos[3 * body + axis] += offset[axis] }
+      let mocap = Int(model.pointee.body_mocapid[body])
+      for axis in 0..<3 {
+        model.pointee.body_pos[3 * body + axis] += offset[axis]
+        if mocap >= 0 && initial.count > Int(model.pointee.nq + model.pointee.nv) {
+          initial[mocapPositions + 3 * mocap + axis] += offset[axis]
+        }
+      }
     }
+    self.initial = initial
     if !displaced.isEmpty { mj_setConst(model, data) }
     (self.model, self.data) = (model, data)
   }
@@ -42,6 +53,7 @@ package final class BareSteps {
       guard let start = initial.baseAddress else { return }
       data.pointee.qpos.update(from: start, count: nq)
       data.pointee.qvel.update(from: start + nq, count: nv)
+      if initial.count > nq + nv { mj_setState(model, data, start + nq + nv, mjguard_rest) }
     }
     controls.storage.withUnsafeBufferPointer { controls in
       guard let u = controls.baseAddress else { return }

@@ -13,7 +13,7 @@ public enum MuJoCoComponent: Sendable, Equatable {
   /// Linear velocities of sites [m/s] in world axes; less that of another site if one is named.
   case siteVelocities(sites: [String], relativeTo: String? = nil)
   /// Readings of sensors. Those that need forces or accelerations are read under the control that led
-  /// to the state (zero at the start of a rollout).
+  /// to the state (at the start of a rollout the keyframe's, or zero).
   case sensors([String])
   /// Activations of the actuators that have them.
   case actuatorActivations

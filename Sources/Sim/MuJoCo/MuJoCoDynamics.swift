@@ -88,8 +88,9 @@ public struct MuJoCoDynamics: KnownDynamics {
   /// - Throws: `MuJoCoError` when MuJoCo cannot make the model's data.
   public func makeWorkspace() throws -> Workspace {
     let (s, m) = (columns.count, control)
+    // What a keyframe says beside positions and velocities holds at every step.
     return Workspace(
-      plant: try interface.makePlant(), plantState: [Double](repeating: 0, count: s),
+      plant: try interface.makePlant(), plantState: condition.initialPlantState,
       control: [Double](repeating: 0, count: m), next: [Double](repeating: 0, count: state),
       transition: [Double](repeating: 0, count: s * (s + m)),
       scratch: [Double](repeating: 0, count: s * (2 * s + m)))

@@ -107,13 +107,13 @@ public struct MuJoCoInterface: Sendable {
     let parts =
       "\(model.jointPositionCount) joint positions and "
       + "\(model.jointVelocityCount) joint velocities"
-    guard condition.initialPlantState.count == count else {
+    let actual = condition.initialPlantState.count
+    guard actual == count || actual == count + model.startRestCount else {
       throw .wrongCount(
-        of: "\(place), initial plant state", expected: count,
-        actual: condition.initialPlantState.count, reason: parts)
+        of: "\(place), initial plant state", expected: count, actual: actual, reason: parts)
     }
     let deviation = condition.initialPlantStateDeviation
-    guard deviation.isEmpty || deviation.count == count else {
+    guard deviation.isEmpty || deviation.count == count || deviation.count == actual else {
       throw .wrongCount(
         of: "\(place), deviation of the initial plant state", expected: count,
         actual: deviation.count, reason: parts)
@@ -147,6 +147,16 @@ public struct MuJoCoInterface: Sendable {
           of: "\(place), offset of body '\(body)'", value: "\(bad)", allowed: "finite numbers")
       }
     }
+  }
+
+  /// The controls that a condition's start comes with, m numbers; zeros if it comes with none.
+  func startControls(of condition: Condition) -> [Double] {
+    let rest = condition.initialPlantState.dropFirst(
+      model.jointPositionCount + model.jointVelocityCount)
+    guard rest.count == model.startRestCount else {
+      return [Double](repeating: 0, count: model.controlCount)
+    }
+    return Array(Array(rest)[model.startControls])
   }
 
   /// The index of a body whose position in its parent's frame is the model's to change.
@@ -184,6 +194,10 @@ struct MuJoCoLayout: Sendable {
     var index: Int
     /// Index of what is subtracted, or -1.
     var minus = -1
+
+    func isSameNumber(as other: Column) -> Bool {
+      source == other.source && index == other.index && minus == other.minus
+    }
   }
 
   /// A velocity coordinate whose joint's positions are in the state: where its column is.
@@ -292,9 +306,13 @@ struct MuJoCoLayout: Sendable {
         columns += (0..<goalDimension).map { Column(name: "goal.\($0)", source: .goal, index: $0) }
       }
     }
-    var seen: Set<String> = []
-    for column in columns where !seen.insert(column.name).inserted {
-      throw .repeatedComponent(list: list, name: column.name)
+    // Two numbers can come by one name: that of a part of the one may be the whole of the other's.
+    var taken: Set<String> = []
+    for i in columns.indices {
+      if let same = columns[..<i].first(where: { $0.isSameNumber(as: columns[i]) }) {
+        throw .repeatedComponent(list: list, name: same.name)
+      }
+      columns[i].name = unused(columns[i].name, &taken)
     }
     return columns
   }
@@ -381,7 +399,20 @@ struct MuJoCoLayout: Sendable {
     }
   }
 
-  /// Where the coordinates driven by actuators on hinges and slides are.
+  /// Whether more control means less force along the actuator's joint.
+  private static func isReversed(_ actuator: Int, _ model: mjModel) -> Bool {
+    let gain =
+      switch mjtGain(rawValue: UInt32(model.actuator_gaintype[actuator])) {
+      case mjGAIN_FIXED, mjGAIN_AFFINE: model.actuator_gainprm[Int(mjNGAIN) * actuator]
+      // It pulls: its force is negative, however much it is excited.
+      case mjGAIN_MUSCLE: -1.0
+      default: 1.0
+      }
+    return gain * model.actuator_gear[6 * actuator] < 0
+  }
+
+  /// Where the coordinates driven by actuators on hinges and slides are; tendons, sites, bodies,
+  /// slider-cranks and ball joints are no coordinates.
   static func actuatedCoordinates(
     _ columns: [Column], model: MuJoCoModel
   ) -> [ActuatedCoordinate] {
@@ -402,7 +433,8 @@ struct MuJoCoLayout: Sendable {
           },
           velocity: columns.firstIndex {
             $0.source == .velocity && $0.index == joint.velocity
-          }))
+          },
+          isReversed: isReversed(actuator, raw)))
     }
     return result
   }

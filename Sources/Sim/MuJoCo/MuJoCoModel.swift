@@ -20,9 +20,14 @@ public final class MuJoCoModel: @unchecked Sendable {
   public let source: String
   /// What the model's compiler warned of, if it did.
   public let warning: String?
+  /// What it was compiled from.
+  package let files: MuJoCoModelFiles
   let pointer: UnsafeMutablePointer<mjModel>
 
-  /// Loads any model file that MuJoCo reads: MJCF or URDF.
+  /// Loads any model file that MuJoCo reads: MJCF or URDF, a binary model (`.mjb`), or an archive of a
+  /// model and its files (`.mjz`, `.zip`).
+  ///
+  /// The copy of a model in a run directory is read from that directory alone.
   ///
   /// - Throws: `MuJoCoError` when there is no such file, MuJoCo refuses it, or it has no actuators.
   public convenience init(contentsOf path: String) throws(MuJoCoError) {
@@ -35,7 +40,13 @@ public final class MuJoCoModel: @unchecked Sendable {
     guard isRegular, FileManager.default.isReadableFile(atPath: path) else {
       throw .unreadable(path: path)
     }
-    try self.init(source: path) { log, model in mjguard_load_file(log, path, &model) }
+    let location = MuJoCoModelFiles.Location(of: path)
+    let list = try FileList(source: path)
+    for (asked, actual) in location.places { list.place(asked, at: actual) }
+    try self.init(
+      source: path,
+      load: { log, model in mjguard_load(log, location.path, list.pointer, &model) },
+      files: { MuJoCoModelFiles(list, in: location) })
   }
 
   /// Compiles a model given as MJCF text.
@@ -45,9 +56,13 @@ public final class MuJoCoModel: @unchecked Sendable {
   ///   - name: what errors call it.
   /// - Throws: `MuJoCoError` when MuJoCo refuses it or it has no actuators.
   public convenience init(mjcf: String, name: String = "model") throws(MuJoCoError) {
-    try self.init(source: name) { log, model in
-      mjguard_load_text(log, mjcf, Int32(mjcf.utf8.count), &model)
-    }
+    let location = MuJoCoModelFiles.Location(of: "model.xml")
+    let list = try FileList(source: name)
+    list.put(Array(mjcf.utf8), at: location.path)
+    try self.init(
+      source: name,
+      load: { log, model in mjguard_load(log, location.path, list.pointer, &model) },
+      files: { MuJoCoModelFiles(list, in: location) })
   }
 
   /// The same model with another timestep [s].
@@ -57,17 +72,18 @@ public final class MuJoCoModel: @unchecked Sendable {
     guard timestep > 0, timestep.isFinite else {
       throw .invalidValue(of: "timestep", value: "\(timestep)", allowed: "a positive number [s]")
     }
-    let original = pointer
-    let copy = try MuJoCoModel(source: source) { log, model in
-      mjguard_copy_model(log, &model, original)
-    }
+    let (original, files) = (pointer, files)
+    let copy = try MuJoCoModel(
+      source: source, load: { log, model in mjguard_copy_model(log, &model, original) },
+      files: { files })
     copy.pointer.pointee.opt.timestep = timestep
     return copy
   }
 
   private init(
     source: String,
-    load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result
+    load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result,
+    files: () -> MuJoCoModelFiles
   ) throws(MuJoCoError) {
     let log = try GuardLog(source: source)
     var model: UnsafeMutablePointer<mjModel>?
@@ -86,6 +102,7 @@ public final class MuJoCoModel: @unchecked Sendable {
     }
     model.pointee.opt.disableflags |= Int32(mjDSBL_AUTORESET.rawValue)
     self.source = source
+    self.files = files()
     pointer = model
     warning = log.warningCount > 0 ? log.warningText : nil
   }
@@ -157,24 +174,54 @@ extension MuJoCoModel {
   /// Controls by the names of their actuators, numbered where one actuator takes several.
   public var controlNames: [String] {
     let model = pointer.pointee
+    let names = names(.actuator)
+    var taken = Set(names)
     var result: [String] = []
-    for actuator in 0..<Int(model.nactuator) {
-      let name = name(.actuator, actuator)
+    for (actuator, name) in names.enumerated() {
       let count = Int(model.actuator_ctrlnum[actuator])
-      result += count == 1 ? [name] : (0..<count).map { "\(name).\($0)" }
+      result += count == 1 ? [name] : (0..<count).map { unused("\(name).\($0)", &taken) }
     }
     return result
   }
 
   /// The numbers a plant is reset to, from a keyframe: its joint positions, then its velocities.
-  /// Its activations, controls and mocap poses are not used.
   ///
-  /// - Throws: `MuJoCoError` when there is no such keyframe.
+  /// Where anything else in the keyframe differs from what a reset model has, `startRestCount` more numbers
+  /// follow: the time, activations, controls, positions and orientations of mocap bodies, and plastic
+  /// deformations. A keyframe says nothing of delayed controls, delayed sensors and plugins.
+  ///
+  /// - Throws: `MuJoCoError` when there is no such keyframe, or memory is short.
   public func plantState(keyframe name: String) throws(MuJoCoError) -> [Double] {
     let key = try index(.keyframe, name)
     let (nq, nv) = (jointPositionCount, jointVelocityCount)
+    let rest = try startRest(keyframe: key)
     return Array(UnsafeBufferPointer(start: pointer.pointee.key_qpos + key * nq, count: nq))
       + Array(UnsafeBufferPointer(start: pointer.pointee.key_qvel + key * nv, count: nv))
+      + (rest == (try startRest(keyframe: nil)) ? [] : rest)
+  }
+
+  /// How many numbers a start may have beyond joint positions and velocities.
+  public var startRestCount: Int { Int(mj_stateSize(pointer, mjguard_rest)) }
+
+  /// Where among those numbers the controls are.
+  var startControls: Range<Int> { 1 + activationCount..<1 + activationCount + controlCount }
+  /// Where among those numbers the positions of mocap bodies are, three each.
+  var startMocapPositions: Range<Int> {
+    startControls.upperBound..<startControls.upperBound + 3 * Int(pointer.pointee.nmocap)
+  }
+
+  private func startRest(keyframe: Int?) throws(MuJoCoError) -> [Double] {
+    let log = try GuardLog(source: source)
+    var data: UnsafeMutablePointer<mjData>?
+    var rest = [Double](repeating: 0, count: startRestCount)
+    defer { mj_deleteData(data) }
+    guard mjguard_make_data(log.pointer, pointer, &data) == mjguard_ok, let made = data,
+      mjguard_read_rest(log.pointer, pointer, made, Int32(keyframe ?? -1), &rest) == mjguard_ok
+    else {
+      // After an error the data is in no defined state, but it can be deleted.
+      throw .simulator(source: source, reason: log.errorText)
+    }
+    return rest
   }
 
   /// The numbers a plant is reset to: joint positions, then joint velocities, in the model's order.
@@ -236,11 +283,16 @@ extension MuJoCoModel {
     }
   }
 
+  /// The name of an element; one without a name gets its kind and number, and as many underscores as make
+  /// it no other's.
   func name(_ kind: Kind, _ index: Int) -> String {
-    guard let name = mj_id2name(pointer, Int32(kind.object.rawValue), Int32(index)),
-      name.pointee != 0
-    else { return "\(kind.rawValue)_\(index)" }
-    return String(cString: name)
+    let object = Int32(kind.object.rawValue)
+    if let name = mj_id2name(pointer, object, Int32(index)), name.pointee != 0 {
+      return String(cString: name)
+    }
+    var name = "\(kind.rawValue)_\(index)"
+    while mj_name2id(pointer, object, name) >= 0 { name += "_" }
+    return name
   }
 
   func names(_ kind: Kind) -> [String] { (0..<count(kind)).map { name(kind, $0) } }
@@ -298,6 +350,13 @@ extension MuJoCoModel {
   }
 
   var joints: [Joint] { (0..<count(.joint)).map(joint) }
+}
+
+/// A name with as many underscores as make it none of those taken, to which it is added.
+func unused(_ name: String, _ taken: inout Set<String>) -> String {
+  var name = name
+  while !taken.insert(name).inserted { name += "_" }
+  return name
 }
 
 /// Where the errors and warnings of guarded calls go; owned by one model or plant.

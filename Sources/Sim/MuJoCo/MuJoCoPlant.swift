@@ -11,6 +11,8 @@ public final class MuJoCoPlant: Plant {
   private let log: GuardLog
   private let stepping: mjguard_stepping
   private let (nq, nv, nu): (Int, Int, Int)
+  /// Numbers that a start may have beyond joint positions and velocities.
+  private let restCount: Int
 
   /// Nil after MuJoCo raised an error: what it was working on is then in no defined state.
   private var data: UnsafeMutablePointer<mjData>?
@@ -53,7 +55,8 @@ public final class MuJoCoPlant: Plant {
       } && raw.nhistory == 0 && raw.nplugin == 0
       && raw.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
     stepping = canSplit ? mjguard_split : mjguard_whole
-    initial = .allocate(capacity: nq + nv)
+    restCount = interface.model.startRestCount
+    initial = .allocate(capacity: nq + nv + restCount)
     goal = .allocate(capacity: interface.goalDimension)
     goal.initialize(repeating: 0, count: interface.goalDimension)
     siteVelocities = .allocate(capacity: 3 * layout.velocitySites.count)
@@ -135,13 +138,15 @@ public final class MuJoCoPlant: Plant {
   }
 
   /// Puts the system at the start of a rollout: displaces bodies from where the model has them, sets
-  /// joint positions and velocities, and clears everything else, controls and activations included.
+  /// joint positions and velocities, and clears everything else, controls and activations included, unless
+  /// the start holds them too (see `MuJoCoModel.plantState(keyframe:)`).
   ///
   /// - Throws: `PlantFailure` when the numbers cannot be simulated, `MuJoCoError` when the condition
   ///   does not fit the model.
   public func reset(to condition: Condition, plantState: Span<Double>) throws {
+    let hasRest = plantState.count == nq + nv + restCount
     precondition(
-      plantState.count == nq + nv,
+      hasRest || plantState.count == nq + nv,
       "\(plantState.count) numbers for \(nq) joint positions and \(nv) joint velocities")
     precondition(
       condition.goal.count == interface.goalDimension,
@@ -150,11 +155,25 @@ public final class MuJoCoPlant: Plant {
     try displaceBodies(condition.bodyOffsets)
     guard let data else { return }
     for i in condition.goal.indices { goal[i] = condition.goal[i] }
-    for i in 0..<nq + nv { initial[i] = plantState[i] }
+    for i in 0..<plantState.count { initial[i] = plantState[i] }
+    if hasRest { displaceMocapBodies(condition.bodyOffsets) }
     try checkState(positions: initial, velocities: initial + nq)
     let result = mjguard_reset(
-      log.pointer, model, data, initial, initial + nq, interface.layout.needsAccelerations ? 1 : 0)
+      log.pointer, model, data, initial, initial + nq, hasRest ? initial + nq + nv : nil,
+      interface.layout.needsAccelerations ? 1 : 0)
     try finish(result)
+  }
+
+  /// Displaces the mocap bodies in the numbers that the plant is about to be reset to.
+  private func displaceMocapBodies(_ offsets: [String: [Double]]) {
+    let model = interface.model
+    let positions = initial + nq + nv + model.startMocapPositions.lowerBound
+    for (name, offset) in offsets {
+      guard let body = try? interface.displaceableBody(name) else { continue }
+      let mocap = Int(model.pointer.pointee.body_mocapid[body])
+      if mocap < 0 { continue }
+      for axis in 0..<3 { positions[3 * mocap + axis] += offset[axis] }
+    }
   }
 
   /// Holds the control for the interface's number of MuJoCo steps.
