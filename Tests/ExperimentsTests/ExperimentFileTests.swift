@@ -73,7 +73,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, training, conditions, success, rollouts, dynamics, network, description, optimization, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
@@ -104,7 +104,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "name: gradientDescent",
       message:
-        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, trajectoryOptimization, distillation)"
+        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, badmm, trajectoryOptimization, distillation)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: 0.5\n  klStep: 1",
