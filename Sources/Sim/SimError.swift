@@ -70,8 +70,4 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   static func checkPositive(_ number: Double, key: String) throws(SimError) {
     try check(number > 0 && number.isFinite, key: key, value: number, allowed: "positive")
   }
-
-  static func checkNotNegative(_ number: Double, key: String) throws(SimError) {
-    try check(number >= 0 && number.isFinite, key: key, value: number, allowed: "0 or more")
-  }
 }
