@@ -48,10 +48,6 @@ let libraries: [Row] = [
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
     "GPSCore", "Sim", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
     "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
-  Row(
-    "Benchmarks",
-    "Differentiation", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics", "LQR",
-    "GlobalPolicy", "GuidedPolicySearch"),
 ]
 
 /// Libraries whose tests stand with those of a library above them.
@@ -66,6 +62,7 @@ let package = Package(
   name: "guided-policy-search",
   products: [
     .library(name: "GuidedPolicySearch", targets: ["GuidedPolicySearch"]),
+    .library(name: "ShippedExperiments", targets: ["ShippedExperiments"]),
     .executable(name: "gps", targets: ["gps"]),
   ],
   dependencies: [
@@ -87,7 +84,7 @@ let package = Package(
     .executableTarget(
       name: "gps",
       dependencies: [
-        "GuidedPolicySearch", "Benchmarks", "ShippedExperiments",
+        "GuidedPolicySearch", "ShippedExperiments",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(

@@ -1,226 +1,63 @@
 import ArgumentParser
-import Benchmarks
 import Foundation
-import GuidedPolicySearch
 
 /// `gps bench`.
-struct Bench: AsyncParsableCommand {
+struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Times the stages of the toolkit, one line per case.",
     discussion: """
-      Inputs are random with fixed seeds. Times are of one repetition, after a warm-up; "peak" is the \
-      share of what 64 x 64 products reached in the same run. Options that are left out take the \
-      defaults of each stage; an option applies to the stages that know its size.
-
-      lqr        Riccati pass, marginals, KL-constrained step
-      dynamics   dynamics fits with and without a mixture prior, and with EM
-      mixture    20 passes of expectation maximisation; D = 2 states + controls, N = samples x horizon
-      policy     training of the network, and one action
-      rollout    rollouts beside MuJoCo's bare stepping loop; --model takes the reacher's place
-      iteration  whole iterations of peg-insertion; --repetitions is their number
-      derivatives  one step of each task's dynamics, its Jacobian and second derivatives
-      ilqr       iterative LQR on classical problems, per iteration; --horizon makes them other ones
+      The benchmarks are a package of their own (Benchmarks in a checkout of the toolkit): scripts/gps \
+      builds them when needed, and options pass through to them.
       """)
 
   @Argument(
-    help: ArgumentHelp(
-      "Stages to time: \(BenchmarkStage.allCases.map(\.rawValue).joined(separator: ", ")); all if "
-        + "left out.", valueName: "stage"),
-    completion: .list(BenchmarkStage.allCases.map(\.rawValue)))
-  var stages: [String] = []
+    parsing: .captureForPassthrough,
+    help: ArgumentHelp("Stages to time and options: gps bench --help.", valueName: "stage"))
+  var arguments: [String] = []
 
-  @Option(help: ArgumentHelp("n, together with --controls (policy: observations).", valueName: "n"))
-  var states: Int?
-
-  @Option(help: ArgumentHelp("m, together with --states.", valueName: "n"))
-  var controls: Int?
-
-  @Option(help: ArgumentHelp("T, control steps.", valueName: "n"))
-  var horizon: Int?
-
-  @Option(help: ArgumentHelp("Rollouts per condition.", valueName: "n"))
-  var samples: Int?
-
-  @Option(help: ArgumentHelp("Conditions.", valueName: "n"))
-  var conditions: Int?
-
-  @Option(help: ArgumentHelp("Samples per minibatch.", valueName: "n"))
-  var batch: Int?
-
-  @Option(help: ArgumentHelp("Units of the hidden layers, such as 64-64.", valueName: "units"))
-  var hidden: String?
-
-  @Option(
-    help: ArgumentHelp("The MuJoCo model to roll out (MJCF).", valueName: "file"),
-    completion: .file(extensions: ["xml"]))
-  var model: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "Threads; default: one, and one per core for cases that can use them.", valueName: "n"))
-  var workers: Int?
-
-  @Option(
-    help: ArgumentHelp(
-      "Timed repetitions; default: as many as fit in a second, 5 to 101.", valueName: "n"))
-  var repetitions: Int?
-
-  @Option(
-    help: ArgumentHelp("table, json (one object a line) or csv.", valueName: "format"),
-    completion: .list(BenchmarkFormat.allCases.map(\.rawValue)))
-  var format = BenchmarkFormat.table.rawValue
-
-  /// What an option may be, and which stages know it.
-  private var sizes: [(option: String, value: Int?, most: Int, stages: [BenchmarkStage])] {
-    [
-      ("states", states, 1000, [.lqr, .dynamics, .mixture, .policy]),
-      ("controls", controls, 1000, [.lqr, .dynamics, .mixture, .policy]),
-      ("horizon", horizon, 100_000, BenchmarkStage.allCases),
-      ("samples", samples, 100_000, [.dynamics, .mixture, .policy, .rollout, .iteration]),
-      ("conditions", conditions, 100_000, [.dynamics, .policy, .rollout, .iteration]),
-      ("batch", batch, 1 << 24, [.policy]),
-      ("workers", workers, 4096, [.dynamics, .mixture, .policy, .rollout, .iteration]),
-      ("repetitions", repetitions, 1_000_000, BenchmarkStage.allCases),
-    ]
-  }
-
-  private var chosen: [BenchmarkStage] {
-    stages.isEmpty ? BenchmarkStage.allCases : stages.compactMap(BenchmarkStage.init)
-  }
-
-  func validate() throws {
-    for name in stages where BenchmarkStage(rawValue: name) == nil {
-      let all = BenchmarkStage.allCases.map(\.rawValue).joined(separator: ", ")
-      throw ValidationError("there is no stage '\(name)' to time (there are \(all))")
-    }
-    if BenchmarkFormat(rawValue: format) == nil {
-      throw ValidationError("--format: \(format) is not allowed (must be table, json or csv)")
-    }
-    for (option, value, most, known) in sizes {
-      guard let value else { continue }
-      if !(1...most).contains(value) {
-        throw ValidationError(
-          "--\(option): \(value) is not allowed (must be between 1 and \(most))")
+  func run() throws {
+    guard let checkout = Self.checkout() else {
+      if arguments.contains("--help") || arguments.contains("-h") {
+        throw CleanExit.helpRequest(self)
       }
-      try requireUse(of: option, by: known)
-    }
-    if (states == nil) != (controls == nil) {
-      throw ValidationError("--states and --controls go together")
-    }
-    if hidden != nil {
-      try requireUse(of: "hidden", by: [.policy, .rollout, .iteration])
-      _ = try hiddenLayers()
-    }
-    if model != nil { try requireUse(of: "model", by: [.rollout]) }
-  }
-
-  private func requireUse(of option: String, by known: [BenchmarkStage]) throws {
-    if !chosen.contains(where: known.contains) {
-      throw ValidationError(
-        "--\(option) means nothing to \(chosen.map(\.rawValue).joined(separator: ", "))")
-    }
-  }
-
-  private func hiddenLayers() throws -> [Int]? {
-    guard let hidden else { return nil }
-    let units = hidden.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-    let known = units.compactMap { $0 }.filter { (1...65536).contains($0) }
-    if known.count != units.count {
-      throw ValidationError(
-        "--hidden: \(hidden) is not allowed (must be numbers between 1 and 65536, as in 64-64)")
-    }
-    return known
-  }
-
-  func run() async throws {
-    var settings = BenchmarkSettings()
-    settings.states = states
-    settings.controls = controls
-    settings.horizon = horizon
-    settings.samples = samples
-    settings.conditions = conditions
-    settings.batch = batch
-    settings.hidden = try hiddenLayers()
-    settings.workers = workers
-    settings.repetitions = repetitions
-
-    let writer = BenchmarkWriter(
-      format: BenchmarkFormat(rawValue: format) ?? .table, version: ProgramVersion.current)
-    var failures = 0
-    var runner = BenchmarkRunner(
-      settings: settings, cores: max(1, ProcessInfo.processInfo.activeProcessorCount)
-    ) { line in
-      if line.failure != nil { failures += 1 }
-      printLine(writer.text(line))
-    }
-    // What can be wrong with files is found before anything is timed.
-    let rollouts = try chosen.contains(.rollout) ? taskToRollOut() : nil
-    let search = try chosen.contains(.iteration) ? experimentToSearch(settings) : nil
-    let differentiated = try chosen.contains(.derivatives) ? tasksToDifferentiate() : nil
-    if writer.format == .table {
-      printLine(
-        "BLAS \(Kernels.blasVersion) with \(Kernels.blasName) kernels, MuJoCo "
-          + "\(MuJoCoVersion.current), Swift \(ProgramVersion.swift)")
-    }
-    if let heading = writer.heading { printLine(heading) }
-    for stage in chosen {
-      switch stage {
-      case .lqr: await runner.timeLQR()
-      case .dynamics: await runner.timeDynamics()
-      case .mixture: await runner.timeMixture()
-      case .policy: await runner.timePolicy()
-      case .rollout: if let rollouts { await runner.timeRollouts(of: rollouts) }
-      case .iteration: if let search { await runner.timeIterations(of: search) }
-      case .derivatives: if let differentiated { await runner.timeDerivatives(of: differentiated) }
-      case .ilqr: await runner.timeILQR()
-      }
-    }
-    if failures > 0 {
       throw CommandFailure(
-        "\(failures) \(failures == 1 ? "case" : "cases") failed", .runFailed)
+        "the benchmarks are not beside this program; set GPS_ROOT to a checkout of the toolkit",
+        .badInput)
     }
+    try replaceProcess(
+      by: checkout.appendingPathComponent("scripts/gps").path, ["bench"] + arguments)
   }
 
-  /// The reacher's task, or that of any model.
-  private func taskToRollOut() throws -> any ControlTask {
-    do {
-      if let model {
-        return try BenchmarkRunner.task(
-          model: URL(fileURLWithPath: model), horizon: horizon ?? 100)
-      }
-      let length = horizon.map { Experiment.Override("horizon=\($0)", source: "--horizon \($0)") }
-      return try Experiment.load(
-        experimentURL("reacher"), overrides: length.map { [$0] } ?? []
-      ).task
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure(error, otherwise: .badInput)
+  /// `GPS_ROOT`, or the package in which this program was built, if the benchmarks are in it.
+  private static func checkout() -> URL? {
+    let manifest = "Benchmarks/Package.swift"
+    if let root = ProcessInfo.processInfo.environment["GPS_ROOT"], !root.isEmpty {
+      let url = URL(fileURLWithPath: root, isDirectory: true)
+      let path = url.appendingPathComponent(manifest).path
+      return FileManager.default.fileExists(atPath: path) ? url : nil
+    }
+    return folderAround { folder in
+      FileManager.default.fileExists(atPath: folder.appendingPathComponent(manifest).path)
     }
   }
+}
 
-  /// The shipped tasks whose dynamics are known.
-  private func tasksToDifferentiate() throws -> [any ControlTask] {
-    do {
-      return try ["point-mass", "two-link-arm", "cart-pole", "reacher", "peg-insertion"].map {
-        try Experiment.load(experimentURL($0), overrides: []).task
-      }
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure(error, otherwise: .badInput)
-    }
+/// The nearest folder around this program of which something is true.
+func folderAround(where isSought: (URL) -> Bool) -> URL? {
+  var folder = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
+  while let current = folder, current.path != "/" {
+    if isSought(current) { return current }
+    folder = current.deletingLastPathComponent()
   }
+  return nil
+}
 
-  /// Peg-insertion, of other sizes if that is asked for.
-  private func experimentToSearch(_ settings: BenchmarkSettings) throws -> LoadedExperiment {
-    do {
-      return try BenchmarkRunner.experiment(
-        at: experimentURL("peg-insertion"), settings: settings)
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure(error, otherwise: .badInput)
-    }
-  }
+/// Another program takes this process's place, so that its exit code and signals are this program's.
+///
+/// - Throws: `CommandFailure` if it cannot be run; otherwise this does not return.
+func replaceProcess(by path: String, _ arguments: [String]) throws -> Never {
+  var words = ([path] + arguments).map { strdup($0) as UnsafeMutablePointer<CChar>? }
+  words.append(nil)
+  execv(path, words)
+  throw CommandFailure("cannot run \(path): \(String(cString: strerror(errno)))", .runFailed)
 }

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import GuidedPolicySearch
+@_spi(Programs) import GuidedPolicySearch
 import ShippedExperiments
 
 /// The command line: parse, load, run, print, exit code.

@@ -20,11 +20,7 @@ struct Plot: ParsableCommand {
     }
     if arguments.isEmpty { throw ValidationError("Missing expected argument '<run> ...'") }
     let script = try script()
-    // The script takes this process's place, so that its exit code and signals are the program's.
-    var words = ([script] + arguments).map { strdup($0) as UnsafeMutablePointer<CChar>? }
-    words.append(nil)
-    execv(script, words)
-    throw CommandFailure("cannot run \(script): \(String(cString: strerror(errno)))", .runFailed)
+    try replaceProcess(by: script, arguments)
   }
 
   /// `scripts/plot` in `GPS_SCRIPTS`, or in the package in which this program was built.
@@ -35,11 +31,10 @@ struct Plot: ParsableCommand {
       if manager.isExecutableFile(atPath: path) { return path }
       throw CommandFailure("GPS_SCRIPTS is \"\(folder)\", which holds no plot script", .badInput)
     }
-    var folder = Bundle.main.executableURL?.resolvingSymlinksInPath().deletingLastPathComponent()
-    while let current = folder, current.path != "/" {
-      let path = current.appendingPathComponent("scripts/plot").path
-      if manager.isExecutableFile(atPath: path) { return path }
-      folder = current.deletingLastPathComponent()
+    if let folder = folderAround(where: {
+      manager.isExecutableFile(atPath: $0.path + "/scripts/plot")
+    }) {
+      return folder.appendingPathComponent("scripts/plot").path
     }
     throw CommandFailure(
       "scripts/plot is not beside this program; set GPS_SCRIPTS to the folder that holds it",

@@ -1,4 +1,4 @@
-// Crocoddyl's solvers on the problems of Sources/Benchmarks/ClassicalProblems.swift: the same equations,
+// Crocoddyl's solvers on the problems of Benchmarks' ClassicalProblems.swift: the same equations,
 // costs, starts and numbers, with Jacobians by hand.
 //
 //   ilqr PROBLEM SOLVER TOLERANCE MAX_ITERATIONS REPETITIONS

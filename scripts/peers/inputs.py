@@ -1,4 +1,4 @@
-"""The inputs of `gps bench`, drawn again: the same numbers in the same order (Sources/Benchmarks/BenchmarkInputs.swift).
+"""The inputs of `gps bench`, drawn again: the same numbers in the same order (BenchmarkInputs.swift in Benchmarks).
 
 The toolkit's random words are those of NumPy's Philox. Uniform and normal numbers are made from them as it does, so
 that they agree to the rounding of logarithm, sine and cosine.

@@ -1,19 +1,19 @@
 import CMuJoCo
 import CMuJoCoGuard
-package import GPSCore
-package import LinearAlgebra
+public import GPSCore
+public import LinearAlgebra
 
 /// MuJoCo's own stepping loop and nothing else: what rollouts are measured against.
 ///
 /// For controls that a plant has been through before without an error: nothing is guarded here.
-package final class BareSteps {
+@_spi(Benchmarks) public final class BareSteps {
   private let substeps: Int
   private let model: UnsafeMutablePointer<mjModel>
   private let data: UnsafeMutablePointer<mjData>
   private let initial: [Double]
 
   /// The loop for the rollouts of one condition, its bodies displaced.
-  package init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
+  public init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
     substeps = interface.substeps
     var initial = condition.initialPlantState
@@ -46,7 +46,7 @@ package final class BareSteps {
   }
 
   /// Resets, and steps through the controls (m × T) without noise in the initial state.
-  package func run(_ controls: Matrix) {
+  public func run(_ controls: Matrix) {
     let (nq, nv, nu) = (Int(model.pointee.nq), Int(model.pointee.nv), Int(model.pointee.nu))
     mj_resetData(model, data)
     initial.withUnsafeBufferPointer { initial in
@@ -66,7 +66,7 @@ package final class BareSteps {
 
   /// The largest difference between the present joint positions and the first numbers of a state that
   /// begins with them; nil if the state is too short to.
-  package func largestGap(to state: [Double]) -> Double? {
+  public func largestGap(to state: [Double]) -> Double? {
     let nq = Int(model.pointee.nq)
     if state.count < nq { return nil }
     return (0..<nq).reduce(0) { max($0, abs(data.pointee.qpos[$1] - state[$1])) }

@@ -1,7 +1,4 @@
-public import GPSCore
-import LinearAlgebra
-import Sim
-import Statistics
+public import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// Derivatives of tasks' known dynamics beside one plain step: exact ones of native systems, MuJoCo's

@@ -1,11 +1,8 @@
+import Benchmarks
 import Foundation
-import GPSCore
-import LinearAlgebra
-import Statistics
+import GuidedPolicySearch
 import Synchronization
 import Testing
-
-@testable import Benchmarks
 
 @Suite struct BenchmarkTests {
   private static let pendulum = """
@@ -141,7 +138,7 @@ import Testing
   }
 
   @Test func worksTakeTurns() async throws {
-    let order = Locked<[String]>([])
+    let order = Mutex<[String]>([])
     func work(_ name: String) -> PreparedWork {
       PreparedWork(run: {
         usleep(6000)

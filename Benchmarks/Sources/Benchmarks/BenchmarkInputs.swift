@@ -2,11 +2,8 @@
 // the functions below draw it, matrices by columns, so that another program with NumPy's Philox makes
 // the same ones (scripts/peers/inputs.py does).
 
-import Dynamics
 import Foundation
-import GPSCore
-import LinearAlgebra
-import Statistics
+import GuidedPolicySearch
 
 enum BenchmarkInputs {
   /// Seeds of the inputs.

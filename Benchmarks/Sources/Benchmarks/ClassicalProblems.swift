@@ -11,11 +11,7 @@
 // Each step is one of the explicit Euler method (the car's is exact). scripts/peers/ilqr.cpp has the
 // same equations, costs and numbers; `scripts/compare-ilqr` checks that it has.
 
-import Differentiation
-import GPSCore
-import LQR
-import LinearAlgebra
-import Sim
+import GuidedPolicySearch
 
 /// A point mass on a massless rod: state [θ, θ̇], θ = 0 upright; control [torque].
 ///

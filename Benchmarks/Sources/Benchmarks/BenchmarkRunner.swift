@@ -40,7 +40,7 @@ public struct BenchmarkRunner {
   }
 
   /// Times one case and reports its line, to which `annotate` may add.
-  func time(
+  package func time(
     _ line: BenchmarkLine, peak: Double? = nil, prepare: @escaping () async throws -> PreparedWork,
     annotate: (inout BenchmarkLine) -> Void = { _ in }
   ) async -> BenchmarkLine {
@@ -51,7 +51,7 @@ public struct BenchmarkRunner {
   ///
   /// A case that cannot be prepared or checked fails alone; all fail with one that throws while it is
   /// timed.
-  func time(
+  package func time(
     inTurns cases: [(line: BenchmarkLine, prepare: () async throws -> PreparedWork)],
     peak: Double? = nil, annotate: (inout [BenchmarkLine]) -> Void = { _ in }
   ) async -> [BenchmarkLine] {

@@ -52,7 +52,7 @@ public struct BenchmarkSize: Sendable, Equatable {
   /// Its value.
   public var value: String
 
-  init(_ name: String, _ value: some CustomStringConvertible) {
+  package init(_ name: String, _ value: some CustomStringConvertible) {
     self.name = name
     self.value = value.description
   }
@@ -95,7 +95,7 @@ public struct BenchmarkLine: Sendable {
   /// Why the case failed; nothing was timed then.
   public var failure: String?
 
-  init(
+  package init(
     _ stage: BenchmarkStage?, _ name: String, sizes: [BenchmarkSize], threads: Int = 1,
     flops: Double? = nil, units: BenchmarkUnits? = nil
   ) {
@@ -119,19 +119,30 @@ public struct BenchmarkLine: Sendable {
 }
 
 /// The work of one case, made ready: inputs drawn, buffers allocated.
-struct PreparedWork {
+package struct PreparedWork {
   /// One repetition.
-  var run: () async throws -> Void
+  let run: () async throws -> Void
   /// The number to compare, from the last repetition.
-  var check: () throws -> Double? = { nil }
+  let check: () throws -> Double?
   /// Further numbers, from the last repetition.
-  var extras: () throws -> [(name: String, value: Double)] = { [] }
+  let extras: () throws -> [(name: String, value: Double)]
   /// How often the case's work is done in one `run`; times are divided by it.
-  var runsPerCall = 1.0
+  let runsPerCall: Double
+
+  package init(
+    run: @escaping () async throws -> Void, check: @escaping () throws -> Double? = { nil },
+    extras: @escaping () throws -> [(name: String, value: Double)] = { [] },
+    runsPerCall: Double = 1
+  ) {
+    self.run = run
+    self.check = check
+    self.extras = extras
+    self.runsPerCall = runsPerCall
+  }
 }
 
 /// Why a case has no figures.
-struct BenchmarkFailure: Error, CustomStringConvertible {
-  var description: String
-  init(_ description: String) { self.description = description }
+package struct BenchmarkFailure: Error, CustomStringConvertible {
+  package let description: String
+  package init(_ description: String) { self.description = description }
 }

@@ -1,7 +1,4 @@
-import Dynamics
-import GPSCore
-import LinearAlgebra
-import Statistics
+import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// Dynamics fits: alone, with a mixture prior that is given, and with EM.

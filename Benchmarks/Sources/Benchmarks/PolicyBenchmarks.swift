@@ -3,10 +3,7 @@
 // and Adam are not counted.
 
 import Foundation
-import GPSCore
-import GlobalPolicy
-import LinearAlgebra
-import Statistics
+import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// The training of networks, and one action.

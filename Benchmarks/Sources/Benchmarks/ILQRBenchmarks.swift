@@ -1,4 +1,4 @@
-import LQR
+import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// Iterative LQR on the classical problems: times are of one iteration, line search and expansion

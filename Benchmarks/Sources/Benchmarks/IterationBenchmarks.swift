@@ -1,7 +1,5 @@
 public import Foundation
-import GPSCore
 public import GuidedPolicySearch
-import Sim
 
 extension BenchmarkRunner {
   /// The experiment with other numbers of conditions, samples and steps. Conditions beyond its own are
@@ -36,7 +34,7 @@ extension BenchmarkRunner {
 
   /// YAML of `count` conditions whose body offsets and goals fill the box that some conditions span,
   /// along the additive recurrence of the plastic number's relatives (Roberts 2018).
-  static func spread(_ conditions: [Condition], over count: Int) -> [String] {
+  package static func spread(_ conditions: [Condition], over count: Int) -> [String] {
     func range(_ numbers: [Double]) -> (low: Double, width: Double) {
       let low = numbers.min() ?? 0
       return (low, (numbers.max() ?? 0) - low)

@@ -1,8 +1,7 @@
 // What one core reaches on the products that occur here, timed through the toolkit's own BLAS in the
 // same run: the measure of all shares of the peak. 2 n³ operations a product.
 
-import LinearAlgebra
-import Statistics
+import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// n of the products that are timed.

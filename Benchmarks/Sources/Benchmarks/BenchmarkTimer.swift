@@ -1,29 +1,34 @@
-import GPSCore
+import GuidedPolicySearch
 
 /// How long work takes.
-struct BenchmarkTimer {
+package struct BenchmarkTimer {
   /// Shortest time that is measured at once [s]: shorter work is repeated within one measurement.
   static let shortest = 0.005
-  static let (fewest, most) = (5, 101)
+  package static let (fewest, most) = (5, 101)
 
   /// Measurements; nil for as many as fit in `budget`.
-  var repetitions: Int?
+  let repetitions: Int?
   /// Seconds for all measurements of a case.
-  var budget: Double
+  let budget: Double
+
+  package init(repetitions: Int?, budget: Double) {
+    self.repetitions = repetitions
+    self.budget = budget
+  }
 
   /// Seconds of each repetition, after two that warm up.
-  func seconds(of work: PreparedWork) async throws -> [Double] {
+  package func seconds(of work: PreparedWork) async throws -> [Double] {
     try await seconds(ofEach: [work])[0]
   }
 
   /// Seconds of each repetition of several works that take turns, repetition by repetition: whatever
   /// slows the machine down for a while slows down all of them.
-  func seconds(ofEach works: [PreparedWork]) async throws -> [[Double]] {
+  package func seconds(ofEach works: [PreparedWork]) async throws -> [[Double]] {
     let clock = ContinuousClock()
     func seconds(_ work: PreparedWork, _ calls: Int) async throws -> Double {
       let start = clock.now
       for _ in 0..<calls { try await work.run() }
-      return (clock.now - start).inSeconds / Double(calls)
+      return (clock.now - start) / .seconds(1) / Double(calls)
     }
     var calls: [Int] = []
     var round = 0.0
@@ -48,7 +53,7 @@ struct BenchmarkTimer {
 }
 
 /// The middle of some numbers; the mean of the two middle ones of an even count, NaN of none.
-func median(_ numbers: [Double]) -> Double {
+package func median(_ numbers: [Double]) -> Double {
   if numbers.isEmpty { return .nan }
   let sorted = numbers.sorted()
   return 0.5 * (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2])

@@ -1,9 +1,5 @@
 public import Foundation
-public import GPSCore
-import GlobalPolicy
-import LinearAlgebra
-import Sim
-import Statistics
+@_spi(Benchmarks) public import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// Steps of MuJoCo per control.

@@ -11,7 +11,7 @@ import Foundation
 /// asking the system for their pages again costs more than the arithmetic on them.
 ///
 /// To be called before other threads allocate.
-func configureHeap() {
+@_spi(Programs) public func configureHeap() {
   // The header of mallopt is in no module of Swift's.
   guard let symbol = dlsym(dlopen(nil, RTLD_NOW), "mallopt") else { return }
   let mallopt = unsafeBitCast(symbol, to: (@convention(c) (CInt, CInt) -> CInt).self)

@@ -8,24 +8,22 @@
 //
 // A square-root form needs fewer: its share of the peak is then more than what it computes.
 
-import GPSCore
-import LQR
-import LinearAlgebra
+import GuidedPolicySearch
 
-enum LQRFlops {
-  static func backward(_ n: Int, _ m: Int) -> Double {
+package enum LQRFlops {
+  package static func backward(_ n: Int, _ m: Int) -> Double {
     let (n, m) = (Double(n), Double(m))
     let d = n + m
     return 2 * n * n * d + n * d * (d + 1) + 2 * n * n + 2 * n * d + m * m * m / 3
       + 2 * m * m * (n + 1) + m * n * (n + 1) + 2 * m * n
   }
 
-  static func forward(_ n: Int, _ m: Int) -> Double {
+  package static func forward(_ n: Int, _ m: Int) -> Double {
     let (n, m) = (Double(n), Double(m))
     return 2 * m * n + 2 * n * (n + m)
   }
 
-  static func marginals(_ n: Int, _ m: Int) -> Double {
+  package static func marginals(_ n: Int, _ m: Int) -> Double {
     let own = forward(n, m)
     let (n, m) = (Double(n), Double(m))
     return own + 2 * n * n * m + 2 * n * n * n + n * n * (n + 1) + n * m * (m + 1)

@@ -3,8 +3,7 @@
 // all points weighted by all shares, N K (d(d+1) + 2d); K Cholesky factors and their inverses, K · ⅔ d³.
 // A pass that leaves out shares that are zero computes less than it is counted for.
 
-import GPSCore
-import Statistics
+import GuidedPolicySearch
 
 extension BenchmarkRunner {
   /// Passes of EM in one fit.
