@@ -28,7 +28,8 @@ package struct SettingsTree: Sendable, Equatable {
   package var content: Content
   package var origin: Origin
 
-  package init(content: Content, origin: Origin) {
+  /// What stands in a file, or (without a place) what is written and never read.
+  package init(_ content: Content, _ origin: Origin = .wholeFile(name: "")) {
     self.content = content
     self.origin = origin
   }
@@ -192,19 +193,19 @@ extension SettingsTree {
       if scalar.style == .plain {
         if !tag.isEmpty { throw refuse("tags such as !! are not supported") }
         let isNull = ["", "~", "null", "Null", "NULL"].contains(scalar.string)
-        return SettingsTree(content: isNull ? .null : .plain(scalar.string), origin: origin)
+        return SettingsTree(isNull ? .null : .plain(scalar.string), origin)
       }
       if !tag.isEmpty && tag != Tag.Name.str.rawValue {
         throw refuse("tags such as !! are not supported")
       }
-      return SettingsTree(content: .quoted(scalar.string), origin: origin)
+      return SettingsTree(.quoted(scalar.string), origin)
     case .sequence(let sequence):
       if !sequence.tag.description.isEmpty { throw refuse("tags such as !! are not supported") }
       var items: [SettingsTree] = []
       for item in sequence {
         items.append(try convert(item, place: place, depth: depth + 1))
       }
-      return SettingsTree(content: .list(items), origin: origin)
+      return SettingsTree(.list(items), origin)
     case .mapping(let mapping):
       if !mapping.tag.description.isEmpty { throw refuse("tags such as !! are not supported") }
       var entries: [Entry] = []
@@ -223,7 +224,7 @@ extension SettingsTree {
             key: key.string, keyOrigin: place.origin(keyLine, keyColumn),
             value: try convert(valueNode, place: place, depth: depth + 1)))
       }
-      return SettingsTree(content: .mapping(entries), origin: origin)
+      return SettingsTree(.mapping(entries), origin)
     case .alias:
       throw refuse("anchors and aliases are not supported")
     }
@@ -276,7 +277,7 @@ extension SettingsTree {
     // An empty text means "not set", as in a file.
     let value =
       text.allSatisfy(\.isWhitespace)
-      ? SettingsTree(content: .null, origin: origin)
+      ? SettingsTree(.null, origin)
       : try SettingsTree(overrideValue: text, source: override.source)
     try set(path[...], to: value, walked: [])
   }
@@ -295,7 +296,7 @@ extension SettingsTree {
         try entries[index].value.set(path.dropFirst(), to: value, walked: walked)
         entries[index].keyOrigin = value.origin
       } else {
-        var child = SettingsTree(content: .null, origin: value.origin)
+        var child = SettingsTree(.null, value.origin)
         try child.set(path.dropFirst(), to: value, walked: walked)
         entries.append(Entry(key: component, keyOrigin: value.origin, value: child))
       }
@@ -311,16 +312,23 @@ extension SettingsTree {
       content = .list(items)
     case .null, .plain, .quoted:
       // A word may stand for a choice without settings; giving it one makes it a mapping.
-      var child = SettingsTree(content: .null, origin: value.origin)
+      var child = SettingsTree(.null, value.origin)
       try child.set(path.dropFirst(), to: value, walked: walked)
       self = SettingsTree(
-        content: .mapping([Entry(key: component, keyOrigin: value.origin, value: child)]),
-        origin: value.origin)
+        .mapping([Entry(key: component, keyOrigin: value.origin, value: child)]), value.origin)
     }
   }
 }
 
 // MARK: - Writing
+
+extension SettingsTree.Entry {
+  /// An entry that is written, never read, and so comes from nowhere.
+  package init(key: String, content: SettingsTree.Content) {
+    let value = SettingsTree(content)
+    self.init(key: key, keyOrigin: value.origin, value: value)
+  }
+}
 
 extension SettingsTree {
   /// The tree as YAML.

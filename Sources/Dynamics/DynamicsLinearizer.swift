@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 import LinearAlgebra
 
@@ -10,7 +11,7 @@ import LinearAlgebra
 /// known dynamics have no noise, but a covariance must not be singular.
 public struct DynamicsLinearizer: Sendable {
   /// How dynamics are linearised.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// σ, the standard deviation of the process noise as a share of each state's over the batch.
     public var processNoise = 1e-3
     /// What is added to the variance of each number of the initial state, as a share of its variance
@@ -23,14 +24,7 @@ public struct DynamicsLinearizer: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(
-        processNoise > 0 && processNoise <= 1, "processNoise", processNoise, "in (0, 1]")
-      try InvalidOption.require(
-        initialCovarianceFloor >= 0 && initialCovarianceFloor <= 1, "initialCovarianceFloor",
-        initialCovarianceFloor, "in [0, 1]")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How to linearise.
@@ -140,5 +134,16 @@ public struct DynamicsLinearizer: Sendable {
     }
     let variance = squares / count - (sum / count) * (sum / count)
     return variance > 1e-12 * (squares / count) && variance > 0 ? variance : 1
+  }
+}
+
+extension DynamicsLinearizer.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "processNoise", \.processNoise, .positiveShare,
+      "Standard deviation of the noise, as a share of each state's over the rollouts.")
+    Field(
+      "initialCovarianceFloor", \.initialCovarianceFloor, .share,
+      "Added to the initial state's variance, as a share of that over the rollouts.")
   }
 }

@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import Statistics
 
@@ -61,5 +62,36 @@ public enum DynamicsSource: Sendable, Equatable {
     {
       throw UnknownDynamics(task: task.name)
     }
+  }
+}
+
+/// The options of the fit; or "known", or those of known dynamics under that key.
+extension DynamicsSource: Setting {
+  package static var codec: Codec<DynamicsSource> {
+    let (fit, known) = (LinearGaussianFitter.Options.codec, DynamicsLinearizer.Options.codec)
+    return Codec(
+      expects: "the options of a fit, or known",
+      entries: fit.entries + [
+        ReferenceEntry(
+          key: "known", expects: known.expects,
+          text: "Instead of all others: linearise the task's own dynamics; fit nothing.",
+          entries: known.entries)
+      ],
+      read: { (tree, path) throws(SettingsError) in
+        switch tree.content {
+        case .plain("known"), .quoted("known"): return .known(DynamicsLinearizer.Options())
+        case .mapping(let entries) where entries.count == 1 && entries[0].key == "known":
+          return .known(try known.read(entries[0].value, join(path, "known")))
+        case .mapping: return .fitted(try fit.read(tree, path))
+        default: throw wrongType(tree, path, "a mapping of settings, or known")
+        }
+      },
+      write: {
+        switch $0 {
+        case .fitted(let options): fit.write(options)
+        case .known(let options):
+          .mapping([SettingsTree.Entry(key: "known", content: known.write(options))])
+        }
+      })
   }
 }

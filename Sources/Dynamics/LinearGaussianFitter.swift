@@ -7,6 +7,7 @@
 // section 4; Levine et al. 2016, arXiv 1504.00702, appendix A.3). The regression itself is
 // `LinearGaussianRegression`.
 
+package import Configuration
 public import GPSCore
 import LinearAlgebra
 public import Statistics
@@ -14,7 +15,7 @@ public import Statistics
 /// Fits time-varying linear-Gaussian dynamics to the rollouts of one condition.
 public struct LinearGaussianFitter: Sendable {
   /// Where the prior at each time step comes from.
-  public enum PriorKind: String, Sendable, Codable, CaseIterable {
+  public enum PriorKind: String, Sendable, CaseIterable {
     /// A Gaussian mixture over the points of all steps.
     case mixture
     /// Nowhere: ridge regression.
@@ -22,7 +23,7 @@ public struct LinearGaussianFitter: Sendable {
   }
 
   /// How dynamics are fitted.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// Where the prior at each time step comes from.
     public var prior = PriorKind.mixture
     /// How the mixture is fitted.
@@ -41,24 +42,7 @@ public struct LinearGaussianFitter: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      do {
-        _ = try mixture.validated()
-      } catch {
-        throw error.within("mixture")
-      }
-      do {
-        _ = try regression.validated()
-      } catch {
-        throw error.within("regression")
-      }
-      try InvalidOption.require(
-        maxTrajectories >= 1, "maxTrajectories", maxTrajectories, "at least 1")
-      try InvalidOption.require(
-        initialCovarianceFloor >= 0 && initialCovarianceFloor <= 1, "initialCovarianceFloor",
-        initialCovarianceFloor, "in [0, 1]")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How to fit.
@@ -224,5 +208,21 @@ public struct LinearGaussianFitter: Sendable {
     case .component, .weights:
       .mixture(condition: condition, error)
     }
+  }
+}
+
+extension LinearGaussianFitter.PriorKind: Setting {}
+
+extension LinearGaussianFitter.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("prior", \.prior, "Where the prior at each time step comes from.")
+    Field(
+      "maxTrajectories", \.maxTrajectories, .atLeast(1),
+      "How many of the last rollouts the mixture is fitted to.")
+    Field("mixture", \.mixture, "Fit of the mixture.")
+    Field("regression", \.regression, "The regression at each time step.")
+    Field(
+      "initialCovarianceFloor", \.initialCovarianceFloor, .share,
+      "Added to the initial state's variance, as a share of that over the rollouts.")
   }
 }

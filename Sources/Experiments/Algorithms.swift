@@ -8,8 +8,8 @@ import SearchParts
 import Sim
 import TrajectoryOptimization
 
-/// One entry of a registry: what a word in a file makes.
-struct Kind<Product>: Sendable {
+/// A member of the family: what a word in a file makes of an experiment.
+struct Member<Product>: Sendable {
   /// The word.
   let name: String
   /// What it is.
@@ -25,30 +25,30 @@ struct Kind<Product>: Sendable {
 }
 
 /// How local controllers and network hold each other (`algorithm.name`).
-let couplings: [Kind<any Coupling>] = [
-  Kind("mirrorDescent", "the local step stays close to the linearised network") {
+let couplings: [Member<any Coupling>] = [
+  Member("mirrorDescent", "the local step stays close to the linearised network") {
     try MirrorDescent(linearization: $0.policyLinearization)
   },
-  Kind("badmm", "Bregman ADMM: multipliers pull controllers and network together") {
+  Member("badmm", "Bregman ADMM: multipliers pull controllers and network together") {
     try BADMM(options: $0.badmm, linearization: $0.policyLinearization)
   },
-  Kind("trajectoryOptimization", "local controllers alone, each close to its predecessor") { _ in
+  Member("trajectoryOptimization", "local controllers alone, each close to its predecessor") { _ in
     Uncoupled(distillsAtEnd: false)
   },
-  Kind("distillation", "trajectory optimisation, and one distillation at the end") { _ in
+  Member("distillation", "trajectory optimisation, and one distillation at the end") { _ in
     Uncoupled(distillsAtEnd: true)
   },
 ]
 
 /// How a local controller is improved (`algorithm.localStep`).
-let localSteps: [Kind<any LocalImprovement>] = [
-  Kind("klLQR", "LQR on fitted dynamics within a bound on the KL divergence") {
+let localSteps: [Member<any LocalImprovement>] = [
+  Member("klLQR", "LQR on fitted dynamics within a bound on the KL divergence") {
     try KLStep(dynamics: $0.dynamics, search: $0.localOptimization)
   },
-  Kind("pathIntegral", "PI²: no model; the rollouts weighted by their costs") {
+  Member("pathIntegral", "PI²: no model; the rollouts weighted by their costs") {
     try PathIntegralStep(options: $0.pathIntegral)
   },
-  Kind("pilqr", "LQR on the model, then PI² on what the model does not explain") {
+  Member("pilqr", "LQR on the model, then PI² on what the model does not explain") {
     try PILQRStep(
       lqr: KLStep(dynamics: $0.dynamics, search: $0.localOptimization), options: $0.pathIntegral)
   },
@@ -56,20 +56,10 @@ let localSteps: [Kind<any LocalImprovement>] = [
 
 extension Codec where Value == String {
   /// One word of a registry.
-  static func kind<Product>(_ registry: [Kind<Product>]) -> Codec {
-    let allowed = "one of " + registry.map(\.name).joined(separator: ", ")
-    let meanings = registry.map { ReferenceEntry(key: $0.name, expects: "a word", text: $0.text) }
-    return Codec(
-      expects: allowed, entries: meanings,
-      read: { (tree, path) throws(SettingsError) in
-        switch tree.content {
-        case .plain(let word), .quoted(let word):
-          if registry.contains(where: { $0.name == word }) { return word }
-        default: break
-        }
-        throw wrongType(tree, path, allowed)
-      },
-      write: { .quoted($0) })
+  static func word<Product>(of registry: [Member<Product>]) -> Codec {
+    word(
+      of: registry.map(\.name),
+      registry.map { ReferenceEntry(key: $0.name, expects: "a word", text: $0.text) })
   }
 }
 
@@ -122,7 +112,7 @@ extension LoadedExperiment {
 
   private func optimizer(of task: some ControlTask, workers: Int) throws -> any Learner {
     try TrajectoryOptimizer(
-      task, from: initialControllers, options: experiment.optimization.ilqr,
-      limits: experiment.optimization.controlLimits, seed: experiment.seed, workers: workers)
+      task, from: initialControllers, options: experiment.ilqr,
+      limits: experiment.controlLimits, seed: experiment.seed, workers: workers)
   }
 }

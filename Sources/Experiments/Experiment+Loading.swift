@@ -56,12 +56,12 @@ extension Experiment {
     yaml text: String, name: String = "experiment", folder: URL, overrides: [Override] = []
   ) throws(SettingsError) -> LoadedExperiment {
     let (experiment, tree) = try parse(text, name: name, overrides: overrides)
-    return try ExperimentBuilder(experiment: experiment, tree: tree, folder: folder).build()
+    return try ExperimentLoader(experiment: experiment, tree: tree, folder: folder).load()
   }
 
   /// The experiment as a file, every default spelled out.
   public var yaml: String {
-    SettingsTree(content: Self.schema.codec.write(self), origin: .wholeFile(name: "")).yaml
+    SettingsTree(Self.codec.write(self)).yaml
   }
 
   /// What every setting means, as text; of all settings, or of those at a path.
@@ -69,7 +69,7 @@ extension Experiment {
   /// - Parameter path: such as "algorithm" or "system.mujoco"; empty for all.
   /// - Returns: nil if there is no such setting.
   public static func reference(of path: String = "") -> String? {
-    var entries = schema.codec.entries
+    var entries = codec.entries
     for component in path.split(separator: ".") {
       guard let entry = entries.first(where: { $0.key == component }) else { return nil }
       entries = entry.entries.isEmpty ? [entry] : entry.entries

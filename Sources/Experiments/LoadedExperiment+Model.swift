@@ -11,7 +11,7 @@ extension LoadedExperiment {
 
   /// The experiment as a run directory keeps it.
   var archivedExperiment: Experiment {
-    guard let modelFiles, case .mujoco(var settings) = experiment.system else { return experiment }
+    guard let modelFiles, var settings = experiment.system.mujoco else { return experiment }
     var copy = experiment
     settings.model = modelFiles.copiedMain
     copy.system = .mujoco(settings)

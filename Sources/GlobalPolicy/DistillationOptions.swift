@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import Networks
 
@@ -5,7 +6,7 @@ extension PolicyDistiller {
   /// How the network is fitted to the local controllers: how it is trained, and what is done to the
   /// precisions. The training's options can be read and set directly: `options.steps = 1000`.
   @dynamicMemberLookup
-  public struct Options: Codable, Sendable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// The rule that turns a gradient into a step.
     public typealias Optimizer = Networks.Optimizer.Rule
     /// How the learning rate falls from the first step of an S-step to its last.
@@ -34,34 +35,19 @@ extension PolicyDistiller {
     /// These options, if every one makes sense.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      _ = try training.validated()
-      try InvalidOption.require(
-        precisionClippingFactor >= 1 && precisionClippingFactor.isFinite,
-        "precisionClippingFactor", precisionClippingFactor, "at least 1")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
+  }
+}
 
-    private enum CodingKeys: String, CodingKey {
-      case precisionClipping, precisionClippingFactor, keepOptimizerState
-    }
-
-    /// Options from a keyed container; a key left out takes its default.
-    public init(from decoder: any Decoder) throws {
-      training = try TrainingOptions(from: decoder)
-      let values = try decoder.container(keyedBy: CodingKeys.self)
-      try values.read(.precisionClipping, &precisionClipping)
-      try values.read(.precisionClippingFactor, &precisionClippingFactor)
-      try values.read(.keepOptimizerState, &keepOptimizerState)
-    }
-
-    /// Writes the training's options and these side by side.
-    public func encode(to encoder: any Encoder) throws {
-      try training.encode(to: encoder)
-      var values = encoder.container(keyedBy: CodingKeys.self)
-      try values.encode(precisionClipping, forKey: .precisionClipping)
-      try values.encode(precisionClippingFactor, forKey: .precisionClippingFactor)
-      try values.encode(keepOptimizerState, forKey: .keepOptimizerState)
-    }
+extension PolicyDistiller.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    TrainingOptions.schema.fields(in: \.training)
+    Field("precisionClipping", \.precisionClipping, "Whether outlying precisions are clipped.")
+    Field(
+      "precisionClippingFactor", \.precisionClippingFactor, .atLeastOne,
+      "A precision's trace is clipped at this multiple of the median trace.")
+    Field(
+      "keepOptimizerState", \.keepOptimizerState,
+      "Whether the optimizer's averages live on in the next iteration.")
   }
 }

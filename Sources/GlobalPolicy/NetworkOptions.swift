@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import Networks
 
@@ -26,30 +27,32 @@ public struct NetworkOptions: Codable, Sendable, Equatable {
   /// These options, if every one makes sense.
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-  public func validated() throws(InvalidOption) -> NetworkOptions {
-    for (index, units) in hiddenLayers.enumerated() {
-      try InvalidOption.require(
-        (1...65536).contains(units), "hiddenLayers.\(index)", units, "between 1 and 65536")
+  public func validated() throws(InvalidOption) -> NetworkOptions { try checked() }
+}
+
+extension Activation: Setting {}
+extension Initialization: Setting {}
+
+extension NetworkOptions: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "hiddenLayers", \.hiddenLayers, "Units of each hidden layer; none makes the policy affine.")
+    Field("activation", \.activation, "The hidden units' function.")
+    Field("initialization", \.initialization, "How initial weights are drawn.")
+    Field(
+      "deviationFloor", \.deviationFloor, .above(0),
+      "Observations are divided by their deviation, but by no less than this share of their largest magnitude."
+    )
+  } rule: { options throws(InvalidOption) in
+    for (index, units) in options.hiddenLayers.enumerated() {
+      try Check.between(1, 65536).require(units, "hiddenLayers.\(index)")
     }
     // Training keeps nine numbers per weight.
-    let weights = zip(hiddenLayers, hiddenLayers.dropFirst()).reduce(0.0) {
+    let weights = zip(options.hiddenLayers, options.hiddenLayers.dropFirst()).reduce(0.0) {
       $0 + Double($1.0) * Double($1.1)
     }
     try InvalidOption.require(
-      hiddenLayers.count <= 100 && weights <= 1e8, "hiddenLayers", hiddenLayers,
+      options.hiddenLayers.count <= 100 && weights <= 1e8, "hiddenLayers", options.hiddenLayers,
       "at most 100 layers with 1e8 weights between them")
-    try InvalidOption.require(
-      deviationFloor > 0 && deviationFloor.isFinite, "deviationFloor", deviationFloor,
-      "a positive number")
-    return self
-  }
-
-  /// Options from a keyed container; a key left out takes its default.
-  public init(from decoder: any Decoder) throws {
-    let values = try decoder.container(keyedBy: CodingKeys.self)
-    try values.read(.hiddenLayers, &hiddenLayers)
-    try values.read(.activation, &activation)
-    try values.read(.initialization, &initialization)
-    try values.read(.deviationFloor, &deviationFloor)
   }
 }

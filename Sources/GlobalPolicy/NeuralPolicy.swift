@@ -107,9 +107,10 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
       if magnitudes[i] == 0 { return 1 }
       if magnitudes[i] < rounding { return rounding }
       let largest = magnitudes[i]
-      let deviation = variance[i].squareRoot()
+      // Squares of what can be observed may be too large for a number, the deviation is not.
+      let deviation = min(variance[i].squareRoot(), 2 * min(largest, 1e300))
       return deviation <= 1e-12 * largest
-        ? largest : max(deviation, options.deviationFloor * largest)
+        ? largest : max(deviation, min(options.deviationFloor * largest, 1e300))
     }
     policy.isWhitened = true
     return policy

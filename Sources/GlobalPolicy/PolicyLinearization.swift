@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import LinearAlgebra
 public import Statistics
@@ -50,7 +51,7 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
 /// 4.1): π(u_t | x_t) ≈ N(K̄_t x_t + k̄_t, S̄_t), where S̄_t is the residual's covariance plus Σ_π.
 public struct PolicyLinearizer: Sendable {
   /// How the policy is linearised.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// How the mixture is fitted.
     public var mixture = GaussianMixture.Options()
     /// How many of the last trajectories of a condition the mixture is fitted to, at least 1.
@@ -68,13 +69,7 @@ public struct PolicyLinearizer: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      do { _ = try mixture.validated() } catch { throw error.within("mixture") }
-      do { _ = try regression.validated() } catch { throw error.within("regression") }
-      try InvalidOption.require(
-        maxTrajectories >= 1, "maxTrajectories", maxTrajectories, "at least 1")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How to linearise.
@@ -147,5 +142,15 @@ public struct PolicyLinearizer: Sendable {
     points[0..<n, 0..<states.columns] = states
     points[n..<n + m, 0..<states.columns] = actions
     return points
+  }
+}
+
+extension PolicyLinearizer.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "maxTrajectories", \.maxTrajectories, .atLeast(1),
+      "How many of the last rollouts the mixture is fitted to.")
+    Field("mixture", \.mixture, "Fit of the mixture.")
+    Field("regression", \.regression, "The regression at each time step.")
   }
 }

@@ -27,6 +27,7 @@
 //
 // Levine, Finn, Darrell and Abbeel 2016 (arXiv 1504.00702).
 
+package import Configuration
 import Foundation
 public import GPSCore
 public import LinearAlgebra
@@ -68,20 +69,7 @@ public struct AugmentedLagrangian: Sendable, Equatable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(rate >= 0 && rate.isFinite, "rate", rate, "finite, at least 0")
-      try InvalidOption.require(
-        deviations >= 0 && deviations.isFinite, "deviations", deviations, "finite, at least 0")
-      try InvalidOption.require(
-        factor >= 1 && factor.isFinite, "factor", factor, "finite, at least 1")
-      try InvalidOption.require(
-        smallestWeight > 0 && smallestWeight.isFinite, "smallestWeight", smallestWeight,
-        "finite, more than 0")
-      try InvalidOption.require(
-        largestWeight >= smallestWeight && largestWeight.isFinite, "largestWeight", largestWeight,
-        "finite, at least smallestWeight")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// λ_t: m × T [cost per control].
@@ -293,5 +281,23 @@ public struct AugmentedLagrangian: Sendable, Equatable {
       controller.control == control && controller.horizon == horizon,
       "a controller of \(controller.control) controls and \(controller.horizon) steps for "
         + "multipliers of \(control) × \(horizon)")
+  }
+}
+
+extension AugmentedLagrangian.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("rate", \.rate, .notNegative, "How fast the multipliers follow the difference.")
+    Field(
+      "deviations", \.deviations, .notNegative,
+      "Standard deviations over time of a step's divergence from which its weight changes.")
+    Field(
+      "factor", \.factor, .atLeastOne,
+      "The factor by which it then changes.")
+    Field("smallestWeight", \.smallestWeight, .above(0), "Smallest weight.")
+    Field("largestWeight", \.largestWeight, .above(0), "Largest weight.")
+  } rule: { options throws(InvalidOption) in
+    try InvalidOption.require(
+      options.largestWeight >= options.smallestWeight, "largestWeight", options.largestWeight,
+      "at least smallestWeight")
   }
 }

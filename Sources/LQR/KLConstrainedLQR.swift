@@ -17,6 +17,7 @@
 //
 // Levine & Abbeel 2014, section 3; Montgomery & Levine 2016, section 4 and appendix A.
 
+package import Configuration
 import Foundation
 public import GPSCore
 import LinearAlgebra
@@ -26,7 +27,7 @@ import LinearAlgebra
 /// trajectory optimisation, the linearised global policy in mirror descent.
 public struct KLConstrainedLQR: Sendable {
   /// Settings of the search for the dual variable.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// Relative distance from the bound at which the search stops.
     public var tolerance = 0.1
     /// Backward passes after which the best feasible controller is taken.
@@ -42,14 +43,7 @@ public struct KLConstrainedLQR: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(tolerance > 0 && tolerance < 1, "tolerance", tolerance, "in (0, 1)")
-      try InvalidOption.require(maxPasses >= 4, "maxPasses", maxPasses, "at least 4")
-      try InvalidOption.require(minDual > 0, "minDual", minDual, "more than 0")
-      try InvalidOption.require(
-        maxDual > minDual && maxDual.isFinite, "maxDual", maxDual, "finite, more than minDual")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How a search for the dual ended.
@@ -453,5 +447,19 @@ extension Matrix {
       guard let b = b.baseAddress else { return }
       Kernels.solveLower(transpose: true, n: n, r: r, L, n, b, n)
     }
+  }
+}
+
+extension KLConstrainedLQR.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "tolerance", \.tolerance, .fraction,
+      "Relative distance from the bound to stop at.")
+    Field("maxPasses", \.maxPasses, .atLeast(4), "Most backward passes.")
+    Field("minDual", \.minDual, .above(0), "Smallest dual variable.")
+    Field("maxDual", \.maxDual, .above(0), "Largest dual variable.")
+  } rule: { options throws(InvalidOption) in
+    try InvalidOption.require(
+      options.maxDual > options.minDual, "maxDual", options.maxDual, "more than minDual")
   }
 }

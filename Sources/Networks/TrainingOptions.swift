@@ -1,10 +1,11 @@
+package import Configuration
 import Foundation
 public import Statistics
 
 /// How a network is trained by minibatches.
-public struct TrainingOptions: Codable, Sendable, Equatable {
+public struct TrainingOptions: Sendable, Equatable {
   /// How the learning rate falls from the first step of a training to its last.
-  public enum Decay: String, Codable, Sendable, CaseIterable {
+  public enum Decay: String, Sendable, CaseIterable {
     /// Not at all.
     case none
     /// Along half a cosine (Loshchilov and Hutter 2017).
@@ -14,7 +15,7 @@ public struct TrainingOptions: Codable, Sendable, Equatable {
   }
 
   /// Which iterate is kept.
-  public enum Averaging: String, Codable, Sendable, CaseIterable {
+  public enum Averaging: String, Sendable, CaseIterable {
     /// The last one.
     case none
     /// The exponential moving average.
@@ -62,56 +63,7 @@ public struct TrainingOptions: Codable, Sendable, Equatable {
   /// These options, if every one makes sense.
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-  public func validated() throws(InvalidOption) -> TrainingOptions {
-    func positive(_ key: String, _ value: Double) throws(InvalidOption) {
-      try InvalidOption.require(value > 0 && value.isFinite, key, value, "a positive number")
-    }
-    func fraction(_ key: String, _ value: Double) throws(InvalidOption) {
-      try InvalidOption.require(value >= 0 && value < 1, key, value, "at least 0 and below 1")
-    }
-    try InvalidOption.require(
-      (1...1_000_000_000).contains(steps), "steps", steps, "between 1 and 1e9")
-    try InvalidOption.require(
-      (1...(1 << 24)).contains(batchSize), "batchSize", batchSize, "at least 1")
-    try positive("learningRate", learningRate)
-    try InvalidOption.require(
-      finalLearningRateFraction >= 0 && finalLearningRateFraction <= 1,
-      "finalLearningRateFraction", finalLearningRateFraction, "between 0 and 1")
-    try InvalidOption.require(
-      (0...1_000_000_000).contains(warmUpSteps), "warmUpSteps", warmUpSteps,
-      "between 0 and 1e9")
-    try fraction("momentum", momentum)
-    try fraction("secondMomentum", secondMomentum)
-    try positive("epsilon", epsilon)
-    try InvalidOption.require(
-      weightDecay >= 0 && weightDecay.isFinite, "weightDecay", weightDecay, "at least 0")
-    if let gradientClipping { try positive("gradientClipping", gradientClipping) }
-    try fraction("averagingDecay", averagingDecay)
-    try InvalidOption.require(
-      averagingFraction > 0 && averagingFraction <= 1, "averagingFraction", averagingFraction,
-      "above 0 and at most 1")
-    return self
-  }
-
-  /// Options from a keyed container; a key left out takes its default.
-  public init(from decoder: any Decoder) throws {
-    let values = try decoder.container(keyedBy: CodingKeys.self)
-    try values.read(.optimizer, &optimizer)
-    try values.read(.steps, &steps)
-    try values.read(.batchSize, &batchSize)
-    try values.read(.learningRate, &learningRate)
-    try values.read(.decay, &decay)
-    try values.read(.finalLearningRateFraction, &finalLearningRateFraction)
-    try values.read(.warmUpSteps, &warmUpSteps)
-    try values.read(.momentum, &momentum)
-    try values.read(.secondMomentum, &secondMomentum)
-    try values.read(.epsilon, &epsilon)
-    try values.read(.weightDecay, &weightDecay)
-    gradientClipping = try values.decodeIfPresent(Double.self, forKey: .gradientClipping)
-    try values.read(.averaging, &averaging)
-    try values.read(.averagingDecay, &averagingDecay)
-    try values.read(.averagingFraction, &averagingFraction)
-  }
+  public func validated() throws(InvalidOption) -> TrainingOptions { try checked() }
 
   /// η at a step, before halvings.
   func learningRate(at step: Int) -> Double {
@@ -150,9 +102,38 @@ public struct TrainingOptions: Codable, Sendable, Equatable {
   }
 }
 
-extension KeyedDecodingContainer {
-  /// Sets `target` to the value of a key; a key left out leaves it as it is.
-  package func read<Value: Decodable>(_ key: Key, _ target: inout Value) throws {
-    if let value = try decodeIfPresent(Value.self, forKey: key) { target = value }
+extension Optimizer.Rule: Setting {}
+extension TrainingOptions.Decay: Setting {}
+extension TrainingOptions.Averaging: Setting {}
+
+extension TrainingOptions: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("optimizer", \.optimizer, "The rule that turns a gradient into a step.")
+    Field(
+      "steps", \.steps, Check("between 1 and 1e9") { (1...1_000_000_000).contains($0) },
+      "Minibatches per iteration.")
+    Field(
+      "batchSize", \.batchSize, .atLeast(1).and(Check("at most 2^24") { $0 <= 1 << 24 }),
+      "Samples per minibatch.")
+    Field("learningRate", \.learningRate, .above(0), "Learning rate at the first step.")
+    Field("decay", \.decay, "How the rate falls within an iteration.")
+    Field(
+      "finalLearningRateFraction", \.finalLearningRateFraction, .share,
+      "The rate's last value as a share of its first.")
+    Field(
+      "warmUpSteps", \.warmUpSteps, Check("between 0 and 1e9") { (0...1_000_000_000).contains($0) },
+      "Steps over which the rate first rises from zero.")
+    Field("momentum", \.momentum, .belowOne, "Decay of the average gradient.")
+    Field(
+      "secondMomentum", \.secondMomentum, .belowOne, "Decay of Adam's average squared gradient.")
+    Field("epsilon", \.epsilon, .above(0), "Adam's epsilon.")
+    Field("weightDecay", \.weightDecay, .notNegative, "Decoupled decay of the weights.")
+    Field(
+      "gradientClipping", \.gradientClipping, .above(0), "Longest gradient; null for any length.")
+    Field("averaging", \.averaging, "Which iterate is kept.")
+    Field("averagingDecay", \.averagingDecay, .belowOne, "Decay of the exponential average.")
+    Field(
+      "averagingFraction", \.averagingFraction, .positiveShare,
+      "Share of the steps that the tail average covers.")
   }
 }

@@ -20,6 +20,7 @@
 // Theodorou, Buchli and Schaal 2010; Stulp and Sigaud 2012 (covariance); Chebotar et al. 2016
 // (arXiv 1610.00529) and 2017 (arXiv 1703.03078).
 
+package import Configuration
 import Foundation
 public import GPSCore
 public import LinearAlgebra
@@ -78,19 +79,7 @@ public struct PathIntegralUpdate: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(bound > 0, "bound", bound, "more than 0")
-      try InvalidOption.require(
-        temperatureFloor > 0 && temperatureFloor.isFinite, "temperatureFloor", temperatureFloor,
-        "finite, more than 0")
-      try InvalidOption.require(
-        covarianceDamping >= 1 && covarianceDamping.isFinite, "covarianceDamping",
-        covarianceDamping, "finite, at least 1")
-      try InvalidOption.require(
-        covarianceFloor > 0 && covarianceFloor <= 1, "covarianceFloor", covarianceFloor, "in (0, 1]"
-      )
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// How one step of the controller was found.
@@ -431,5 +420,29 @@ private struct Accumulator {
     } catch {
       throw .controller(error)
     }
+  }
+}
+
+extension PathIntegralUpdate.CovarianceAdaptation: Setting {}
+
+/// `bound` is not among them: it is the search's, with its step rule.
+extension PathIntegralUpdate.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "temperatureFloor", \.temperatureFloor, .above(0),
+      "Smallest temperature, as a share of the costs' spread.")
+    Field("covariance", \.covariance, "How the rollouts change the covariance.")
+    Field(
+      "covarianceDamping", \.covarianceDamping,
+      .atLeastOne,
+      "The covariance moves by this root of its ratio to the old one.")
+    Field(
+      "covarianceFloor", \.covarianceFloor, .positiveShare,
+      "Smallest variance, as a share of the old one.")
+    Field(
+      "centersNoise", \.centersNoise,
+      "Whether the rollouts' mean noise is left out (always so in pilqr).")
+  } rule: { options throws(InvalidOption) in
+    try InvalidOption.require(options.bound > 0, "bound", options.bound, "more than 0")
   }
 }

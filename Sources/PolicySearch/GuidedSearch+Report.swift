@@ -19,7 +19,7 @@ extension GuidedSearch {
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
       ].map { Metric.Column($0) } + local.columns + link.columns
-        + ["status", "success_rate", "policy_cost", "policy_success"].map { Metric.Column($0) },
+        + ["model_samples", "status", "success_rate", "policy_cost", "policy_success"].map { Metric.Column($0) },
       stages: ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"])
   }
 
@@ -48,6 +48,7 @@ extension GuidedSearch {
           Metric("kl_bound", step.judgement.divergenceBound),
           Metric("step_multiplier", step.next.stepMultiplier),
         ] + (step.outcome?.metrics ?? []) + link.metrics(step.next.link) + [
+          Metric("model_samples", step.imagined.count),
           Metric("status", step.outcome?.status ?? .keptController),
           Metric("success_rate", own.successRate), Metric("policy_cost", entry?.meanCost),
           Metric("policy_success", entry?.successRate),

@@ -86,11 +86,6 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     next.expectation = StepExpectation(
       of: outcome, from: judgement.meanCost, deviation: judgement.costStandardDeviation)
     notes += outcome.notes.map { "\(condition.name): \($0)" }
-    if imagined.isEmpty && modelSamples > 0 && outcome.model != nil {
-      notes.append(
-        "\(condition.name): none of the \(modelSamples) trajectories drawn from the model stayed where "
-          + "the rollouts have been")
-    }
   }
 
   /// Samples from trajectories of the new controller under the model, one part for each of the `count`

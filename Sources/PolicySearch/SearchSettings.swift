@@ -1,3 +1,4 @@
+package import Configuration
 import Foundation
 public import GPSCore
 public import SearchParts
@@ -40,31 +41,41 @@ public struct SearchSettings: Sendable, Equatable {
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
   public func validated() throws(InvalidOption) -> SearchSettings {
-    try validateOwnOptions()
-    do { _ = try rollouts.validated() } catch { throw error.within("rollouts") }
-    do { _ = try noise.validated() } catch { throw error.within("noise") }
+    _ = try checked()
+    _ = try Check.settings.require(rollouts, "rollouts")
+    _ = try Check.settings.require(noise, "noise")
+    try Check.atLeast(1).require(workers, "workers")
     return self
   }
+}
 
-  /// Checks all but rollouts and noise, which have sections of their own in experiment files.
-  package func validateOwnOptions() throws(InvalidOption) {
-    typealias Option = InvalidOption
-    try Option.require(iterations >= 1, "iterations", iterations, "at least 1")
-    try Option.require(samples >= 1, "samples", samples, "at least 1")
-    try Option.require(samples <= 100_000, "samples", samples, "at most 100000")
-    try Option.require(klStep > 0 && klStep.isFinite, "klStep", klStep, "more than 0")
-    try Option.require(
-      (1e-12...1e12).contains(klStep), "klStep", klStep, "between 1e-12 and 1e12")
-    try Option.require(
-      klStepDecay > 0 && klStepDecay <= 1, "klStepDecay", klStepDecay, "in (0, 1]")
-    try Option.require(
-      minStepMultiplier > 0 && minStepMultiplier <= 1, "minStepMultiplier", minStepMultiplier,
-      "in (0, 1]")
-    try Option.require(
-      maxStepMultiplier >= 1 && maxStepMultiplier.isFinite, "maxStepMultiplier", maxStepMultiplier,
-      "at least 1")
-    try Option.require(
-      (0...100_000).contains(modelSamples), "modelSamples", modelSamples, "between 0 and 100000")
-    try Option.require(workers >= 1, "workers", workers, "at least 1")
+/// Rollouts and noise have sections of their own in experiment files; `workers` is not part of one.
+extension SearchSettings: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("iterations", \.iterations, .atLeast(1), "Iterations.")
+    Field(
+      "samples", \.samples, .atLeast(1).and(Check("at most 100000") { $0 <= 100_000 }),
+      "Rollouts per condition and iteration.")
+    Field(
+      "sampling", \.sampling,
+      "Which policy rolls out after iteration 0: the network, or the local controllers; null for "
+        + "what suits the algorithm.")
+    Field(
+      "klStep", \.klStep,
+      .above(0).and(Check("between 1e-12 and 1e12") { (1e-12...1e12).contains($0) }),
+      "Bound on the KL divergence per time step [nats], before the step multiplier.")
+    Field(
+      "klStepDecay", \.klStepDecay, .positiveShare,
+      "The factor on klStep from one iteration to the next.")
+    Field(
+      "minStepMultiplier", \.minStepMultiplier, .positiveShare,
+      "Smallest step multiplier.")
+    Field(
+      "maxStepMultiplier", \.maxStepMultiplier,
+      .atLeastOne, "Largest step multiplier.")
+    Field(
+      "modelSamples", \.modelSamples, .between(0, 100_000),
+      "Trajectories per condition that are drawn from the fitted dynamics under the new controller "
+        + "and added to what the network learns from.")
   }
 }

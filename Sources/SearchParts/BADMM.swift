@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import GlobalPolicy
 public import LQR
@@ -23,13 +24,7 @@ public struct BADMM: Coupling {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require((1...100).contains(rounds), "rounds", rounds, "between 1 and 100")
-      try InvalidOption.require(
-        initialWeight > 0 && initialWeight.isFinite, "initialWeight", initialWeight, "more than 0")
-      _ = try lagrangian.validated()
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// What a condition carries along.
@@ -185,5 +180,17 @@ extension Marginals {
     self.init(
       stateMeans: means, stateCovariances: covariances,
       controlMeans: Matrix(rows: samples[0].controls.rows, columns: samples[0].controls.columns))
+  }
+}
+
+extension BADMM.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("rounds", \.rounds, .between(1, 100), "Turns of local step and training in an iteration.")
+    Field(
+      "initialWeight", \.initialWeight, .above(0),
+      "Weight of the divergence between controller and network at first [cost per nat].")
+    AugmentedLagrangian.Options.schema.fields(in: \.lagrangian)
+  } rule: { options throws(InvalidOption) in
+    _ = try options.lagrangian.checked()
   }
 }

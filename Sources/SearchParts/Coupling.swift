@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 public import GlobalPolicy
 public import Statistics
@@ -9,6 +10,8 @@ public enum Sampling: String, Sendable, CaseIterable {
   /// The local controllers.
   case offPolicy
 }
+
+extension Sampling: Setting {}
 
 /// How local controllers and the global policy hold each other.
 public protocol Coupling: Sendable {

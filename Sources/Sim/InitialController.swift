@@ -1,13 +1,23 @@
+package import Configuration
 public import GPSCore
 import LinearAlgebra
 
 /// The controller of the first iteration, made from little: it holds the initial position while its
 /// noise explores.
-public enum InitialController: Codable, Sendable, Equatable {
+public struct InitialController: Sendable, Equatable {
+  private let base: any ControllerRule
+
+  private init(_ base: any ControllerRule) { self.base = base }
+
   /// LQR about a guess of the dynamics: each actuator moves a unit mass of its own.
-  case lqr(LQROptions)
+  public static func lqr(_ options: LQROptions) -> InitialController { InitialController(options) }
   /// Proportional and derivative gains.
-  case pd(PDOptions)
+  public static func pd(_ options: PDOptions) -> InitialController { InitialController(options) }
+
+  /// Whether both are of one kind and equal.
+  public static func == (a: InitialController, b: InitialController) -> Bool {
+    areEqual(a.base, b.base)
+  }
 
   /// Settings of the LQR about double integrators.
   ///
@@ -24,9 +34,9 @@ public enum InitialController: Codable, Sendable, Equatable {
   /// acceleration and 1 when as control. The gains are the Riccati recursion's and the covariance is
   /// `variance` · Q_uu⁻¹. The guess couples no coordinates, so the recursion runs on one coordinate
   /// at a time, as 2 × 2 matrices.
-  public struct LQROptions: Codable, Sendable, Equatable {
+  public struct LQROptions: Sendable, Equatable {
     /// What counts as effort.
-    public enum Effort: String, Codable, Sendable, CaseIterable {
+    public enum Effort: String, Sendable, CaseIterable {
       /// ½ u²: noise has about the same standard deviation in every control.
       case control
       /// ½ (u / g)²: noise has about the same standard deviation in every acceleration.
@@ -62,7 +72,7 @@ public enum InitialController: Codable, Sendable, Equatable {
   }
 
   /// Settings of u = −K_p (q − q_0) − K_d v + noise.
-  public struct PDOptions: Codable, Sendable, Equatable {
+  public struct PDOptions: Sendable, Equatable {
     /// K_p [control per rad or m]: one number, or one per control.
     public var positionGains: [Double]
     /// K_d [control per rad/s or m/s]: one number, or one per control.
@@ -103,6 +113,7 @@ public enum InitialController: Codable, Sendable, Equatable {
     var offsets = Matrix(rows: m, columns: T)
     var covariances = MatrixSequence(rows: m, columns: m, count: T)
 
+    let rule = try base.resolved(controls: m)
     for control in 0..<m {
       guard let coordinate = actuatedCoordinates.first(where: { $0.control == control }) else {
         throw .actuator(control: control, missing: .coordinate)
@@ -113,7 +124,7 @@ public enum InitialController: Codable, Sendable, Equatable {
       guard let velocity = coordinate.velocity else {
         throw .actuator(control: control, missing: .velocity)
       }
-      let steps = try steps(control: control, of: m, horizon: T, controlPeriod: controlPeriod)
+      let steps = rule.steps(control: control, horizon: T, controlPeriod: controlPeriod)
       let command = initialControl?[control] ?? 0
       for (t, var step) in steps.enumerated() {
         if coordinate.isReversed {
@@ -151,57 +162,87 @@ public enum InitialController: Codable, Sendable, Equatable {
       initialState: initialState(of: task, in: condition),
       initialControl: (task as? MuJoCoTask)?.interface.startControls(of: condition))
   }
+}
 
-  /// One control's row of K_t (negative feedback has negative gains) and its variance.
-  private struct Step {
-    var positionGain: Double
-    var velocityGain: Double
-    var variance: Double
+// MARK: - Kinds
+
+/// One control's row of K_t (negative feedback has negative gains) and its variance.
+struct ControllerStep {
+  var positionGain: Double
+  var velocityGain: Double
+  var variance: Double
+}
+
+/// What every initial controller implements; it becomes a kind by a line in `InitialController.kinds`.
+protocol ControllerRule: Configurable, Equatable {
+  /// The rule with one number for each of m controls; refuses what is out of range.
+  func resolved(controls m: Int) throws(SimError) -> Self
+
+  /// A control's gains and variance at each of T steps.
+  func steps(control: Int, horizon: Int, controlPeriod: Double) -> [ControllerStep]
+}
+
+/// The registry of initial controllers: a line each.
+extension InitialController: OneOfKinds {
+  package static let noun = "an initial controller"
+  package static let kinds = [kind(LQROptions.self), kind(PDOptions.self)]
+
+  private static func kind<Value: ControllerRule>(_ type: Value.Type) -> Kind<InitialController> {
+    Kind(type) {
+      InitialController($0)
+    } payload: {
+      $0.base as? Value
+    }
+  }
+}
+
+extension InitialController.LQROptions.Effort: Setting {}
+
+extension InitialController.LQROptions: ControllerRule {
+  package static let schema = Schema<Self>(
+    "lqr", "LQR about a double-integrator guess of the joints.", Self(gains: [1])
+  ) {
+    Field(
+      "gains", \.gains, .numberOrNumbers, .each(.above(0)),
+      "Control per unit of acceleration of its joint; one per control, or one for all."
+    ).required
+    Field(
+      "variance", \.variance, .numberOrNumbers, .each(.above(0)),
+      "The factor on the covariance; one per control, or one for all.")
+    Field("stiffness", \.stiffness, .notNegative, "Weight of the position.")
+    Field(
+      "velocityStiffness", \.velocityStiffness, .notNegative,
+      "Weight of the velocity, relative to stiffness [s²].")
+    Field(
+      "finalWeight", \.finalWeight, .notNegative, "The factor on both at the last step.")
+    Field("effort", \.effort, "What counts as effort.")
   }
 
-  private func steps(
-    control: Int, of count: Int, horizon: Int, controlPeriod: Double
-  ) throws(SimError) -> [Step] {
-    switch self {
-    case .pd(let options):
-      let step = Step(
-        positionGain:
-          -(try entry(
-            options.positionGains, control, of: count, key: "pd.positionGains", allowsZero: true)),
-        velocityGain:
-          -(try entry(
-            options.velocityGains, control, of: count, key: "pd.velocityGains", allowsZero: true)),
-        variance: try entry(options.variance, control, of: count, key: "pd.variance"))
-      return [Step](repeating: step, count: horizon)
-    case .lqr(let options):
-      let gain = try entry(options.gains, control, of: count, key: "lqr.gains")
-      let variance = try entry(options.variance, control, of: count, key: "lqr.variance")
-      try SimError.checkNotNegative(options.stiffness, key: "lqr.stiffness")
-      try SimError.checkNotNegative(options.velocityStiffness, key: "lqr.velocityStiffness")
-      try SimError.checkNotNegative(options.finalWeight, key: "lqr.finalWeight")
-      return Self.riccati(
-        options, gain: gain, variance: variance, horizon: horizon, h: controlPeriod)
-    }
+  func resolved(controls m: Int) throws(SimError) -> Self {
+    try checkSettings("lqr")
+    var options = self
+    options.gains = try perControl(gains, m, "lqr.gains")
+    options.variance = try perControl(variance, m, "lqr.variance")
+    return options
   }
 
   /// Backward from T with V = [V_qq V_qv; V_qv V_vv], A = [1 h; 0 1] and B = [h²/2; h] / g:
   ///
   ///     Q_uu = R + Bᵀ V B,  Q_ux = Bᵀ V A,  K = −Q_ux / Q_uu,  V ← Q + Aᵀ V A − Q_uxᵀ Q_ux / Q_uu
-  private static func riccati(
-    _ options: LQROptions, gain: Double, variance: Double, horizon: Int, h: Double
-  ) -> [Step] {
-    let position = options.stiffness
-    let velocity = options.stiffness * options.velocityStiffness
-    let effort = options.effort == .acceleration ? 1 / (gain * gain) : 1
+  func steps(control: Int, horizon: Int, controlPeriod h: Double) -> [ControllerStep] {
+    let (gain, variance) = (gains[control], variance[control])
+    let position = stiffness
+    let velocity = stiffness * velocityStiffness
+    let effort = effort == .acceleration ? 1 / (gain * gain) : 1
     let (b0, b1) = (0.5 * h * h / gain, h / gain)
-    var (Vqq, Vqv, Vvv) = (options.finalWeight * position, 0.0, options.finalWeight * velocity)
-    var steps = [Step](
-      repeating: Step(positionGain: 0, velocityGain: 0, variance: 0), count: horizon)
+    var (Vqq, Vqv, Vvv) = (finalWeight * position, 0.0, finalWeight * velocity)
+    var steps = [ControllerStep](
+      repeating: ControllerStep(positionGain: 0, velocityGain: 0, variance: 0), count: horizon)
     for t in stride(from: horizon - 1, through: 0, by: -1) {
       let (w0, w1) = (Vqq * b0 + Vqv * b1, Vqv * b0 + Vvv * b1)  // V B
       let Quu = effort + b0 * w0 + b1 * w1
       let (Quq, Quv) = (w0, h * w0 + w1)
-      steps[t] = Step(
+      steps[t] = ControllerStep(
         positionGain: -Quq / Quu, velocityGain: -Quv / Quu, variance: variance / Quu)
       (Vqq, Vqv, Vvv) = (
         position + Vqq - Quq * Quq / Quu,
@@ -211,6 +252,49 @@ public enum InitialController: Codable, Sendable, Equatable {
     }
     return steps
   }
+}
+
+extension InitialController.PDOptions: ControllerRule {
+  package static let schema = Schema<Self>(
+    "pd", "Proportional and derivative gains.", Self(positionGains: [1], velocityGains: [1])
+  ) {
+    Field(
+      "positionGains", \.positionGains, .numberOrNumbers, .each(.notNegative),
+      "Control per unit of position error; one per control, or one for all."
+    ).required
+    Field(
+      "velocityGains", \.velocityGains, .numberOrNumbers, .each(.notNegative),
+      "Control per unit of velocity; one per control, or one for all."
+    ).required
+    Field(
+      "variance", \.variance, .numberOrNumbers, .each(.above(0)),
+      "Variance of the noise; one per control, or one for all.")
+  }
+
+  func resolved(controls m: Int) throws(SimError) -> Self {
+    try checkSettings("pd")
+    return Self(
+      positionGains: try perControl(positionGains, m, "pd.positionGains"),
+      velocityGains: try perControl(velocityGains, m, "pd.velocityGains"),
+      variance: try perControl(variance, m, "pd.variance"))
+  }
+
+  func steps(control: Int, horizon: Int, controlPeriod: Double) -> [ControllerStep] {
+    let step = ControllerStep(
+      positionGain: -positionGains[control], velocityGain: -velocityGains[control],
+      variance: variance[control])
+    return [ControllerStep](repeating: step, count: horizon)
+  }
+}
+
+/// One number per control.
+private func perControl(
+  _ numbers: [Double], _ m: Int, _ key: String
+) throws(SimError) -> [Double] {
+  guard numbers.count == 1 || numbers.count == m else {
+    throw .length(key: key, found: numbers.count, expected: m == 1 ? "1" : "1 or \(m)")
+  }
+  return spread(numbers, over: m)
 }
 
 /// x_0: the state of a task at the beginning of `condition`, without noise.
@@ -225,20 +309,4 @@ public func initialState<T: ControlTask>(
   var target = state.mutableSpan
   plant.readState(into: &target)
   return state
-}
-
-/// The one number of a list, or the one of this control.
-private func entry(
-  _ numbers: [Double], _ control: Int, of count: Int, key: String, allowsZero: Bool = false
-) throws(SimError) -> Double {
-  guard numbers.count == 1 || numbers.count == count else {
-    throw .length(key: key, found: numbers.count, expected: count == 1 ? "1" : "1 or \(count)")
-  }
-  let number = numbers.count == 1 ? numbers[0] : numbers[control]
-  if allowsZero {
-    try SimError.checkNotNegative(number, key: key)
-  } else {
-    try SimError.checkPositive(number, key: key)
-  }
-  return number
 }

@@ -1,10 +1,11 @@
+package import Configuration
 import Foundation
 public import GPSCore
 import LinearAlgebra
 public import Statistics
 
 /// How exploration noise is shaped before the policy's covariance scales it.
-public struct ExplorationNoise: Codable, Sendable, Equatable {
+public struct ExplorationNoise: Sendable, Equatable {
   /// A factor on the noise: 1 explores with the policy's own covariance.
   public var scale: Double
   /// Standard deviation of a Gaussian filter over time [control steps]; 0 leaves the noise white.
@@ -24,16 +25,24 @@ public struct ExplorationNoise: Codable, Sendable, Equatable {
   /// These options, if they are in range.
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-  public func validated() throws(InvalidOption) -> ExplorationNoise {
-    try InvalidOption.require(scale >= 0 && scale.isFinite, "scale", scale, "at least 0")
-    try InvalidOption.require(
-      (0...1e6).contains(smoothing), "smoothing", smoothing, "between 0 and 1000000")
-    return self
+  public func validated() throws(InvalidOption) -> ExplorationNoise { try checked() }
+}
+
+extension ExplorationNoise: Configurable {
+  package static let schema = Schema<ExplorationNoise>(ExplorationNoise()) {
+    Field(
+      "scale", \.scale, .notNegative, "A factor: 1 explores with the policy's own covariance.")
+    Field(
+      "smoothing", \.smoothing, Check("between 0 and 1000000") { (0...1e6).contains($0) },
+      "Standard deviation of a Gaussian filter over time [control steps]; 0 for white noise, from "
+        + "which dynamics are easiest to fit.")
+    Field(
+      "renormalizes", \.renormalizes, "Whether filtered noise is brought back to unit variance.")
   }
 }
 
 /// When a rollout is given up, and how often it is drawn again.
-public struct RolloutOptions: Codable, Sendable, Equatable {
+public struct RolloutOptions: Sendable, Equatable {
   /// How often a rollout that failed is drawn again, the first try included.
   public var maxAttempts: Int
   /// Wall-clock seconds that one rollout may take; nil for any time. A rollout over its limit is
@@ -49,15 +58,18 @@ public struct RolloutOptions: Codable, Sendable, Equatable {
   /// These options, if they are in range.
   ///
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-  public func validated() throws(InvalidOption) -> RolloutOptions {
-    try InvalidOption.require(
-      (1...1000).contains(maxAttempts), "maxAttempts", maxAttempts, "between 1 and 1000")
-    if let timeLimit {
-      try InvalidOption.require(
-        timeLimit > 0 && timeLimit <= 1e6, "timeLimit", timeLimit,
-        "more than 0 and at most 1000000, or null")
-    }
-    return self
+  public func validated() throws(InvalidOption) -> RolloutOptions { try checked() }
+}
+
+extension RolloutOptions: Configurable {
+  package static let schema = Schema<RolloutOptions>(RolloutOptions()) {
+    Field(
+      "maxAttempts", \.maxAttempts, .between(1, 1000),
+      "Tries of a rollout that fails, the first included.")
+    Field(
+      "timeLimit", \.timeLimit,
+      Check("more than 0 and at most 1000000") { 0 < $0 && $0 <= 1e6 },
+      "Seconds that a rollout may take; null for any time. Results then depend on the machine.")
   }
 }
 

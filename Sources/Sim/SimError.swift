@@ -8,6 +8,8 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
   case index(key: String, index: Int, count: Int)
   /// A list has the wrong length.
   case length(key: String, found: Int, expected: String)
+  /// The conditions' goals are too short for what refers to them.
+  case goal(key: String, first: Int, count: Int, length: Int)
   /// A control acts on no single coordinate, or the state does not hold that coordinate.
   case actuator(control: Int, missing: Missing)
   /// The numbers of an initial controller do not make one.
@@ -31,6 +33,8 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
       "\(key) refers to number \(index), but there are \(count), counted from 0"
     case .length(let key, let found, let expected):
       "\(key) has \(found) number\(found == 1 ? "" : "s") instead of \(expected)"
+    case .goal(let key, let first, let count, let length):
+      "\(key): \(Self.goalProblem(first, count, length))"
     case .actuator(let control, .coordinate):
       "control \(control) acts on no single hinge or slide (but, for instance, on a tendon, a site or a "
         + "ball joint), so that there is no position that it could hold"
@@ -38,6 +42,17 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
       "the state does not hold the \(missing.rawValue) that control \(control) acts on"
     case .controller(let error): "initial controller: \(error)"
     }
+  }
+
+  /// What is wrong with a goal, without the key.
+  package static func goalProblem(_ first: Int, _ count: Int, _ length: Int) -> String {
+    "\(count) numbers of the goal from number \(first) on are needed, "
+      + (length == 0 ? "but the conditions have none" : "but goals have \(length) numbers")
+  }
+
+  /// A list that is too long or too short.
+  static func list(_ key: String, _ count: Int, _ allowed: String) -> SimError {
+    .option(InvalidOption(key: key, value: "a list of \(count)", allowed: allowed))
   }
 
   static func check(_ index: Int, below count: Int, key: String) throws(SimError) {
@@ -54,9 +69,5 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
 
   static func checkPositive(_ number: Double, key: String) throws(SimError) {
     try check(number > 0 && number.isFinite, key: key, value: number, allowed: "positive")
-  }
-
-  static func checkNotNegative(_ number: Double, key: String) throws(SimError) {
-    try check(number >= 0 && number.isFinite, key: key, value: number, allowed: "0 or more")
   }
 }

@@ -1,3 +1,4 @@
+package import Configuration
 public import LinearAlgebra
 
 /// A mixture of K normal distributions in d dimensions: Σ_k π_k N(μ_k, Σ_k).
@@ -61,7 +62,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
   }
 
   /// How a mixture is fitted.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// Most clusters.
     public var maxClusters = 20
     /// Points per cluster: the number of clusters is points / minSamplesPerCluster, within bounds.
@@ -81,18 +82,7 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(maxClusters >= 1, "maxClusters", maxClusters, "at least 1")
-      try InvalidOption.require(
-        minSamplesPerCluster >= 1, "minSamplesPerCluster", minSamplesPerCluster, "at least 1")
-      try InvalidOption.require(maxIterations >= 0, "maxIterations", maxIterations, "at least 0")
-      try InvalidOption.require(
-        tolerance >= 0 && tolerance < 1, "tolerance", tolerance, "in [0, 1)")
-      try InvalidOption.require(
-        covarianceFloor >= 0 && covarianceFloor <= 1, "covarianceFloor", covarianceFloor,
-        "in [0, 1]")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
 
     /// K for a number of points: clamp(⌊points / minSamplesPerCluster⌋, 2, maxClusters), but never
     /// more than one cluster for two points.
@@ -230,5 +220,21 @@ public struct GaussianMixture: Sendable, Equatable, Codable {
       }
     }
     return GaussianMixture(weights: weights, means: means, covariances: covariances)
+  }
+}
+
+extension GaussianMixture.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("maxClusters", \.maxClusters, .atLeast(1), "Most clusters.")
+    Field(
+      "minSamplesPerCluster", \.minSamplesPerCluster, .atLeast(1),
+      "Data points per cluster: decides the number of clusters.")
+    Field("maxIterations", \.maxIterations, .atLeast(0), "Most passes of EM.")
+    Field(
+      "tolerance", \.tolerance, .belowOne,
+      "EM stops when the log-likelihood changes by less than this share.")
+    Field(
+      "covarianceFloor", \.covarianceFloor, .share,
+      "Added to each dimension's variance, as a share of that over the data.")
   }
 }

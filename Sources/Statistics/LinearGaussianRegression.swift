@@ -22,13 +22,14 @@
 //
 //   | z | d × N for each of T steps, d = p + q | F | q × p | f | q | C | q × q |
 
+package import Configuration
 import CMatrixKernels
 public import LinearAlgebra
 
 /// Fits v_t = F_t y_t + f_t + noise of covariance C_t to a few points per time step.
 public struct LinearGaussianRegression: Sendable {
   /// How the regression is regularised.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// m = n0: the number of samples the mixture prior counts for.
     public var strength = 1.0
     /// ρ: what is added to the variance of each input, as a share of that variance.
@@ -42,17 +43,7 @@ public struct LinearGaussianRegression: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      try InvalidOption.require(
-        strength >= 0 && strength < 1e9, "strength", strength, "in [0, 1e9)")
-      try InvalidOption.require(
-        regularization >= 1e-12 && regularization <= 1e3, "regularization", regularization,
-        "in [1e-12, 1e3]")
-      try InvalidOption.require(
-        covarianceFloor >= 1e-14 && covarianceFloor <= 1, "covarianceFloor", covarianceFloor,
-        "in [1e-14, 1]")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// The fitted conditional distributions.
@@ -357,5 +348,19 @@ private struct Workspace: ~Copyable {
         for j in 0..<q { for i in 0..<q { C[i + q * j] *= scale[p + i] * scale[p + j] } }
       }
     }
+  }
+}
+
+extension LinearGaussianRegression.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field(
+      "strength", \.strength, Check("in [0, 1e9)") { 0 <= $0 && $0 < 1e9 },
+      "The number of samples the prior counts for.")
+    Field(
+      "regularization", \.regularization, Check("in [1e-12, 1e3]") { 1e-12 <= $0 && $0 <= 1e3 },
+      "Added to the variance of each input, as a share of it.")
+    Field(
+      "covarianceFloor", \.covarianceFloor, Check("in [1e-14, 1]") { 1e-14 <= $0 && $0 <= 1 },
+      "Added to the variance of each output, as a share of that over the data.")
   }
 }

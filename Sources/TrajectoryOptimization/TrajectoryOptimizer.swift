@@ -158,6 +158,7 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     var next = state
     var seconds = StageSeconds()
     var batches: [RolloutBatch] = []
+    var lines = [ILQR.Iteration?](repeating: nil, count: task.conditions.count)
     if next.iteration == 0 {
       batches = try await rollOut(initialControllers, iteration: 0)
       next.searches = try zip(task.conditions, batches).map { condition, batch in
@@ -171,9 +172,11 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       let searches = next.searches
       // Conditions first; workers left over share the work within one.
       let inner = max(1, workers / searches.count)
-      next.searches = try await parallelMap(searches.count, workers: workers) { i in
+      let turns = try await parallelMap(searches.count, workers: workers) { i in
         try await advance(searches[i], in: task.conditions[i], workers: inner)
       }
+      next.searches = turns.map(\.progress)
+      lines = turns.map(\.line)
       seconds.stages["local_optimization"] = (ContinuousClock.now - began).inSeconds
       if next.isFinished {
         let controllers = try next.searches.map {
@@ -186,13 +189,13 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     next.rollouts += batches.reduce(0) { $0 + $1.trajectories.count }
     seconds.stages["rollouts"] = batches.reduce(0) { $0 + $1.seconds }
     seconds.total = (ContinuousClock.now - began).inSeconds
-    return (next, report(on: next, batches, seconds))
+    return (next, report(on: next, lines, batches, seconds))
   }
 
   private func advance(
     _ search: ILQR.Progress, in condition: Condition, workers: Int
-  ) async throws -> ILQR.Progress {
-    if search.status != nil { return search }
+  ) async throws -> (progress: ILQR.Progress, line: ILQR.Iteration?) {
+    if search.status != nil { return (search, nil) }
     guard let dynamics = try task.knownDynamics(in: condition) else {
       throw UnknownDynamics(task: task.name)
     }
@@ -217,12 +220,12 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
   }
 
   private func report(
-    on next: State, _ batches: [RolloutBatch], _ seconds: StageSeconds
+    on next: State, _ lines: [ILQR.Iteration?], _ batches: [RolloutBatch], _ seconds: StageSeconds
   ) -> Report {
     var report = Report(
       iteration: next.iteration - 1, rollouts: next.rollouts, conditions: [], seconds: seconds)
     for (i, condition) in task.conditions.enumerated() {
-      let (search, line) = (next.searches[i], next.searches[i].line)
+      let (search, line) = (next.searches[i], lines[i])
       let batch = batches.isEmpty ? RolloutBatch(condition: i, trajectories: []) : batches[i]
       var own = ConditionReport(name: condition.name, batch: batch)
       own.costs = batch.trajectories.map {

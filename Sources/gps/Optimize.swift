@@ -41,7 +41,16 @@ struct Optimize: AsyncParsableCommand {
     }
     let url = source.runDirectory(of: loaded)
     try await options.run(
-      loaded, by: learner, in: url, start: source.start(in: url, resuming: resume))
+      loaded, by: learner, in: url, start: source.start(in: url, resuming: resume)
+    ) { report in
+      // The last one has the rollouts of the feedback laws.
+      if report.iteration == 0 || report.successRate == nil { return }
+      for condition in report.conditions {
+        guard case .word(let status) = condition.metrics.first(where: { $0.name == "status" })?.value
+        else { continue }
+        printLine("\(condition.name): cost \(number(condition.metrics["cost"])), \(status)")
+      }
+    }
   }
 
   private var shorthands: [Experiment.Override] {

@@ -41,7 +41,8 @@ struct RunOptions: ParsableArguments {
 
   /// Learns in a directory, and ends with the exit code that tells how it went.
   func run(
-    _ loaded: LoadedExperiment, by learner: some Learner, in url: URL, start: Start
+    _ loaded: LoadedExperiment, by learner: some Learner, in url: URL, start: Start,
+    onReport: @escaping @Sendable (Report) -> Void = { _ in }
   ) async throws {
     // A reader that went away (`gps run … | head`) must not end a run.
     signal(SIGPIPE, SIG_IGN)
@@ -65,7 +66,10 @@ struct RunOptions: ParsableArguments {
         return .success(
           try await session.run(
             workers: workers, schedule: schedule, shouldStop: { stop.isMade },
-            onReport: { printer.print($0) }))
+            onReport: { report in
+              printer.print(report)
+              if !isQuiet { onReport(report) }
+            }))
       } catch {
         return .failure(error)
       }

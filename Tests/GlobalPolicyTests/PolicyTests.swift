@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 import GPSCore
 import GPSTestSupport
@@ -179,19 +180,16 @@ import Testing
   }
 
   @Test func missingKeysTakeTheirDefaults() throws {
-    let decoder = JSONDecoder()
-    let options = try decoder.decode(
-      PolicyDistiller.Options.self, from: Data(#"{"batchSize": 7, "decay": "linear"}"#.utf8))
+    func read<Value: Configurable>(_ text: String) throws -> Value {
+      try Value.codec.read(SettingsTree(yaml: text, name: "f"), "")
+    }
     var expected = PolicyDistiller.Options()
     expected.batchSize = 7
     expected.decay = .linear
-    #expect(options == expected)
-    #expect(
-      try decoder.decode(NetworkOptions.self, from: Data(#"{"activation": "silu"}"#.utf8))
-        == network([42, 42], .silu))
-    #expect(
-      try decoder.decode(
-        PolicyDistiller.Options.self, from: try JSONEncoder().encode(expected)) == expected)
+    #expect(try read("{batchSize: 7, decay: linear}") == expected)
+    #expect(try read("activation: silu") == network([42, 42], .silu))
+    let text = SettingsTree(PolicyDistiller.Options.codec.write(expected)).yaml
+    #expect(try read(text) == expected)
   }
 }
 

@@ -4,6 +4,7 @@ import Testing
 
 @testable import GuidedPolicySearch
 @testable import PolicySearch
+@testable import SearchParts
 
 /// One point mass on a rail without limits: exact linear dynamics, and a quadratic cost.
 private func linearQuadraticTask(deviation: Double = 0.1) throws -> NativeTask<PointMass> {
@@ -158,7 +159,7 @@ private func batch(
     // A cost of 0 gives no reason to leave the reference, and all of the cost is residual.
     let blind = KLStep.Evidence(
       dynamics: try DynamicsLinearizer().linearize(
-        try #require(task.knownDynamics(in: task.conditions[0])), about: batch.trajectories,
+        NativeDynamics(task.model, timeStep: task.timeStep), about: batch.trajectories,
         condition: 0),
       cost: QuadraticCost(state: 4, control: 2, horizon: 10))
     let costs = batch.trajectories.map { task.cost.values(along: $0, in: task.conditions[0]) }
@@ -195,7 +196,7 @@ private func batch(
     let state = try await search.run()
     // Without noise in the start, offsets alone can reach what the best feedback reaches.
     let best = try await ILQR().optimize(
-      try #require(task.knownDynamics(in: task.conditions[0])), cost: task.cost,
+      NativeDynamics(task.model, timeStep: task.timeStep), cost: task.cost,
       in: task.conditions[0], from: task.conditions[0].initialPlantState,
       controls: Matrix(rows: 2, columns: 10)
     ).cost

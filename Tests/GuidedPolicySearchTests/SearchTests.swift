@@ -342,7 +342,7 @@ private func rolledOut(
       ("samples", { $0.samples = 0 }), ("klStep", { $0.klStep = -1 }),
       ("workers", { $0.workers = 0 }), ("rollouts.maxAttempts", { $0.rollouts.maxAttempts = 0 }),
       ("noise.scale", { $0.noise.scale = -1 }),
-      ("network.hiddenLayers", { $0.network.hiddenLayers = [0] }),
+      ("network.hiddenLayers.0", { $0.network.hiddenLayers = [0] }),
       ("training.batchSize", { $0.training.batchSize = 0 }),
       ("localOptimization.minDual", { $0.localOptimization.minDual = 0 }),
       (

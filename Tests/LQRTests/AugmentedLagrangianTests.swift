@@ -111,10 +111,10 @@ import Testing
     let options = try AugmentedLagrangian.Options(smallestWeight: 0.25, largestWeight: 3)
     for _ in 0..<10 { try lagrangian.updateWeights(divergences: [1, 2, 3, 6], options: options) }
     #expect(lagrangian.weights == [0.25, 0.25, 1, 3])
-    #expect(throws: LQRError.inputNotFinite(field: "divergences")) {
+    #expect(throws: LQRError.inputNotFinite(field: "divergences", step: 1)) {
       try lagrangian.updateWeights(divergences: [1, .nan, 3, 6])
     }
-    #expect(throws: LQRError.inputNotFinite(field: "mean controls")) {
+    #expect(throws: LQRError.inputNotFinite(field: "mean controls", step: 1)) {
       let controller = try LinearGaussianController(
         gains: MatrixSequence(repeating: Matrix([[1]]), count: 4),
         offsets: Matrix(rows: 1, columns: 4),

@@ -181,14 +181,14 @@ private func differences(
         expansion.gradients.largestMagnitude == 0
           && expansion.hessians.storage.allSatisfy { $0 == 0 })
       #expect(throws: Never.self) {
-        try term.validate(for: boxDimensions, conditions: [condition], key: "region")
+        try cost.validated(for: boxDimensions, conditions: [condition])
       }
     }
     #expect {
-      try RegionCost(points: [0], region: region, profile: .hinge).validate(
-        for: boxDimensions, conditions: [condition], key: "region")
+      try SumCost(.region(RegionCost(points: [0], region: region, profile: .hinge)))
+        .validated(for: boxDimensions, conditions: [condition])
     } throws: { error in
-      "\(error)".contains("region.region.halfExtents") && "\(error)".contains("infinitely deep")
+      "\(error)".contains("region.region.box.halfExtents") && "\(error)".contains("infinitely deep")
     }
   }
 
@@ -299,9 +299,30 @@ private func differences(
 
   @Test("A cost survives being written and read")
   func coding() throws {
-    let cost = SumCost(terms.map { .init(weight: 0.3, $0.term) })
-    let data = try JSONEncoder().encode(cost)
-    #expect(try JSONDecoder().decode(SumCost.self, from: data) == cost)
+    let box = Region.box(center: .goal(first: 1), halfExtents: [1, nil, 2])
+    let entries =
+      norms.flatMap { _, norm in
+        [
+          SumCost.Entry(
+            weight: 0.3,
+            .state(StateCost(entries: ["a", "b"], target: .goal(first: 2), norm: norm))),
+          .init(
+            .point(
+              PointCost(
+                points: ["p"], target: .points(["q"]), weights: [1, 2, 3], norm: norm,
+                ramp: Ramp(.linear, finalMultiplier: 3)))),
+        ]
+      } + [
+        .init(.state(StateCost(entries: [String]?.none, target: .numbers([1, 2])))),
+        .init(weight: 0, .control(ControlCost(weights: [0.2, 3], ramp: .quadratic))),
+        .init(
+          .region(
+            RegionCost(
+              points: ["p", "q"], region: .ball(center: .position([1, 2, 3]), radius: 0.5),
+              side: .outside, profile: .hinge, smoothing: 0.3, margin: -1, gaussNewton: false))),
+        .init(.region(RegionCost(points: ["p"], region: box))),
+      ]
+    #expect(try writtenAndRead(entries) == entries)
   }
 
   @Test("What does not fit the problem is refused by name")
@@ -320,19 +341,74 @@ private func differences(
         == "cost[0].state.entries refers to number 5, but there are 5, counted from 0")
     #expect(
       refusal(.point(PointCost(points: [0], target: .position([0, 0]))))
-        == "cost[0].point.target has 2 numbers instead of 3")
-    #expect(refusal(.control(ControlCost(weights: [1]))).contains("1 number instead of 2"))
+        == "cost[0].point.target: a list of 2 is not allowed (must be 3 numbers: x, y, z of each point)"
+    )
     #expect(
-      refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).contains(
-        "condition \"test\""))
+      refusal(.control(ControlCost(weights: [1, 2, 3])))
+        == "cost[0].control.weights: a list of 3 is not allowed (must be one number, or 2 (one per control))"
+    )
+    #expect(
+      refusal(.point(PointCost(points: [0], target: .goal(first: 4)))).hasPrefix(
+        "cost[0].point.target: 3 numbers of the goal from number 4 on are needed"))
     #expect(
       refusal(.state(StateCost(entries: [0], target: .numbers([0]), norm: Norm(alpha: 0))))
-        == "cost[0].state.norm.alpha: 0.0 is not allowed (must be positive)")
+        == "cost[0].state.alpha: 0.0 is not allowed (must be more than 0)")
     #expect(
       refusal(
         .region(
           RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1)))
       )
-      .contains("region.center"))
+      .contains("region.ball.center"))
+  }
+
+  /// The same cost by name and by number, in a task that knows the names.
+  @Test func namesAndNumbersAreOneCost() throws {
+    func cost(of cost: SumCost, _ success: SuccessCriterion) throws -> (SumCost?, SuccessCriterion?)
+    {
+      let task = try NativeTask(
+        name: "t", model: CartPole(), controlPeriod: 0.1, horizon: 3,
+        conditions: [Condition(name: "a", initialPlantState: [0, 0, 0, 0])], cost: cost,
+        success: success)
+      return (task.cost as? SumCost, task.success as? SuccessCriterion)
+    }
+    let named = try cost(
+      of: SumCost(
+        .state(
+          StateCost(entries: ["pole", "cart_velocity_m_per_s"], target: .numbers([1]))),
+        .control(ControlCost(weights: [2])),
+        .point(PointCost(points: ["tip"], target: .points(["tip"]))),
+        .region(RegionCost(points: ["tip"], region: .ball(center: .points(["tip"]), radius: 1)))),
+      .all([
+        .pointDistance(point: "tip", to: .position([0, 0, 1]), below: 0.1, at: .final),
+        .stateWithin(entries: ["pole"], target: .numbers([0]), tolerance: [0.1], at: .last(2)),
+      ]))
+    let numbered = try cost(
+      of: SumCost(
+        .state(
+          StateCost(entries: [1, 3, 2], target: .numbers([1, 1, 1]), weights: [1, 1, 1])),
+        .control(ControlCost(weights: [2])),
+        .point(PointCost(points: [0], target: .points([0]), weights: [1, 1, 1])),
+        .region(RegionCost(points: [0], region: .ball(center: .points([0]), radius: 1)))),
+      .all([
+        .pointDistance(point: 0, to: .position([0, 0, 1]), below: 0.1, at: .final),
+        .stateWithin(
+          entries: [1, 3], target: .numbers([0, 0]), tolerance: [0.1, 0.1], at: .last(2)),
+      ]))
+    #expect(named.0 != nil && named.0 == numbered.0)
+    #expect(named.1 != nil && named.1 == numbered.1)
+
+    let error = #expect(throws: SimError.self) {
+      try cost(
+        of: SumCost(.point(PointCost(points: ["tpi"], target: .position([0, 0, 0])))), .all([]))
+    }
+    #expect(
+      error?.description
+        == "cost[0].point.points[0]: tpi is not allowed (must be a point: tip)")
+    let twice = #expect(throws: SimError.self) {
+      try cost(
+        of: SumCost(.state(StateCost(entries: ["pole", "pole_angle_rad"], target: .numbers([0])))),
+        .all([]))
+    }
+    #expect(twice?.description.contains("pole_angle_rad is)") == true)
   }
 }

@@ -126,6 +126,6 @@ import Testing
         == .length(key: "lqr.gains", found: 3, expected: "1 or 2"))
     #expect(
       refusal(.pd(.init(positionGains: [1], velocityGains: [1], variance: [0])), coordinates)
-        == .option(InvalidOption(key: "pd.variance", value: "0.0", allowed: "positive")))
+        == .option(InvalidOption(key: "pd.variance", value: "0", allowed: "more than 0")))
   }
 }

@@ -1,5 +1,6 @@
 import CMuJoCo
 import CMuJoCoGuard
+import Configuration
 import Foundation
 import GPSCore
 import Testing
@@ -268,16 +269,15 @@ import Testing
       .sitePositions(sites: ["s", "t"], relativeTo: "u"), .siteVelocities(sites: ["s"]),
       .sensors(["k"]), .actuatorActivations, .goal,
     ]
-    let data = try JSONEncoder().encode(components)
-    #expect(try JSONDecoder().decode([MuJoCoComponent].self, from: data) == components)
-    let text = #"["jointPositions", {"sitePositions": {"sites": ["tip"]}}]"#
+    #expect(try writtenAndRead(components) == components)
+    func read(_ text: String) throws -> [MuJoCoComponent] {
+      try [MuJoCoComponent].codec.read(SettingsTree(yaml: text, name: "f"), "state")
+    }
     #expect(
-      try JSONDecoder().decode([MuJoCoComponent].self, from: Data(text.utf8))
+      try read("[jointPositions, {sitePositions: {sites: [tip]}}]")
         == [.jointPositions(), .sitePositions(sites: ["tip"])])
-    for bad in [#"["sensors"]"#, #"["jointPosition"]"#, #"[{"goal": 1, "sensors": []}]"#] {
-      #expect(throws: DecodingError.self) {
-        try JSONDecoder().decode([MuJoCoComponent].self, from: Data(bad.utf8))
-      }
+    for bad in ["[sensors]", "[jointPosition]", "[{goal: 1, sensors: []}]"] {
+      #expect(throws: SettingsError.self) { try read(bad) }
     }
   }
 

@@ -340,14 +340,15 @@ private func rodEnergy(
     #expect(
       refusal(conditions: [good, Condition(name: "b", initialPlantState: [0, 0, 0, 0], goal: [1])])
         .contains("the goal of condition \"b\""))
-    #expect(refusal(conditions: [good], observation: [4]).contains("observation.stateEntries"))
+    #expect(refusal(conditions: [good], observation: [4]).contains("observation.state"))
     #expect(refusal(conditions: [good], substeps: 0).contains("substeps"))
     #expect(
       refusal(
         conditions: [good],
         success: .all([
           .pointDistance(point: 1, to: .position([0, 0, 0]), below: 0.1, at: .final)
-        ])) == "success[0].point refers to number 1, but there are 1, counted from 0")
+        ]))
+        == "success.all[0].pointDistance.point refers to number 1, but there are 1, counted from 0")
   }
 }
 
@@ -405,11 +406,13 @@ private func rodEnergy(
 
   @Test func coding() throws {
     let criterion = SuccessCriterion.all([
-      .pointDistance(point: 0, to: .points([1]), below: 0.5, at: .last(3)),
+      .pointDistance(point: "a", to: .points(["b"]), below: 0.5, at: .last(3)),
+      .stateWithin(entries: ["x", "y"], target: .numbers([0]), tolerance: [0.1, 2], at: .any),
+      .all([.pointInside(point: "b", region: .ball(center: .points(["a"]), radius: 2), at: .final)]
+      ),
       .pointOutside(
-        point: 0, region: .box(center: .goal(first: 0), halfExtents: [1, nil, 2]), at: .always),
+        point: "a", region: .box(center: .goal(first: 0), halfExtents: [1, nil, 2]), at: .always),
     ])
-    let data = try JSONEncoder().encode(criterion)
-    #expect(try JSONDecoder().decode(SuccessCriterion.self, from: data) == criterion)
+    #expect(try writtenAndRead(criterion) == criterion)
   }
 }

@@ -6,8 +6,8 @@ import Testing
     let run = folder.appendingPathComponent("optimize-run").path
     let result = try gps(["optimize", "two-link-arm", "--output", run])
     #expect(result.status == 0, "\(result.output)")
-    #expect(result.output.contains("near-left: "))
-    #expect(result.output.contains("feedback laws: success rate 100 %"))
+    #expect(result.output.contains("near-left: cost "))
+    #expect(result.output.contains("local controllers: success rate 100 %"))
     let data = try Data(contentsOf: URL(fileURLWithPath: run + "/summary.json"))
     let summary = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     #expect(summary["algorithm"] as? String == "ilqr")

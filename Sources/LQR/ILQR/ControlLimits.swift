@@ -1,7 +1,8 @@
+package import Configuration
 public import Statistics
 
 /// Bounds on every control, in the controls' own units.
-public struct ControlLimits: Sendable, Equatable, Codable {
+public struct ControlLimits: Sendable, Equatable {
   /// m numbers; −∞ for none.
   public var lower: [Double]
   /// m numbers; +∞ for none.
@@ -30,5 +31,12 @@ public struct ControlLimits: Sendable, Equatable, Codable {
         lower[i] < upper[i], "limits.lower[\(i)]", lower[i], "less than limits.upper[\(i)]")
     }
     return self
+  }
+}
+
+extension ControlLimits: Configurable {
+  package static let schema = Schema<Self>(Self(lower: [], upper: [])) {
+    Field("lower", \.lower, "Least value of each control.").required
+    Field("upper", \.upper, "Largest value of each control.").required
   }
 }

@@ -18,6 +18,7 @@
 // Tassa, Erez, Todorov 2012 (regularisation schedule, line search); Tassa, Mansard, Todorov 2014
 // (control limits).
 
+package import Configuration
 public import GPSCore
 public import LinearAlgebra
 public import Statistics
@@ -25,7 +26,7 @@ public import Statistics
 /// Optimises a trajectory and a feedback law about it, for dynamics that are known.
 public struct ILQR: Sendable {
   /// How the search goes.
-  public struct Options: Sendable, Codable, Equatable {
+  public struct Options: Sendable, Equatable {
     /// Iterations at most.
     public var maxIterations = 200
     /// The search has converged when the model promises less than this, as a share of 1 + |cost|, and
@@ -58,30 +59,7 @@ public struct ILQR: Sendable {
     /// These options, checked.
     ///
     /// - Throws: `InvalidOption` naming the key, the value and what is allowed.
-    public func validated() throws(InvalidOption) -> Options {
-      typealias Option = InvalidOption
-      try Option.require(maxIterations >= 1, "maxIterations", maxIterations, "at least 1")
-      try Option.require(tolerance > 0 && tolerance < 1, "tolerance", tolerance, "in (0, 1)")
-      try Option.require(gapTolerance > 0, "gapTolerance", gapTolerance, "more than 0")
-      try Option.require(
-        initialRegularization >= 0 && initialRegularization <= maxRegularization,
-        "initialRegularization", initialRegularization, "in [0, maxRegularization]")
-      try Option.require(
-        minRegularization > 0 && minRegularization < maxRegularization, "minRegularization",
-        minRegularization, "in (0, maxRegularization)")
-      try Option.require(
-        maxRegularization.isFinite, "maxRegularization", maxRegularization, "finite")
-      try Option.require(
-        regularizationFactor > 1 && regularizationFactor.isFinite, "regularizationFactor",
-        regularizationFactor, "more than 1")
-      try Option.require(
-        stepReduction > 0 && stepReduction < 1, "stepReduction", stepReduction, "in (0, 1)")
-      try Option.require(
-        (1...60).contains(maxTrials), "maxTrials", maxTrials, "between 1 and 60")
-      try Option.require(
-        acceptedShare > 0 && acceptedShare < 0.5, "acceptedShare", acceptedShare, "in (0, 0.5)")
-      return self
-    }
+    public func validated() throws(InvalidOption) -> Options { try checked() }
   }
 
   /// Why a search ended.
@@ -209,8 +187,6 @@ extension ILQR {
     public internal(set) var iterations = 0
     /// J; nil before the first iteration.
     public internal(set) var cost: Double?
-    /// The last iteration's line of the log; nil if it came to no step.
-    public internal(set) var line: Iteration?
     /// Why the search ended; nil if it goes on.
     public internal(set) var status: Status?
     var regularization: Double
@@ -247,12 +223,12 @@ extension ILQR {
   /// One iteration of a search that has not ended.
   ///
   /// - Parameters: as those of `optimize`.
-  /// - Returns: the search after it.
+  /// - Returns: the search after it, and the iteration's line of the log; nil if it came to no step.
   /// - Throws: as `optimize`.
   public func advancing<D: KnownDynamics>(
     _ progress: Progress, on dynamics: D, cost: any Cost, in condition: Condition,
     limits: ControlLimits? = nil, workers: Int = 1
-  ) async throws -> Progress {
+  ) async throws -> (progress: Progress, line: Iteration?) {
     precondition(progress.status == nil, "a search that has ended cannot go on")
     let options = try self.options.validated()
     let limits = try limits?.validated(controls: dynamics.control)
@@ -264,7 +240,7 @@ extension ILQR {
 }
 
 extension ILQR.Progress: Storable {
-  /// Writes the parts; the last line of the log is for the report alone.
+  /// Writes the parts.
   public func store(in writer: inout ValueWriter) {
     writer.put("states", states)
     writer.put("controls", controls)
@@ -329,5 +305,47 @@ public enum ILQRError: Error, Sendable, Equatable, CustomStringConvertible {
     case .dynamics(let step, let reason): "the dynamics failed at step \(step): \(reason)"
     case .notFinite(let field, let step): "\(field) at step \(step) is not finite"
     }
+  }
+}
+
+extension ILQR.Options: Configurable {
+  package static let schema = Schema<Self>(Self()) {
+    Field("maxIterations", \.maxIterations, .atLeast(1), "Most iterations.")
+    Field(
+      "tolerance", \.tolerance, .fraction,
+      "Promised improvement, as a share of 1 + |cost|, at which the search has converged.")
+    Field(
+      "gapTolerance", \.gapTolerance, Check("more than 0") { $0 > 0 },
+      "Largest gap between a state and what the dynamics make of the one before.")
+    Field(
+      "secondDerivatives", \.secondDerivatives,
+      "Whether second derivatives of the dynamics speed up the end (differential dynamic programming)."
+    )
+    Field(
+      "initialRegularization", \.initialRegularization, .notNegative,
+      "Regularisation of the first iteration.")
+    Field(
+      "minRegularization", \.minRegularization, .above(0),
+      "Smallest regularisation that is not 0.")
+    Field(
+      "maxRegularization", \.maxRegularization, Check("finite") { $0.isFinite },
+      "Regularisation above which the search gives up.")
+    Field(
+      "regularizationFactor", \.regularizationFactor, .above(1),
+      "Growth of the regularisation's own rate of change.")
+    Field(
+      "stepReduction", \.stepReduction, .fraction,
+      "What a step that was refused is multiplied by.")
+    Field("maxTrials", \.maxTrials, .between(1, 60), "Most steps that are tried.")
+    Field(
+      "acceptedShare", \.acceptedShare, Check("in (0, 0.5)") { 0 < $0 && $0 < 0.5 },
+      "Share of the promised improvement that a step must keep.")
+  } rule: { options throws(InvalidOption) in
+    try InvalidOption.require(
+      options.initialRegularization <= options.maxRegularization, "initialRegularization",
+      options.initialRegularization, "in [0, maxRegularization]")
+    try InvalidOption.require(
+      options.minRegularization < options.maxRegularization, "minRegularization",
+      options.minRegularization, "in (0, maxRegularization)")
   }
 }

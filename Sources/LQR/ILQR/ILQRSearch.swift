@@ -99,7 +99,9 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   // MARK: - The loop
 
   /// One iteration, after which the search can stop and go on from what is returned.
-  mutating func advance(_ progress: consuming ILQR.Progress) async throws -> ILQR.Progress {
+  mutating func advance(
+    _ progress: consuming ILQR.Progress
+  ) async throws -> (progress: ILQR.Progress, line: ILQR.Iteration?) {
     let turn = try await advance(iteration: progress.iterations)
     var next = progress
     next.iterations += turn.line == nil ? 0 : 1
@@ -112,12 +114,11 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     next.isNear = isNear
     next.isRelaxed = isRelaxed
     next.cost = iterate.cost
-    next.line = turn.line
     next.status = turn.status
     if next.status == nil && next.iterations >= options.maxIterations {
       next.status = .iterationsExhausted
     }
-    return next
+    return (next, turn.line)
   }
 
   mutating func run(

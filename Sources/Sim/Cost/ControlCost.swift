@@ -1,8 +1,9 @@
+package import Configuration
 public import GPSCore
 
 /// The effort of the controls: ramp_t · ½ Σ w_i u_i², for the steps that have a control (not step T).
-public struct ControlCost: Cost, Codable, Sendable, Equatable {
-  /// w, one per control.
+public struct ControlCost: Sendable, Equatable {
+  /// w, one per control; one number stands for all.
   public var weights: [Double]
   /// The factor over time.
   public var ramp: Ramp
@@ -12,29 +13,34 @@ public struct ControlCost: Cost, Codable, Sendable, Equatable {
     self.weights = weights
     self.ramp = ramp
   }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
 }
 
 extension ControlCost: CostKernel {
-  func addValues(
+  package static let schema = Schema<ControlCost>(
+    "control", "Effort: half the weighted squares.", ControlCost(weights: [1])
+  ) {
+    Field(
+      "weights", \.weights, .numberOrNumbers, .each(.notNegative),
+      "One per control, or one for all.")
+    Field("ramp", \.ramp, "The factor over time.")
+  }
+
+  package var readsPoints: Bool { false }
+
+  package func resolved(in scope: Scope, key: String) throws(SimError) -> ControlCost {
+    try checkSettings(key)
+    var cost = self
+    cost.weights = try scope.each(
+      weights, scope.dimensions.control, "\(key).weights", scope.controlList)
+    return cost
+  }
+
+  package func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
     let (u, m) = (trajectory.controls, trajectory.m)
-    precondition(weights.count == m, "\(weights.count) weights for \(m) controls")
+    let weights = spread(weights, over: m)
     for t in 0..<trajectory.horizon {
       var sum = 0.0
       for i in 0..<m { sum += weights[i] * u[i + m * t] * u[i + m * t] }
@@ -42,12 +48,12 @@ extension ControlCost: CostKernel {
     }
   }
 
-  func addExpansion(
+  package func addExpansion(
     to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
     let (u, m, n, d) = (trajectory.controls, trajectory.m, trajectory.n, expansion.d)
-    precondition(weights.count == m, "\(weights.count) weights for \(m) controls")
+    let weights = spread(weights, over: m)
     for t in 0..<trajectory.horizon {
       let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
       for i in 0..<m {
@@ -58,12 +64,5 @@ extension ControlCost: CostKernel {
         expansion.hessians[entry + d * (entry + d * t)] += weight
       }
     }
-  }
-
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
-    if weights.isEmpty {
-      throw .length(key: "\(key).weights", found: 0, expected: "\(dimensions.control)")
-    }
-    try validateWeights(weights, dimensions.control, key: "\(key).weights")
   }
 }

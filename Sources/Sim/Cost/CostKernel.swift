@@ -1,9 +1,14 @@
-import GPSCore
+package import Configuration
+package import GPSCore
 import LinearAlgebra
 
 /// What every term of a cost implements: `Cost` on raw buffers and times a factor, so that a sum
-/// neither copies nor allocates per time step.
-protocol CostKernel {
+/// neither copies nor allocates per time step. It becomes a kind of term by a line in
+/// `SumCost.Entry.kinds`.
+package protocol CostKernel: Configurable, Equatable {
+  /// Whether expansions read the points' Jacobians; true unless a term says otherwise.
+  var readsPoints: Bool { get }
+
   /// Adds `scale` × ℓ_t to T + 1 values.
   func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
@@ -14,12 +19,13 @@ protocol CostKernel {
     to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition)
 
-  /// Refuses indices, lengths and numbers that do not fit; `key` names the term in errors.
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError)
+  /// The term with numbers for names and one number for each entry; refuses what does not fit. `key`
+  /// names the term in errors.
+  func resolved(in scope: Scope, key: String) throws(SimError) -> Self
 }
 
 /// The buffers of one trajectory.
-struct TrajectoryView {
+package struct TrajectoryView {
   /// x_t: entry i at `i + n * t`.
   var states: UnsafeBufferPointer<Double>
   /// u_t: entry i at `i + m * t`.
@@ -39,7 +45,7 @@ struct TrajectoryView {
 }
 
 /// The buffers of one expansion; d = n + m.
-struct ExpansionView {
+package struct ExpansionView {
   /// T + 1 numbers.
   var values: UnsafeMutableBufferPointer<Double>
   /// Entry i at `i + d * t`.
@@ -51,40 +57,37 @@ struct ExpansionView {
 }
 
 extension CostKernel {
-  /// `Cost.addValues` by way of the kernel.
-  func addValuesFromView(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    precondition(
-      values.count == trajectory.horizon + 1,
-      "\(values.count) values for \(trajectory.horizon + 1) steps")
-    values.withUnsafeMutableBufferPointer { values in
-      withView(of: trajectory) { view in
-        addValues(to: values, scale: 1, along: view, in: condition)
-      }
-    }
-  }
+  package var readsPoints: Bool { true }
+}
 
-  /// `Cost.addExpansion` by way of the kernel.
-  func addExpansionFromView(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    let d = expansion.state + expansion.control
-    precondition(
-      expansion.horizon == trajectory.horizon && expansion.state == trajectory.states.rows
-        && expansion.control == trajectory.controls.rows,
-      "an expansion of \(expansion.state) + \(expansion.control) numbers over "
-        + "\(expansion.horizon) steps about a trajectory of \(trajectory.states.rows) + "
-        + "\(trajectory.controls.rows) over \(trajectory.horizon)")
-    expansion.values.withUnsafeMutableBufferPointer { values in
-      expansion.gradients.storage.withUnsafeMutableBufferPointer { gradients in
-        expansion.hessians.storage.withUnsafeMutableBufferPointer { hessians in
-          let target = ExpansionView(
-            values: values, gradients: gradients, hessians: hessians, d: d)
-          withView(of: trajectory) { view in
-            addExpansion(to: target, scale: 1, along: view, in: condition)
-          }
-        }
+func withViews(
+  of values: inout [Double], _ trajectory: Trajectory,
+  _ body: (UnsafeMutableBufferPointer<Double>, TrajectoryView) -> Void
+) {
+  precondition(
+    values.count == trajectory.horizon + 1,
+    "\(values.count) values for \(trajectory.horizon + 1) steps")
+  values.withUnsafeMutableBufferPointer { values in
+    withView(of: trajectory) { body(values, $0) }
+  }
+}
+
+func withViews(
+  of expansion: inout CostExpansion, _ trajectory: Trajectory,
+  _ body: (ExpansionView, TrajectoryView) -> Void
+) {
+  let d = expansion.state + expansion.control
+  precondition(
+    expansion.horizon == trajectory.horizon && expansion.state == trajectory.states.rows
+      && expansion.control == trajectory.controls.rows,
+    "an expansion of \(expansion.state) + \(expansion.control) numbers over "
+      + "\(expansion.horizon) steps about a trajectory of \(trajectory.states.rows) + "
+      + "\(trajectory.controls.rows) over \(trajectory.horizon)")
+  expansion.values.withUnsafeMutableBufferPointer { values in
+    expansion.gradients.storage.withUnsafeMutableBufferPointer { gradients in
+      expansion.hessians.storage.withUnsafeMutableBufferPointer { hessians in
+        let target = ExpansionView(values: values, gradients: gradients, hessians: hessians, d: d)
+        withView(of: trajectory) { body(target, $0) }
       }
     }
   }

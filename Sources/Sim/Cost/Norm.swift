@@ -1,3 +1,4 @@
+package import Configuration
 import Foundation
 
 /// How the length of a weighted difference becomes a cost.
@@ -14,7 +15,7 @@ import Foundation
 ///
 /// The l2 and l1 parts are convex. The log part is not; `gaussNewton` leaves its share of b out, which
 /// makes the curvature positive semidefinite and the quadratic an upper bound of the log part.
-public struct Norm: Codable, Sendable, Equatable {
+public struct Norm: Sendable, Equatable {
   /// Weight of the squared norm, ½ s.
   public var l2: Double
   /// Weight of the pseudo-Huber norm, √(α + s): a constant pull however far the target is.
@@ -60,13 +61,18 @@ public struct Norm: Codable, Sendable, Equatable {
     }
     return (value(s), a, b)
   }
+}
 
-  func validate(key: String) throws(SimError) {
-    for (name, weight) in [("l2", l2), ("l1", l1), ("log", log)] {
-      try SimError.check(
-        weight >= 0 && weight.isFinite, key: "\(key).\(name)", value: weight, allowed: "0 or more")
-    }
-    try SimError.check(
-      alpha > 0 && alpha.isFinite, key: "\(key).alpha", value: alpha, allowed: "positive")
+extension Norm: Configurable {
+  package static let schema = Schema<Norm>(Norm()) {
+    Field("l2", \.l2, .notNegative, "Weight of half the squared distance.")
+    Field(
+      "l1", \.l1, .notNegative,
+      "Weight of the distance, rounded off near zero (pseudo-Huber).")
+    Field(
+      "log", \.log, .notNegative,
+      "Weight of half the log of the squared distance (Lorentzian).")
+    Field("alpha", \.alpha, .above(0), "Where l1 and log become round, in squared distance.")
+    Field("gaussNewton", \.gaussNewton, "Whether curvature is kept positive semidefinite.")
   }
 }

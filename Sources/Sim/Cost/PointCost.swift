@@ -1,3 +1,4 @@
+package import Configuration
 public import GPSCore
 
 /// A norm of the distance of points in space from their targets: ramp_t · ρ(Σ w_r (p_r − p*_r)²).
@@ -10,12 +11,12 @@ public import GPSCore
 ///
 /// The second derivative of the points themselves is left out (Gauss and Newton), so that the
 /// curvature is exact for points that are linear in the state.
-public struct PointCost: Cost, Codable, Sendable, Equatable {
-  /// Indices of the points.
-  public var points: [Int]
+public struct PointCost: Sendable, Equatable {
+  /// The points, each by number or name.
+  public var points: [Reference]
   /// Where they should be.
   public var target: PointTarget
-  /// w: x, y, z of each point in turn; empty for ones.
+  /// w: x, y, z of each point in turn; one number stands for all, and none for ones.
   public var weights: [Double]
   /// ρ.
   public var norm: Norm
@@ -24,38 +25,47 @@ public struct PointCost: Cost, Codable, Sendable, Equatable {
 
   /// A cost on points in space.
   public init(
-    points: [Int], target: PointTarget, weights: [Double] = [], norm: Norm = Norm(),
+    points: [some Referring], target: PointTarget, weights: [Double] = [1], norm: Norm = Norm(),
     ramp: Ramp = .constant
   ) {
-    self.points = points
+    self.points = points.map(\.reference)
     self.target = target
     self.weights = weights
     self.norm = norm
     self.ramp = ramp
   }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
 }
 
 extension PointCost: CostKernel {
-  func addValues(
+  package static let schema = Schema<PointCost>(
+    "point", "Points in space and their targets.",
+    PointCost(points: [Reference](), target: .goal(first: 0))
+  ) {
+    Field("points", \.points, .some("point"), "Names of points.").required
+    Field("target", \.target, "Where they should be.").required
+    Field(
+      "weights", \.weights, .numberOrNumbers, .each(.notNegative),
+      "x, y, z of each point in turn, or one number for all.")
+    Norm.schema.fields(in: \.norm)
+    Field("ramp", \.ramp, "The factor over time.")
+  }
+
+  package func resolved(in scope: Scope, key: String) throws(SimError) -> PointCost {
+    try checkSettings(key)
+    var cost = self
+    cost.points = try scope.points(points, "\(key).points")
+    cost.target = try target.resolved(points: points.count, in: scope, key: "\(key).target")
+    cost.weights = try scope.each(
+      weights, 3 * points.count, "\(key).weights", "x, y, z of each point")
+    return cost
+  }
+
+  package func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
-    let differences = PointDifferences(points, target, in: condition, along: trajectory)
-    let weights = resolvedWeights(weights, differences.count)
+    let differences = PointDifferences(indices(points), target, in: condition, along: trajectory)
+    let weights = spread(weights, over: differences.count)
     for t in 0...trajectory.horizon {
       let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
       if factor == 0 { continue }
@@ -68,13 +78,13 @@ extension PointCost: CostKernel {
     }
   }
 
-  func addExpansion(
+  package func addExpansion(
     to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
-    let differences = PointDifferences(points, target, in: condition, along: trajectory)
+    let differences = PointDifferences(indices(points), target, in: condition, along: trajectory)
     let (count, n, d) = (differences.count, trajectory.n, expansion.d)
-    let weights = resolvedWeights(weights, count)
+    let weights = spread(weights, over: count)
     // Scratch: g, M J_j (see below), J (3 per point × n) and Jᵀ g.
     withUnsafeTemporaryAllocation(of: Double.self, capacity: 2 * count + (count + 1) * n) {
       scratch in
@@ -129,16 +139,6 @@ extension PointCost: CostKernel {
         }
       }
     }
-  }
-
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
-    for point in points {
-      try SimError.check(point, below: dimensions.points, key: "\(key).points")
-    }
-    try target.validate(
-      points: points.count, dimensions: dimensions, for: conditions, key: "\(key).target")
-    try validateWeights(weights, 3 * points.count, key: "\(key).weights")
-    try norm.validate(key: "\(key).norm")
   }
 }
 

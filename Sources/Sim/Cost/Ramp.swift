@@ -1,7 +1,9 @@
+package import Configuration
+
 /// The factor on a cost term over time. The terminal state, step T, counts as the last step.
-public struct Ramp: Codable, Sendable, Equatable {
+public struct Ramp: Sendable, Equatable {
   /// The course from step 0 to step T.
-  public enum Shape: String, Codable, Sendable, CaseIterable {
+  public enum Shape: String, Sendable, CaseIterable {
     /// 1 at every step.
     case constant
     /// (t + 1) / (T + 1).
@@ -48,5 +50,27 @@ public struct Ramp: Codable, Sendable, Equatable {
       case .finalOnly: last ? 1.0 : 0.0
       }
     return last ? course * finalMultiplier : course
+  }
+}
+
+extension Ramp.Shape: Setting {}
+
+/// A word, or a mapping if step T has a factor of its own.
+extension Ramp: Setting {
+  package static var codec: Codec<Ramp> {
+    let (word, schema) = (Shape.codec, schema)
+    return Codec(
+      expects: word.expects + ", or a mapping", entries: schema.codec.entries,
+      read: { (tree, path) throws(SettingsError) in
+        if case .mapping = tree.content { return try schema.read(tree, path) }
+        return Ramp(try word.read(tree, path))
+      },
+      write: { $0.finalMultiplier == 1 ? word.write($0.shape) : schema.codec.write($0) })
+  }
+
+  private static let schema = Schema<Ramp>(Ramp()) {
+    Field("shape", \.shape, "The course from step 0 to step T.")
+    Field(
+      "finalMultiplier", \.finalMultiplier, .notNegative, "A further factor at step T alone.")
   }
 }

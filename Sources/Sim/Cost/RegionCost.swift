@@ -1,8 +1,9 @@
 import Foundation
+package import Configuration
 public import GPSCore
 
 /// A part of space.
-public enum Region: Codable, Sendable, Equatable {
+public enum Region: Sendable, Equatable {
   /// All positions nearer to the centre than the radius [m].
   case ball(center: PointTarget, radius: Double)
   /// All positions within half an extent of the centre in x, y and z [m]; null or nil for an axis
@@ -27,24 +28,63 @@ public enum Region: Codable, Sendable, Equatable {
     }
   }
 
-  func validate(
-    dimensions: Dimensions, conditions: [Condition], key: String
-  ) throws(SimError) {
-    try center.validate(
-      points: 1, dimensions: dimensions, for: conditions, key: "\(key).center")
+  func resolved(in scope: Scope, key: String) throws(SimError) -> Region {
     switch self {
-    case .ball(_, let radius):
-      try SimError.check(
-        radius > 0 && radius.isFinite, key: "\(key).radius", value: radius, allowed: "positive")
-    case .box(_, let halfExtents):
-      if halfExtents.count != 3 {
-        throw .length(key: "\(key).halfExtents", found: halfExtents.count, expected: "3")
-      }
-      for extent in halfExtents {
-        guard let extent else { continue }
-        try SimError.check(
-          extent > 0 && extent.isFinite, key: "\(key).halfExtents", value: extent,
-          allowed: "positive")
+    case .ball(let center, let radius):
+      let key = "\(key).ball"
+      try Ball(center: center, radius: radius).checkSettings(key)
+      return .ball(
+        center: try center.resolved(points: 1, in: scope, key: "\(key).center"), radius: radius)
+    case .box(let center, let halfExtents):
+      let key = "\(key).box"
+      try Box(center: center, halfExtents: halfExtents).checkSettings(key)
+      return .box(
+        center: try center.resolved(points: 1, in: scope, key: "\(key).center"),
+        halfExtents: halfExtents)
+    }
+  }
+}
+
+extension Region: OneOfKinds {
+  package static let noun = "a region"
+  package static let kinds = [
+    Kind<Region>(Ball.self) {
+      .ball(center: $0.center, radius: $0.radius)
+    } payload: {
+      if case .ball(let center, let r) = $0 { Ball(center: center, radius: r) } else { nil }
+    },
+    Kind<Region>(Box.self) {
+      .box(center: $0.center, halfExtents: $0.halfExtents)
+    } payload: {
+      if case .box(let center, let h) = $0 { Box(center: center, halfExtents: h) } else { nil }
+    },
+  ]
+
+  private struct Ball: Configurable {
+    var center = PointTarget.position([0, 0, 0])
+    var radius = 1.0
+
+    static let schema = Schema<Ball>("ball", "Everything within a radius.", Ball()) {
+      Field("center", \.center, "The centre.").required
+      Field("radius", \.radius, .above(0), "The radius [m].").required
+    }
+  }
+
+  private struct Box: Configurable {
+    var center = PointTarget.position([0, 0, 0])
+    var halfExtents: [Double?] = [1, 1, 1]
+
+    static let schema = Schema<Box>("box", "Everything between walls along the axes.", Box()) {
+      Field("center", \.center, "The centre.").required
+      Field(
+        "halfExtents", \.halfExtents,
+        [Double?].codec.expecting("a list of numbers, null where there is no end"),
+        .count(3, "numbers: x, y, z (null where there is no end)"),
+        "Half the extents in x, y and z [m]."
+      ).required
+    } rule: { box throws(InvalidOption) in
+      for case let extent? in box.halfExtents {
+        try Check.above(0).require(extent, "halfExtents")
       }
     }
   }
@@ -66,9 +106,9 @@ public enum Region: Codable, Sendable, Equatable {
 ///
 /// Curvature by the state leaves out the points' own second derivative; with `gaussNewton` also the
 /// region's, and what is negative of the price's.
-public struct RegionCost: Cost, Codable, Sendable, Equatable {
+public struct RegionCost: Sendable, Equatable {
   /// On which side of the boundary the price is paid.
-  public enum Side: String, Codable, Sendable, CaseIterable {
+  public enum Side: String, Sendable, CaseIterable {
     /// Inside: an obstacle.
     case inside
     /// Outside: a place to be in.
@@ -76,15 +116,15 @@ public struct RegionCost: Cost, Codable, Sendable, Equatable {
   }
 
   /// How the price depends on depth.
-  public enum Profile: String, Codable, Sendable, CaseIterable {
+  public enum Profile: String, Sendable, CaseIterable {
     /// 0 on one side, 1 on the other.
     case step
     /// Half the squared depth [m²].
     case hinge
   }
 
-  /// Indices of the points; each pays for itself.
-  public var points: [Int]
+  /// The points, each by number or name; each pays for itself.
+  public var points: [Reference]
   /// The region.
   public var region: Region
   /// The side that costs.
@@ -102,10 +142,10 @@ public struct RegionCost: Cost, Codable, Sendable, Equatable {
 
   /// A cost on points in a region.
   public init(
-    points: [Int], region: Region, side: Side = .inside, profile: Profile = .step,
+    points: [some Referring], region: Region, side: Side = .inside, profile: Profile = .step,
     smoothing: Double = 0.01, margin: Double = 0, gaussNewton: Bool = true, ramp: Ramp = .constant
   ) {
-    self.points = points
+    self.points = points.map(\.reference)
     self.region = region
     self.side = side
     self.profile = profile
@@ -114,28 +154,47 @@ public struct RegionCost: Cost, Codable, Sendable, Equatable {
     self.gaussNewton = gaussNewton
     self.ramp = ramp
   }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
 }
 
+extension RegionCost.Side: Setting {}
+extension RegionCost.Profile: Setting {}
+
 extension RegionCost: CostKernel {
-  func addValues(
+  package static let schema = Schema<RegionCost>(
+    "region", "A price for points in a region.",
+    RegionCost(points: [Reference](), region: .ball(center: .position([0, 0, 0]), radius: 1))
+  ) {
+    Field("points", \.points, .some("point"), "Names of points.").required
+    Field("region", \.region, "The part of space.").required
+    Field("side", \.side, "The side that costs.")
+    Field("profile", \.profile, "How the price depends on depth.")
+    Field("smoothing", \.smoothing, .above(0), "Width of the step [m].")
+    Field(
+      "margin", \.margin, Check("finite") { $0.isFinite },
+      "How far before the boundary the price begins [m].")
+    Field("gaussNewton", \.gaussNewton, "Whether curvature is kept positive semidefinite.")
+    Field("ramp", \.ramp, "The factor over time.")
+  } rule: { cost throws(InvalidOption) in
+    if case .box(_, let halfExtents) = cost.region, cost.profile == .hinge, cost.side == .inside {
+      try InvalidOption.require(
+        halfExtents.contains { $0 != nil }, "region.box.halfExtents", "without ends",
+        "at least one end for a hinge inside: a point in the whole of space is infinitely deep")
+    }
+  }
+
+  package func resolved(in scope: Scope, key: String) throws(SimError) -> RegionCost {
+    try checkSettings(key)
+    var cost = self
+    cost.points = try scope.points(points, "\(key).points")
+    cost.region = try region.resolved(in: scope, key: "\(key).region")
+    return cost
+  }
+
+  package func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
-    for point in points {
+    for point in indices(points) {
       let differences = PointDifferences([point], region.center, in: condition, along: trajectory)
       for t in 0...trajectory.horizon {
         let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
@@ -145,13 +204,13 @@ extension RegionCost: CostKernel {
     }
   }
 
-  func addExpansion(
+  package func addExpansion(
     to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
     let (n, d) = (trajectory.n, expansion.d)
     var J = [SIMD3<Double>](repeating: .zero, count: n)
-    for point in points {
+    for point in indices(points) {
       let differences = PointDifferences([point], region.center, in: condition, along: trajectory)
       for t in 0...trajectory.horizon {
         let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
@@ -246,24 +305,6 @@ extension RegionCost: CostKernel {
       return (
         sign * (nearest - smoothing * log(total)), sign * gradient,
         (factor * columns.0, factor * columns.1, factor * columns.2)
-      )
-    }
-  }
-
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
-    for point in points {
-      try SimError.check(point, below: dimensions.points, key: "\(key).points")
-    }
-    try region.validate(dimensions: dimensions, conditions: conditions, key: "\(key).region")
-    try SimError.check(
-      smoothing > 0 && smoothing.isFinite, key: "\(key).smoothing", value: smoothing,
-      allowed: "positive")
-    try SimError.check(margin.isFinite, key: "\(key).margin", value: margin, allowed: "finite")
-    if case .box(_, let halfExtents) = region, profile == .hinge, side == .inside {
-      try SimError.check(
-        halfExtents.contains { $0 != nil }, key: "\(key).region.halfExtents", value: "without ends",
-        allowed:
-          "at least one end for a hinge inside: a point in the whole of space is infinitely deep"
       )
     }
   }

@@ -1,12 +1,13 @@
+package import Configuration
 public import GPSCore
 
 /// A norm of chosen entries of the state, less their target: ramp_t · ρ(Σ w_i (x_i − x*_i)²).
-public struct StateCost: Cost, Codable, Sendable, Equatable {
-  /// Indices into the state.
-  public var entries: [Int]
+public struct StateCost: Sendable, Equatable {
+  /// Entries of the state, each by number or name; nil for all of them.
+  public var entries: [Reference]?
   /// Where they should be.
   public var target: StateTarget
-  /// w, one per entry; empty for ones.
+  /// w, one per entry; one number stands for all, and none for ones.
   public var weights: [Double]
   /// ρ.
   public var norm: Norm
@@ -15,40 +16,63 @@ public struct StateCost: Cost, Codable, Sendable, Equatable {
 
   /// A cost on entries of the state.
   public init(
-    entries: [Int], target: StateTarget, weights: [Double] = [], norm: Norm = Norm(),
+    entries: [some Referring]?, target: StateTarget, weights: [Double] = [1], norm: Norm = Norm(),
     ramp: Ramp = .constant
   ) {
-    self.entries = entries
+    self.entries = entries?.map(\.reference)
     self.target = target
     self.weights = weights
     self.norm = norm
     self.ramp = ramp
   }
-
-  /// Adds ℓ_t for every step.
-  public func addValues(
-    to values: inout [Double], along trajectory: Trajectory, in condition: Condition
-  ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
-  }
-
-  /// Adds values, gradients and Hessians at every step.
-  public func addExpansion(
-    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
-  ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
 }
 
 extension StateCost: CostKernel {
-  func addValues(
+  package static let schema = Schema<StateCost>(
+    "state", "Entries of the state and their targets.",
+    StateCost(entries: [Reference]?.none, target: .numbers([0]))
+  ) {
+    Field(
+      "entries", \.entries,
+      "Names of entries or components, such as jointVelocities; null for the whole state.")
+    Field("target", \.target, "Where they should be.")
+    Field(
+      "weights", \.weights, .numberOrNumbers, .each(.notNegative),
+      "One per entry, or one for all.")
+    Norm.schema.fields(in: \.norm)
+    Field("ramp", \.ramp, "The factor over time.")
+  }
+
+  package var readsPoints: Bool { false }
+
+  package func resolved(in scope: Scope, key: String) throws(SimError) -> StateCost {
+    try checkSettings(key)
+    var cost = self
+    let entries = try entries.map { list throws(SimError) in
+      try scope.entries(list, "\(key).entries")
+    }
+    let count = entries?.count ?? scope.dimensions.state
+    cost.entries = entries ?? (0..<count).map { .index($0) }
+    cost.target = try target.resolved(count, in: scope, key: "\(key).target")
+    cost.weights = try scope.each(weights, count, "\(key).weights", "one per entry")
+    return cost
+  }
+
+  /// The entries as indices into a state of n numbers.
+  private func entries(of n: Int) -> [Int] {
+    let entries = entries.map(indices) ?? Array(0..<n)
+    precondition(entries.allSatisfy { 0 <= $0 && $0 < n }, "entries \(entries) of \(n) numbers")
+    return entries
+  }
+
+  package func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
-    let (x, n, count) = (trajectory.states, trajectory.n, entries.count)
-    precondition(entries.allSatisfy { 0 <= $0 && $0 < n }, "entries \(entries) of \(n) numbers")
+    let (x, n, entries) = (trajectory.states, trajectory.n, entries(of: trajectory.n))
+    let count = entries.count
     let target = target.numbers(count, in: condition)
-    let weights = resolvedWeights(weights, count)
+    let weights = spread(weights, over: count)
     for t in 0...trajectory.horizon {
       let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
       if factor == 0 { continue }
@@ -61,14 +85,15 @@ extension StateCost: CostKernel {
     }
   }
 
-  func addExpansion(
+  package func addExpansion(
     to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
   ) {
-    let (x, n, d, count) = (trajectory.states, trajectory.n, expansion.d, entries.count)
-    precondition(entries.allSatisfy { 0 <= $0 && $0 < n }, "entries \(entries) of \(n) numbers")
+    let (x, n, d) = (trajectory.states, trajectory.n, expansion.d)
+    let entries = entries(of: n)
+    let count = entries.count
     let target = target.numbers(count, in: condition)
-    let weights = resolvedWeights(weights, count)
+    let weights = spread(weights, over: count)
     // g = W (x − x*)
     var g = [Double](repeating: 0, count: count)
     for t in 0...trajectory.horizon {
@@ -92,14 +117,5 @@ extension StateCost: CostKernel {
         }
       }
     }
-  }
-
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
-    for entry in entries {
-      try SimError.check(entry, below: dimensions.state, key: "\(key).entries")
-    }
-    try target.validate(entries.count, for: conditions, key: "\(key).target")
-    try validateWeights(weights, entries.count, key: "\(key).weights")
-    try norm.validate(key: "\(key).norm")
   }
 }

@@ -1,23 +1,54 @@
+package import Configuration
 public import GPSCore
 
-/// One term of a cost; a closed list, so that a sum can be stored in a file and runs without
-/// existentials.
-public enum CostTerm: Codable, Sendable, Equatable {
-  /// Entries of the state.
-  case state(StateCost)
-  /// Effort.
-  case control(ControlCost)
-  /// Points in space.
-  case point(PointCost)
-  /// Points inside or outside a region.
-  case region(RegionCost)
+/// One term of a cost, of any kind: see `kinds`.
+public struct CostTerm: Sendable, Equatable {
+  package let base: any CostKernel
 
-  fileprivate var kind: String {
-    switch self {
-    case .state: "state"
-    case .control: "control"
-    case .point: "point"
-    case .region: "region"
+  package init(_ base: any CostKernel) { self.base = base }
+
+  /// Effort.
+  public static func control(_ cost: ControlCost) -> CostTerm { CostTerm(cost) }
+  /// Entries of the state.
+  public static func state(_ cost: StateCost) -> CostTerm { CostTerm(cost) }
+  /// Points in space.
+  public static func point(_ cost: PointCost) -> CostTerm { CostTerm(cost) }
+  /// Points inside or outside a region.
+  public static func region(_ cost: RegionCost) -> CostTerm { CostTerm(cost) }
+
+  /// Whether both are of one kind and equal.
+  public static func == (a: CostTerm, b: CostTerm) -> Bool { areEqual(a.base, b.base) }
+}
+
+/// The registry of cost terms: a line each.
+extension SumCost.Entry: OneOfKinds {
+  package static let noun = "a term"
+  package static let plural = "terms"
+  package static let kinds = [
+    kind(ControlCost.self), kind(StateCost.self), kind(PointCost.self), kind(RegionCost.self),
+  ]
+
+  private static func kind<Term: CostKernel>(_ type: Term.Type) -> Kind<Self> {
+    Kind(Weighted<Term>.self) {
+      Self(weight: $0.weight, CostTerm($0.term))
+    } payload: { entry in
+      (entry.term.base as? Term).map { Weighted(term: $0, weight: entry.weight) }
+    }
+  }
+
+  /// A term as it stands in a file: its weight beside its own settings.
+  private struct Weighted<Term: CostKernel>: Configurable {
+    var term: Term
+    var weight: Double
+
+    static var schema: Schema<Weighted> {
+      let own = Term.schema
+      return Schema<Weighted>(own.name, own.text, Weighted(term: own.standard, weight: 1)) {
+        own.fields(in: \.term)
+        Field("weight", \.weight, .notNegative, "The factor on the term.")
+      } rule: { weighted throws(InvalidOption) in
+        try own.check(weighted.term)
+      }
     }
   }
 }
@@ -25,9 +56,9 @@ public enum CostTerm: Codable, Sendable, Equatable {
 /// A weighted sum of terms: ℓ_t = Σ weight · term_t, each term with a ramp of its own.
 ///
 /// Costs have no unit of their own: weights turn squared radians, metres and newtons into one number.
-public struct SumCost: Cost, Codable, Sendable, Equatable {
+public struct SumCost: Cost, Sendable, Equatable {
   /// A term and its weight.
-  public struct Entry: Codable, Sendable, Equatable {
+  public struct Entry: Sendable, Equatable {
     /// The factor on the term, which sets its unit beside those of the others.
     public var weight: Double
     /// The term.
@@ -44,14 +75,7 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
   public var entries: [Entry]
 
   /// Whether a term refers to points.
-  public var needsPointJacobians: Bool {
-    entries.contains { entry in
-      switch entry.term {
-      case .point, .region: true
-      case .state, .control: false
-      }
-    }
-  }
+  public var needsPointJacobians: Bool { entries.contains { $0.term.base.readsPoints } }
 
   /// A weighted sum.
   public init(_ entries: [Entry]) { self.entries = entries }
@@ -64,13 +88,25 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
   /// - Parameters:
   ///   - dimensions: n, m and the number of points, which indices must stay below.
   ///   - conditions: all that the cost will be asked for; their goals must be long enough.
-  /// - Returns: the cost as it is.
+  /// - Returns: the cost, with one number for each entry where one stood for all.
   /// - Throws: `SimError` that names the term and what is allowed.
   public func validated(
     for dimensions: Dimensions, conditions: [Condition]
   ) throws(SimError) -> SumCost {
-    try validate(for: dimensions, conditions: conditions, key: "cost")
-    return self
+    try resolved(in: Scope(dimensions, conditions))
+  }
+
+  /// This cost with numbers for names, if everything in it fits the task.
+  package func resolved(in scope: Scope) throws(SimError) -> SumCost {
+    var sum = self
+    for (index, entry) in entries.enumerated() {
+      let (key, base) = ("cost[\(index)]", entry.term.base)
+      try SimError.check(
+        entry.weight.isFinite, key: "\(key).weight", value: entry.weight, allowed: "finite")
+      sum.entries[index].term = CostTerm(
+        try base.resolved(in: scope, key: "\(key).\(base.kindName)"))
+    }
+    return sum
   }
 
   /// Each term's own share of the values, its weight included, in the order of the terms: for figures
@@ -85,71 +121,21 @@ public struct SumCost: Cost, Codable, Sendable, Equatable {
   public func addValues(
     to values: inout [Double], along trajectory: Trajectory, in condition: Condition
   ) {
-    addValuesFromView(to: &values, along: trajectory, in: condition)
+    withViews(of: &values, trajectory) { (values, view) in
+      for entry in entries {
+        entry.term.base.addValues(to: values, scale: entry.weight, along: view, in: condition)
+      }
+    }
   }
 
   /// Adds values, gradients and Hessians at every step.
   public func addExpansion(
     to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
   ) {
-    addExpansionFromView(to: &expansion, along: trajectory, in: condition)
-  }
-}
-
-extension SumCost: CostKernel {
-  func addValues(
-    to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
-    in condition: Condition
-  ) {
-    for entry in entries {
-      let factor = scale * entry.weight
-      switch entry.term {
-      case .state(let cost):
-        cost.addValues(to: values, scale: factor, along: trajectory, in: condition)
-      case .control(let cost):
-        cost.addValues(to: values, scale: factor, along: trajectory, in: condition)
-      case .point(let cost):
-        cost.addValues(to: values, scale: factor, along: trajectory, in: condition)
-      case .region(let cost):
-        cost.addValues(to: values, scale: factor, along: trajectory, in: condition)
-      }
-    }
-  }
-
-  func addExpansion(
-    to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
-    in condition: Condition
-  ) {
-    for entry in entries {
-      let factor = scale * entry.weight
-      switch entry.term {
-      case .state(let cost):
-        cost.addExpansion(to: expansion, scale: factor, along: trajectory, in: condition)
-      case .control(let cost):
-        cost.addExpansion(to: expansion, scale: factor, along: trajectory, in: condition)
-      case .point(let cost):
-        cost.addExpansion(to: expansion, scale: factor, along: trajectory, in: condition)
-      case .region(let cost):
-        cost.addExpansion(to: expansion, scale: factor, along: trajectory, in: condition)
-      }
-    }
-  }
-
-  func validate(for dimensions: Dimensions, conditions: [Condition], key: String) throws(SimError) {
-    for (index, entry) in entries.enumerated() {
-      let name = "\(key)[\(index)].\(entry.term.kind)"
-      try SimError.check(
-        entry.weight.isFinite, key: "\(key)[\(index)].weight", value: entry.weight,
-        allowed: "finite")
-      switch entry.term {
-      case .state(let cost):
-        try cost.validate(for: dimensions, conditions: conditions, key: name)
-      case .control(let cost):
-        try cost.validate(for: dimensions, conditions: conditions, key: name)
-      case .point(let cost):
-        try cost.validate(for: dimensions, conditions: conditions, key: name)
-      case .region(let cost):
-        try cost.validate(for: dimensions, conditions: conditions, key: name)
+    withViews(of: &expansion, trajectory) { (expansion, view) in
+      for entry in entries {
+        entry.term.base.addExpansion(
+          to: expansion, scale: entry.weight, along: view, in: condition)
       }
     }
   }

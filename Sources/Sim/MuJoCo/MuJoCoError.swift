@@ -16,6 +16,8 @@ public enum MuJoCoError: Error, Sendable, Equatable, CustomStringConvertible {
   case invalidValue(of: String, value: String, allowed: String)
   /// The same number appears twice in a state or an observation.
   case repeatedComponent(list: String, name: String)
+  /// The cost or the success criterion does not fit the model.
+  case task(SimError)
   /// MuJoCo could not make a model or its data ready.
   case simulator(source: String, reason: String)
 
@@ -42,6 +44,7 @@ public enum MuJoCoError: Error, Sendable, Equatable, CustomStringConvertible {
       "\(what) is \(value); allowed is \(allowed)"
     case .repeatedComponent(let list, let name):
       "the \(list) holds \(name) twice; name every component once"
+    case .task(let error): "\(error)"
     case .simulator(let source, let reason):
       "\(source): MuJoCo failed: \(reason)"
     }

@@ -38,9 +38,10 @@ public struct MuJoCoTask: ControlTask {
   ///   - horizon: T, the number of controls in a rollout.
   ///   - conditions: the training conditions.
   ///   - testConditions: evaluated, never trained on.
-  ///   - cost: what is minimised.
-  ///   - success: what counts as a success.
-  /// - Throws: `MuJoCoError` when the horizon is not positive or a condition does not fit the model.
+  ///   - cost: what is minimised: a `SumCost`, whose names are resolved, or a cost of your own.
+  ///   - success: what counts as a success: a `SuccessCriterion`, or a judge of your own.
+  /// - Throws: `MuJoCoError` when the horizon is not positive, or a condition, the cost or the criterion
+  ///   does not fit the model.
   public init(
     name: String, interface: MuJoCoInterface, horizon: Int, conditions: [Condition],
     testConditions: [Condition] = [], cost: any Cost, success: any SuccessJudge
@@ -58,12 +59,20 @@ public struct MuJoCoTask: ControlTask {
     self.interface = interface
     self.conditions = conditions
     self.testConditions = testConditions
-    self.cost = cost
-    self.success = success
-    dimensions = Dimensions(
+    let dimensions = Dimensions(
       state: interface.layout.state.count, control: interface.model.controlCount,
       observation: interface.layout.observation.count, horizon: horizon,
       points: interface.points.count)
+    let scope = Scope(
+      dimensions, conditions + testConditions, states: interface.stateNames,
+      points: interface.points, controls: interface.controlNames)
+    do {
+      self.cost = try (cost as? SumCost)?.resolved(in: scope) ?? cost
+      self.success = try (success as? SuccessCriterion)?.resolved(in: scope) ?? success
+    } catch {
+      throw .task(error)
+    }
+    self.dimensions = dimensions
   }
 
   /// A new plant for one worker.

@@ -1,3 +1,4 @@
+package import Configuration
 public import Differentiation
 public import GPSCore
 
@@ -10,7 +11,7 @@ public import GPSCore
 ///
 ///     (m_c + m_p) p̈ + m_p l θ̈ cos θ − m_p l θ̇² sin θ = f − c_p ṗ
 ///     m_p l p̈ cos θ + J θ̈ − m_p g l sin θ = −c_θ θ̇
-public struct CartPole: ContinuousSystem, Codable, Equatable {
+public struct CartPole: ContinuousSystem, Equatable {
   /// m_c [kg].
   public var cartMass: Double
   /// m_p [kg].
@@ -97,13 +98,21 @@ public struct CartPole: ContinuousSystem, Codable, Equatable {
   /// Refuses parameters out of range.
   ///
   /// - Throws: `SimError.option`.
-  public func validate() throws(SimError) {
-    try SimError.checkPositive(cartMass, key: "cartPole.cartMass")
-    try SimError.checkPositive(poleMass, key: "cartPole.poleMass")
-    try SimError.checkPositive(poleLength, key: "cartPole.poleLength")
-    try SimError.checkNotNegative(cartDamping, key: "cartPole.cartDamping")
-    try SimError.checkNotNegative(poleDamping, key: "cartPole.poleDamping")
-    try SimError.checkNotNegative(gravity, key: "cartPole.gravity")
-    if let forceLimit { try SimError.checkPositive(forceLimit, key: "cartPole.forceLimit") }
+  public func validate() throws(SimError) { try checkSettings(kindName) }
+}
+
+extension CartPole: ConfigurableSystem {
+  package static let schema = Schema<CartPole>(
+    "cartPole", "A pole hinged to a cart; angle 0 is upright.", CartPole()
+  ) {
+    Field("cartMass", \.cartMass, .positive, "Mass of the cart [kg].")
+    Field("poleMass", \.poleMass, .positive, "Mass of the pole [kg].")
+    Field("poleLength", \.poleLength, .positive, "Length of the pole [m].")
+    Field("cartDamping", \.cartDamping, .notNegative, "Friction of the rail [N s/m].")
+    Field("poleDamping", \.poleDamping, .notNegative, "Friction of the hinge [N m s/rad].")
+    Field("gravity", \.gravity, .notNegative, "Gravity [m/s²].")
+    Field(
+      "forceLimit", \.forceLimit, .positive,
+      "Largest force on the cart [N]; null for no limit.")
   }
 }

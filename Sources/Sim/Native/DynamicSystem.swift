@@ -1,3 +1,4 @@
+package import Configuration
 public import Differentiation
 public import GPSCore
 
@@ -102,7 +103,7 @@ public protocol DynamicSystem: Sendable {
 }
 
 /// How a continuous system is integrated over a control period.
-public enum Integrator: String, Codable, Sendable, CaseIterable {
+public enum Integrator: String, Sendable, CaseIterable {
   /// x' = x + h f(x): first order.
   case euler
   /// x' = x + h f(x + h/2 f(x)): second order.
@@ -110,6 +111,8 @@ public enum Integrator: String, Codable, Sendable, CaseIterable {
   /// The classical Runge-Kutta method: fourth order.
   case rungeKutta4
 }
+
+extension Integrator: Setting {}
 
 /// A control period cut into integration steps of equal length.
 @frozen

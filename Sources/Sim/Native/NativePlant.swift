@@ -3,7 +3,9 @@ public import GPSCore
 /// A system written in Swift, reset and stepped.
 public struct NativePlant<System: DynamicSystem>: Plant {
   private let system: System
-  private let observation: NativeObservation
+  private let stateEntries: [Int]?
+  private let points: [Int]
+  private let seesGoal: Bool
   private let timeStep: TimeStep
   /// How many numbers the system itself writes of what a policy sees.
   private let observedCount: Int
@@ -14,7 +16,9 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   public init(_ system: System, timeStep: TimeStep, observation: NativeObservation) {
     self.system = system
     self.timeStep = timeStep
-    self.observation = observation
+    stateEntries = observation.state.map(indices)
+    points = indices(observation.points)
+    seesGoal = observation.goal
     observedCount = system.observationNames.count
     plant = PlantState(
       state: system.stateCount, control: system.controlCount, points: system.pointNames.count)
@@ -53,7 +57,7 @@ public struct NativePlant<System: DynamicSystem>: Plant {
   /// points, then the goal.
   public func readObservation(into target: inout MutableSpan<Double>) {
     var next = 0
-    if let entries = observation.stateEntries {
+    if let entries = stateEntries {
       for entry in entries {
         target[next] = plant.flow.x[entry]
         next += 1
@@ -63,13 +67,13 @@ public struct NativePlant<System: DynamicSystem>: Plant {
       var observed = target._mutatingExtracting(0..<next)
       system.observe(plant.flow.x.span, goal: goal.span, into: &observed)
     }
-    for point in observation.points {
+    for point in points {
       for axis in 0..<3 {
         target[next] = plant.positions[3 * point + axis]
         next += 1
       }
     }
-    if observation.goal {
+    if seesGoal {
       for value in goal {
         target[next] = value
         next += 1

@@ -1,22 +1,49 @@
+package import Configuration
 public import GPSCore
 
 /// What a policy sees of a native system: the state as the system shows it
 /// (`DynamicSystem.observe`), or some entries of it instead, then points, then the goal.
-public struct NativeObservation: Codable, Sendable, Equatable {
-  /// Indices into the state, for a policy that is blind to the rest; nil for what the system shows,
-  /// which is all of it unless the system says otherwise.
-  public var stateEntries: [Int]?
-  /// Indices of points whose positions are seen.
-  public var points: [Int]
+public struct NativeObservation: Sendable, Equatable {
+  /// Entries of the state by number or name, for a policy that is blind to the rest; nil for what the
+  /// system shows, which is all of it unless the system says otherwise.
+  public var state: [Reference]?
+  /// Points whose positions are seen, by number or name.
+  public var points: [Reference]
   /// Whether the condition's goal is seen.
   public var goal: Bool
 
   /// An observation; with no arguments, what the system shows of its state and the goal, if there
   /// is one.
-  public init(stateEntries: [Int]? = nil, points: [Int] = [], goal: Bool = true) {
-    self.stateEntries = stateEntries
-    self.points = points
+  public init(state: [Reference]? = nil, goal: Bool = true) {
+    self.init(state: state, points: [Reference](), goal: goal)
+  }
+
+  /// An observation with points.
+  public init(state: [Reference]? = nil, points: [some Referring], goal: Bool = true) {
+    self.state = state
+    self.points = points.map(\.reference)
     self.goal = goal
+  }
+
+  /// An observation by numbers.
+  public init(stateEntries: [Int]?, points: [Int] = [], goal: Bool = true) {
+    self.init(state: stateEntries?.map(\.reference), points: points, goal: goal)
+  }
+
+  func resolved(in scope: Scope) throws(SimError) -> NativeObservation {
+    NativeObservation(
+      state: try state.map { list throws(SimError) in
+        try scope.entries(list, "observation.state")
+      },
+      points: try scope.points(points, "observation.points"), goal: goal)
+  }
+}
+
+extension NativeObservation: Configurable {
+  package static let schema = Schema<NativeObservation>(NativeObservation()) {
+    Field("state", \.state, "Names of entries of the state; null for all.")
+    Field("points", \.points, "Points whose positions are seen.")
+    Field("goal", \.goal, "Whether the condition's goal is seen.")
   }
 }
 
@@ -49,8 +76,8 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   public let controlNames: [String]
   /// o names of what a policy sees, with units: entries, coordinates of points, the goal.
   public var observationNames: [String] {
-    let entries = observation.stateEntries.map { $0.map { stateNames[$0] } }
-    let points = observation.points.flatMap { point in
+    let entries = observation.state.map { indices($0).map { stateNames[$0] } }
+    let points = indices(observation.points).flatMap { point in
       ["x", "y", "z"].map { "\(pointNames[point])_\($0)_m" }
     }
     let goal = observation.goal ? conditions[0].goal.indices.map { "goal_\($0)" } : []
@@ -119,21 +146,17 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
             allowed: "empty: a native system has no bodies to displace"))
       }
     }
-    for entry in observation.stateEntries ?? [] {
-      try SimError.check(entry, below: n, key: "observation.stateEntries")
-    }
-    for point in observation.points {
-      try SimError.check(point, below: points, key: "observation.points")
-    }
-    let dimensions = Dimensions(
-      state: n, control: model.controlCount,
-      observation: (observation.stateEntries?.count ?? model.observationNames.count)
-        + 3 * observation.points.count + (observation.goal ? first.goal.count : 0),
-      horizon: horizon, points: points)
-    _ = try (cost as? SumCost)?.validated(for: dimensions, conditions: all)
-    _ = try (success as? SuccessCriterion)?.validated(for: dimensions, conditions: all)
-    self.cost = cost
-    self.success = success
+    var dimensions = Dimensions(
+      state: n, control: model.controlCount, observation: 0, horizon: horizon, points: points)
+    let scope = Scope(
+      dimensions, all, states: model.stateNames, points: model.pointNames,
+      controls: model.controlNames)
+    let observation = try observation.resolved(in: scope)
+    dimensions.observation =
+      (observation.state?.count ?? model.observationNames.count) + 3 * observation.points.count
+      + (observation.goal ? first.goal.count : 0)
+    self.cost = try (cost as? SumCost)?.resolved(in: scope) ?? cost
+    self.success = try (success as? SuccessCriterion)?.resolved(in: scope) ?? success
     self.dimensions = dimensions
     self.name = name
     self.model = model

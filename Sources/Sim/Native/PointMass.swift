@@ -1,3 +1,4 @@
+package import Configuration
 public import Differentiation
 public import GPSCore
 
@@ -6,9 +7,9 @@ public import GPSCore
 ///     ṗ = v,   m v̇ = f − c v
 ///
 /// Obstacles are a matter of cost and success (`RegionCost`, `SuccessCriterion.pointOutside`).
-public struct PointMass: ContinuousSystem, Codable, Equatable {
+public struct PointMass: ContinuousSystem, Equatable {
   /// The straight walls of a room; the mass stops dead against them.
-  public struct Walls: Codable, Sendable, Equatable {
+  public struct Walls: Sendable, Equatable {
     /// Lowest p_x and p_y [m].
     public var lower: [Double]
     /// Highest p_x and p_y [m].
@@ -94,19 +95,32 @@ public struct PointMass: ContinuousSystem, Codable, Equatable {
 
   /// Refuses parameters out of range.
   ///
-  /// - Throws: `SimError`.
-  public func validate() throws(SimError) {
-    try SimError.checkPositive(mass, key: "pointMass.mass")
-    try SimError.checkNotNegative(damping, key: "pointMass.damping")
-    if let forceLimit { try SimError.checkPositive(forceLimit, key: "pointMass.forceLimit") }
-    guard let walls else { return }
-    for (name, side) in [("lower", walls.lower), ("upper", walls.upper)] where side.count != 2 {
-      throw .length(key: "pointMass.walls.\(name)", found: side.count, expected: "2")
-    }
-    for i in 0..<2 {
-      try SimError.check(
-        walls.lower[i] < walls.upper[i], key: "pointMass.walls.lower", value: walls.lower[i],
-        allowed: "below upper")
+  /// - Throws: `SimError.option`.
+  public func validate() throws(SimError) { try checkSettings(kindName) }
+}
+
+extension PointMass: ConfigurableSystem {
+  package static let schema = Schema<PointMass>(
+    "pointMass", "A mass in the plane, pushed by two forces.", PointMass()
+  ) {
+    Field("mass", \.mass, .positive, "Mass [kg].")
+    Field("damping", \.damping, .notNegative, "Viscous friction [N s/m].")
+    Field(
+      "forceLimit", \.forceLimit, .positive,
+      "Largest force along each axis [N]; null for no limit.")
+    Field("walls", \.walls, .settings, "Walls of a room; null for none.")
+  }
+}
+
+extension PointMass.Walls: Configurable {
+  package static let schema = Schema<PointMass.Walls>(
+    PointMass.Walls(lower: [-1, -1], upper: [1, 1])
+  ) {
+    Field("lower", \.lower, .count(2, "numbers"), "Lowest x and y [m].").required
+    Field("upper", \.upper, .count(2, "numbers"), "Highest x and y [m].").required
+  } rule: { walls throws(InvalidOption) in
+    for (lower, upper) in zip(walls.lower, walls.upper) {
+      try InvalidOption.require(lower < upper, "lower", lower, "below upper")
     }
   }
 }

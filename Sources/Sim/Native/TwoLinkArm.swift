@@ -1,3 +1,4 @@
+package import Configuration
 public import Differentiation
 public import GPSCore
 
@@ -11,7 +12,7 @@ public import GPSCore
 ///     M(q) q̈ + h [−2 q̇₁ q̇₂ − q̇₂²; q̇₁²] + g(q) = τ − c q̇
 ///
 /// Gravity, if any, acts along −y.
-public struct TwoLinkArm: ContinuousSystem, Codable, Equatable {
+public struct TwoLinkArm: ContinuousSystem, Equatable {
   /// m₁ and m₂ [kg].
   public var masses: [Double]
   /// l₁ and l₂ [m].
@@ -115,14 +116,24 @@ public struct TwoLinkArm: ContinuousSystem, Codable, Equatable {
 
   /// Refuses parameters out of range.
   ///
-  /// - Throws: `SimError`.
-  public func validate() throws(SimError) {
-    for (key, numbers) in [("twoLinkArm.masses", masses), ("twoLinkArm.lengths", lengths)] {
-      if numbers.count != 2 { throw .length(key: key, found: numbers.count, expected: "2") }
-      for number in numbers { try SimError.checkPositive(number, key: key) }
-    }
-    try SimError.checkNotNegative(damping, key: "twoLinkArm.damping")
-    try SimError.checkNotNegative(gravity, key: "twoLinkArm.gravity")
-    if let torqueLimit { try SimError.checkPositive(torqueLimit, key: "twoLinkArm.torqueLimit") }
+  /// - Throws: `SimError.option`.
+  public func validate() throws(SimError) { try checkSettings(kindName) }
+}
+
+extension TwoLinkArm: ConfigurableSystem {
+  package static let schema = Schema<TwoLinkArm>(
+    "twoLinkArm", "Two links in a plane, driven at both joints.", TwoLinkArm()
+  ) {
+    Field(
+      "masses", \.masses, .count(2, "numbers").and(.each(.positive)),
+      "Masses of the two links [kg].")
+    Field(
+      "lengths", \.lengths, .count(2, "numbers").and(.each(.positive)),
+      "Lengths of the two links [m].")
+    Field("damping", \.damping, .notNegative, "Friction of each joint [N m s/rad].")
+    Field("gravity", \.gravity, .notNegative, "Gravity in the plane [m/s²].")
+    Field(
+      "torqueLimit", \.torqueLimit, .positive,
+      "Largest torque at each joint [N m]; null for no limit.")
   }
 }

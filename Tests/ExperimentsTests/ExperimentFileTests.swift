@@ -1,6 +1,14 @@
+import Configuration
+import Dynamics
 import Foundation
-import GuidedPolicySearch
+import GPSCore
+import GlobalPolicy
+import PolicySearch
+import Sim
+import Statistics
 import Testing
+
+@testable import Experiments
 
 /// A complete experiment; tests break it in one place.
 private let good = """
@@ -65,12 +73,12 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, training, conditions, success, rollouts, dynamics, network, description, optimization, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",
@@ -96,7 +104,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "name: gradientDescent",
       message:
-        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, trajectoryOptimization)"
+        "demo.yaml:18:9: algorithm.name: gradientDescent is not allowed (must be one of mirrorDescent, badmm, trajectoryOptimization, distillation)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: 0.5\n  klStep: 1",
@@ -361,10 +369,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     #expect(loaded.task.controlPeriod == 0.05)
     let cost = try #require(loaded.task.cost as? SumCost)
     #expect(cost.entries.count == 3)
-    guard case .point(let final) = cost.entries[2].term else {
-      Issue.record("the third term is no point cost")
-      return
-    }
+    let final = try #require(cost.entries[2].term.base as? PointCost)
     #expect(final.ramp == Ramp(.finalOnly, finalMultiplier: 10))
     #expect(final.points == [0, 1])
     #expect(final.target == .points([2, 3]))
@@ -394,11 +399,8 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
         0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0,
       ])
     let cost = try #require(loaded.task.cost as? SumCost)
-    guard case .state(let velocities) = cost.entries[4].term else {
-      Issue.record("the fifth term is no state cost")
-      return
-    }
-    #expect(velocities.entries == Array(7..<14))
+    let velocities = try #require(cost.entries[4].term.base as? StateCost)
+    #expect(velocities.entries == (7..<14).map { .index($0) })
     #expect(loaded.experiment.search.sampling == .offPolicy)
   }
 

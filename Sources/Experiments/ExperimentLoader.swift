@@ -1,0 +1,158 @@
+import Configuration
+import Foundation
+import GPSCore
+import LinearAlgebra
+import Sim
+
+/// Makes an experiment ready to run, and leads every complaint of the parts back to the place in the
+/// file that caused it.
+struct ExperimentLoader {
+  let experiment: Experiment
+  let tree: SettingsTree
+  let folder: URL
+
+  func load() throws(SettingsError) -> LoadedExperiment {
+    do {
+      let (task, model) = try experiment.system.base.task(self)
+      return try finish(task, model: model)
+    } catch let error as SettingsError {
+      throw error
+    } catch let error as SimError {
+      throw refuse(error)
+    } catch {
+      throw refuse("", problem: oneLine("\(error)"))
+    }
+  }
+
+  private func finish(
+    _ task: some ControlTask, model: URL?
+  ) throws(SettingsError) -> LoadedExperiment {
+    // Several matrices of this size are kept per step and condition.
+    let size = Double(task.dimensions.state + task.dimensions.control)
+    let entries = size * size * Double(experiment.horizon) * Double(task.conditions.count)
+    if entries > 1e8 {
+      throw refuse(
+        "horizon",
+        problem:
+          "too much memory: \(experiment.horizon) steps of \(task.conditions.count) conditions "
+          + "with \(task.dimensions.state) states and \(task.dimensions.control) controls")
+    }
+    var controllers: [LinearGaussianController] = []
+    for condition in task.conditions {
+      do {
+        controllers.append(try experiment.initialController.controller(for: task, in: condition))
+      } catch let error as SimError {
+        throw refuse(error, below: "initialController")
+      } catch {
+        throw refuse(
+          "conditions.train", problem: "condition \"\(condition.name)\": \(oneLine("\(error)"))")
+      }
+    }
+    do {
+      _ = try experiment.controlLimits?.validated(controls: task.dimensions.control)
+    } catch {
+      // "limits.upper" is optimization.controlLimits.upper in a file.
+      let key = error.key.split(separator: ".").dropFirst().joined(separator: ".")
+      throw refuse("optimization.controlLimits.\(key)", error.value, error.allowed)
+    }
+    if case .known = experiment.dynamics {
+      for condition in task.conditions {
+        do {
+          guard try task.knownDynamics(in: condition) == nil else { continue }
+        } catch {
+          throw refuse("dynamics", "known", "only where they are: \(oneLine("\(error)"))")
+        }
+        throw refuse("dynamics", "known", "a fit: the dynamics of this task are not known")
+      }
+    }
+    return LoadedExperiment(
+      experiment: experiment, task: task, initialControllers: controllers, model: model)
+  }
+
+  // MARK: - Errors
+
+  func refuse(_ path: String, _ value: String, _ allowed: String) -> SettingsError {
+    SettingsError(
+      origin: tree.origin(of: path), path: path, value: tree.word(at: path) ?? value,
+      allowed: allowed)
+  }
+
+  func refuse(_ path: String, problem: String) -> SettingsError {
+    SettingsError(origin: tree.origin(of: path), path: path, problem: problem)
+  }
+
+  /// A complaint of the simulation module, whose keys follow the file's apart from brackets.
+  private func refuse(_ error: SimError, below section: String = "") -> SettingsError {
+    func path(_ key: String) -> String {
+      join(section, key.replacing("[", with: ".").replacing("]", with: ""))
+    }
+    return switch error {
+    case .option(let option): refuse(path(option.key), option.value, option.allowed)
+    case .length(let key, let found, let expected):
+      refuse(path(key), "a list of \(found)", "\(expected) numbers")
+    case .goal(let key, let first, let count, let length):
+      refuse(path(key), problem: SimError.goalProblem(first, count, length))
+    case .index, .actuator, .controller: refuse(section, problem: "\(error)")
+    }
+  }
+
+  // MARK: - Conditions
+
+  /// The length of the goal, which is the same in all conditions.
+  func goalDimension() throws(SettingsError) -> Int {
+    let all =
+      experiment.conditions.train.enumerated().map { ("conditions.train.\($0.offset)", $0.element) }
+      + experiment.conditions.test.enumerated().map { ("conditions.test.\($0.offset)", $0.element) }
+    let count = all.first?.1.goal.count ?? 0
+    for (path, condition) in all where condition.goal.count != count {
+      throw refuse(
+        "\(path).goal", "a list of \(condition.goal.count)",
+        "\(count) numbers, as in the first condition")
+    }
+    return count
+  }
+
+  /// The conditions of both lists, made of settings, name and path; names are unique in each list,
+  /// because files tell conditions apart by them.
+  func conditions(
+    _ make: (_ settings: ConditionSettings, _ name: String, _ path: String) throws -> Condition
+  ) throws -> (train: [Condition], test: [Condition]) {
+    _ = try goalDimension()
+    func list(_ key: String, _ list: [ConditionSettings]) throws -> [Condition] {
+      var conditions: [Condition] = []
+      for (index, settings) in list.enumerated() {
+        let path = "conditions.\(key).\(index)"
+        let name = settings.name.isEmpty ? "\(index)" : settings.name
+        if conditions.contains(where: { $0.name == name }) {
+          throw refuse(
+            "\(path).name", abbreviated(name),
+            "a name that no other condition of the list has")
+        }
+        conditions.append(try make(settings, name, path))
+      }
+      return conditions
+    }
+    return (
+      try list("train", experiment.conditions.train), try list("test", experiment.conditions.test)
+    )
+  }
+
+  /// One number per entry of each part, where one number may stand for all; empty if all are zero.
+  func deviation(
+    _ parts: [(key: String, numbers: [Double], count: Int)], _ path: String
+  ) throws(SettingsError) -> [Double] {
+    var deviation: [Double] = []
+    for (key, numbers, count) in parts {
+      if numbers.count != count && numbers.count != 1 {
+        throw refuse("\(path).\(key)", "a list of \(numbers.count)", "one number, or \(count)")
+      }
+      deviation +=
+        numbers.count == count ? numbers : [Double](repeating: numbers[0], count: count)
+    }
+    return deviation.contains { $0 != 0 } ? deviation : []
+  }
+}
+
+func oneLine(_ text: String) -> String {
+  text.split(whereSeparator: \.isNewline).joined(separator: " ")
+}
