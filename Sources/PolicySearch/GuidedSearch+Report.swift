@@ -19,7 +19,9 @@ extension GuidedSearch {
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
       ].map { Metric.Column($0) } + local.columns + link.columns
-        + ["model_samples", "status", "success_rate", "policy_cost", "policy_success"].map { Metric.Column($0) },
+        + ["model_samples", "status", "success_rate", "policy_cost", "policy_success"].map {
+          Metric.Column($0)
+        },
       stages: ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"])
   }
 

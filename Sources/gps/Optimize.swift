@@ -46,7 +46,8 @@ struct Optimize: AsyncParsableCommand {
       // The last one has the rollouts of the feedback laws.
       if report.iteration == 0 || report.successRate == nil { return }
       for condition in report.conditions {
-        guard case .word(let status) = condition.metrics.first(where: { $0.name == "status" })?.value
+        guard
+          case .word(let status) = condition.metrics.first(where: { $0.name == "status" })?.value
         else { continue }
         printLine("\(condition.name): cost \(number(condition.metrics["cost"])), \(status)")
       }

@@ -429,14 +429,16 @@ private func rolledOut(
     #expect(multiplier(predicted: -1, actual: -1.5) <= 1)
   }
 
-  @Test("neither a constant added to the costs nor a factor on them changes what is trusted or done")
+  @Test(
+    "neither a constant added to the costs nor a factor on them changes what is trusted or done")
   func invariance() throws {
     let controller = try LinearGaussianController(
       gains: MatrixSequence(rows: 1, columns: 1, count: 1), offsets: Matrix(rows: 1, columns: 1),
       covariances: MatrixSequence(repeating: .identity(1), count: 1))
     var verdicts: Set<Bool> = []
     for (reference, expected, cost, deviation) in [
-      (10.0, 6.0, 9.0, 0.1), (10, 6, 20, 1), (1000, 5, 10, 2), (10.3, 10.2, 10, 0), (10, 6, 12, 0.7),
+      (10.0, 6.0, 9.0, 0.1), (10, 6, 20, 1), (1000, 5, 10, 2), (10.3, 10.2, 10, 0),
+      (10, 6, 12, 0.7),
     ] {
       func expectation(_ factor: Double, _ constant: Double) -> StepExpectation {
         StepExpectation(
