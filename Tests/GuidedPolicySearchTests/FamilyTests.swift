@@ -58,7 +58,7 @@ private func batch(
       ] + overrides).map { Experiment.Override($0) })
   }
 
-  @Test("keeps what learners promise", arguments: members)
+  @Test("keeps what learners promise", .slow, arguments: members)
   func promises(_ member: (String, String)) async throws {
     func check(_ learner: some Learner) async throws {
       try await checkLearner(learner, iterations: 3)
@@ -66,7 +66,7 @@ private func batch(
     try await check(loaded(member.0, member.1).learner(workers: 2))
   }
 
-  @Test("gives the same bytes with any number of workers", arguments: members)
+  @Test("gives the same bytes with any number of workers", .slow, arguments: members)
   func workers(_ member: (String, String)) async throws {
     func bytes(_ learner: some Learner) async throws -> [UInt8] {
       var writer = ValueWriter()
@@ -80,7 +80,7 @@ private func batch(
     }
   }
 
-  @Test("lowers the cost of the rollouts", arguments: members)
+  @Test("lowers the cost of the rollouts", .slow, arguments: members)
   func learns(_ member: (String, String)) async throws {
     let samples = member.1 == "klLQR" ? 5 : 20
     func costs(_ learner: some Learner) async throws -> [Double] {
@@ -97,7 +97,7 @@ private func batch(
     #expect(costs[7] < target * costs[0], "\(costs)")
   }
 
-  @Test("faults of rollouts are contained, whatever improves the controllers")
+  @Test("faults of rollouts are contained, whatever improves the controllers", .slow)
   func faults() async throws {
     func check<Local: LocalImprovement, Link: Coupling>(_ local: Local, _ link: Link) async throws {
       let base = try smallTask()
