@@ -61,7 +61,9 @@ let experiments = [
 let package = Package(
   name: "guided-policy-search",
   products: [
-    .library(name: "GuidedPolicySearch", targets: ["GuidedPolicySearch"]),
+    // One import brings all, but all are named: a package that uses this one is compiled anew when any of them has
+    // changed, and the umbrella's own module, which is a list of names, never does.
+    .library(name: "GuidedPolicySearch", targets: libraries.map(\.name)),
     .library(name: "ShippedExperiments", targets: ["ShippedExperiments"]),
     .executable(name: "gps", targets: ["gps"]),
   ],
