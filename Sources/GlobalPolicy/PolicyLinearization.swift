@@ -127,7 +127,7 @@ public struct PolicyLinearizer: Sendable {
       }
     }
     let fit = try LinearGaussianRegression(options: options.regression).fit(
-      byStep, inputCount: n, prior: mixture, priorFloor: options.mixture.covarianceFloor)
+      byStep, inputCount: n, prior: mixture)
     var covariances = fit.covariances
     for t in 0..<T { covariances[t] = (covariances[t] + policy.covariance).symmetrized }
     let controller = try LinearGaussianController(
