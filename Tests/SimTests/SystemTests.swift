@@ -606,7 +606,7 @@ private struct WaitingTask: ControlTask {
 
 @Suite struct WaitingPlantTests {
   @Test(
-    "More robots than cores step at once, and other work goes on", .slow, .timeLimit(.minutes(2)))
+    "More robots than cores step at once, and other work goes on", .slow, .timeLimit(.minutes(30)))
   func concurrency() async throws {
     let task = WaitingTask(count: ProcessInfo.processInfo.activeProcessorCount + 6)
     let policy = try LinearGaussianController(

@@ -67,7 +67,7 @@ private let short = [
 
   @Test(
     "a shipped task goes on from each of its checkpoints, with other workers, where it has moved",
-    .slow, .timeLimit(.minutes(5)),
+    .slow, .timeLimit(.minutes(30)),
     arguments: [
       ("point-mass", []), ("two-link-arm", []), ("cart-pole", []), ("peg-insertion", []),
       ("peg-insertion", ["algorithm.name=trajectoryOptimization"]),

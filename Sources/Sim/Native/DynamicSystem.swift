@@ -1,4 +1,4 @@
-package import Configuration
+import Configuration
 public import Differentiation
 public import GPSCore
 
