@@ -1,5 +1,6 @@
 package import Configuration
 public import Dynamics
+public import GPSCore
 public import GlobalPolicy
 public import LQR
 public import PathIntegral

@@ -22,6 +22,9 @@ public protocol ControlTask: Sendable {
   /// Where the coordinates that single controls drive are in the state, if that is known: what an
   /// initial controller is built from.
   var actuatedCoordinates: [ActuatedCoordinate] { get }
+  /// What the actuators can do: a control beyond is brought to its bound before it is applied, and
+  /// recorded, charged and fitted as applied. By default nil, no bounds.
+  var controlLimits: ControlLimits? { get }
 
   /// The dynamics under one condition with their derivatives, if they are known; nil if they can only
   /// be fitted to rollouts.
@@ -52,6 +55,9 @@ extension ControlTask {
 
   /// None is known unless a task says so.
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }
+
+  /// None are known unless a task says so.
+  public var controlLimits: ControlLimits? { nil }
 
   /// Dynamics are fitted to rollouts unless a task knows better.
   public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? { nil }

@@ -4,7 +4,7 @@ public import LinearAlgebra
 public struct Trajectory: Sendable, Equatable {
   /// States x_0 … x_T: n × (T + 1), column t is x_t.
   public var states: Matrix
-  /// Controls u_0 … u_{T-1}: m × T, as the policy commanded them.
+  /// Controls u_0 … u_{T-1}: m × T, as they were applied: within the task's limits.
   public var controls: Matrix
   /// Observations o_0 … o_T: o × (T + 1).
   public var observations: Matrix

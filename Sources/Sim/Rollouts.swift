@@ -127,14 +127,15 @@ public struct RolloutFailure: Error, Sendable, Equatable {
 ///   - condition: where to start.
 ///   - plantState: the numbers to start from, with noise already added.
 ///   - noise: m × T standard-normal numbers (zeros for mean actions), column t for step t.
+///   - limits: bounds on the controls, m each; nil for none.
 ///   - timeLimit: wall-clock seconds, looked at between steps; nil for any time.
 ///   - keepsPointJacobians: whether the trajectory holds the points' Jacobians.
 /// - Returns: a trajectory in which every number is finite.
 /// - Throws: `RolloutFailure`, when the plant gives up, a number is not finite or time is up.
 public func rollout<System: Plant, P: Policy>(
   _ plant: inout System, under policy: P, workspace: inout P.Workspace, dimensions: Dimensions,
-  condition: Condition, plantState: [Double], noise: [Double], timeLimit: Double? = nil,
-  keepsPointJacobians: Bool = true
+  condition: Condition, plantState: [Double], noise: [Double], limits: ControlLimits? = nil,
+  timeLimit: Double? = nil, keepsPointJacobians: Bool = true
 ) throws(RolloutFailure) -> Trajectory {
   let (n, m, o, T) = (
     dimensions.state, dimensions.control, dimensions.observation, dimensions.horizon
@@ -185,6 +186,7 @@ public func rollout<System: Plant, P: Policy>(
         step: t, state: state.span, observation: observation.span,
         noise: noise.extracting(m * t..<m * (t + 1)), workspace: &workspace, action: &control)
       try requireFinite(control.span, "control")
+      limits?.clamp(&control)
       try plant.step(control: control.span)
     }
   } catch {
@@ -342,8 +344,8 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
     }
     let trajectory = try Sim.rollout(
       &plant, under: policy, workspace: &owned.of, dimensions: task.dimensions,
-      condition: condition, plantState: plantState, noise: noise, timeLimit: timeLimit,
-      keepsPointJacobians: keepsPointJacobians)
+      condition: condition, plantState: plantState, noise: noise, limits: task.controlLimits,
+      timeLimit: timeLimit, keepsPointJacobians: keepsPointJacobians)
     self.plant = plant
     let costs = task.cost.values(along: trajectory, in: condition)
     if let step = costs.firstIndex(where: { !$0.isFinite }) {

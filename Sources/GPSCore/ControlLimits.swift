@@ -1,5 +1,4 @@
 package import Configuration
-public import Statistics
 
 /// Bounds on every control, in the controls' own units.
 public struct ControlLimits: Sendable, Equatable {
@@ -17,6 +16,11 @@ public struct ControlLimits: Sendable, Equatable {
   /// |u_i| ≤ `magnitudes[i]`.
   public init(magnitudes: [Double]) {
     self.init(lower: magnitudes.map { -$0 }, upper: magnitudes)
+  }
+
+  /// Brings a control within its bounds.
+  @inlinable public func clamp(_ control: inout MutableSpan<Double>) {
+    for i in 0..<control.count { control[i] = min(max(control[i], lower[i]), upper[i]) }
   }
 
   /// These limits, if there is one pair for each of m controls and no control is left without room.
