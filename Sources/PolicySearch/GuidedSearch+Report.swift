@@ -32,11 +32,7 @@ extension GuidedSearch {
   ) -> Report {
     var report = Report(
       iteration: next.iteration - 1, rollouts: next.rollouts,
-      conditions: steps.map { step in
-        ConditionReport(
-          name: step.condition.name, batch: step.batch, costs: step.judgement.costs,
-          successes: step.judgement.successes)
-      }, policy: policy, test: test, seconds: seconds, notes: notes)
+      conditions: steps.map(\.report), policy: policy, test: test, seconds: seconds, notes: notes)
     for (i, step) in steps.enumerated() {
       let own = report.conditions[i]
       let entry = policy?.entries.first { $0.condition == own.name }

@@ -158,17 +158,24 @@ extension GuidedSearch {
     }
   }
 
-  /// The coupling takes in what the distillation came to.
+  /// The coupling takes in what the distillation came to. Numbers that fail leave its memory as it was,
+  /// with a note; the controller is in force either way.
   func settle(
     _ steps: inout [Step], with policy: Student.Product?, in iteration: Int, round: Int
   ) throws {
     guard let policy else { return }
     for i in steps.indices where !steps[i].samples.isEmpty {
-      try steps[i].attempt { step in
+      let step = steps[i]
+      var memory = step.next.link
+      do {
         try link.settle(
-          step.next.controller, policy: policy, about: step.samples, memory: &step.next.link,
+          step.next.controller, policy: policy, about: step.samples, memory: &memory,
           isLastRound: round == link.rounds - 1,
           stream: stream.child(.mixture, iteration, step.batch.condition, round, 3))
+        steps[i].next.link = memory
+      } catch let error as any NumericalFailure where error.isNumerical {
+        steps[i].notes.append(
+          "\(step.condition.name): kept what couples controller and policy as it was: \(error)")
       }
     }
   }
@@ -198,7 +205,6 @@ extension GuidedSearch {
           + "controls, \(d.observation) observations and \(d.horizon) steps"
       }
     }
-    if let problem = state.policy?.mismatch(with: d) { return "of its policy: \(problem)" }
-    return nil
+    return state.policy?.mismatch(with: d).map { "its policy does not fit: \($0)" }
   }
 }

@@ -120,7 +120,7 @@ public struct GuidedSearch<
 
     // 4. The global policy, in turns with the local steps where the coupling asks for several.
     var loss: Double?
-    var notes = steps.flatMap(\.notes)
+    var notes: [String] = []
     for round in 0..<link.rounds where link.distills(in: next.iteration, of: iterations) {
       if round > 0 { try await improveAgain(&steps, toward: next, round: round) }
       try await times.measure("global_policy") {
@@ -128,6 +128,7 @@ public struct GuidedSearch<
       }
       try settle(&steps, with: next.policy, in: next.iteration, round: round)
     }
+    notes = steps.flatMap(\.notes) + notes
     next.conditions = steps.map(\.next)
     next.iteration += 1
 

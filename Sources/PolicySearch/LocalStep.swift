@@ -22,6 +22,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   var teacher: LinearGaussianController
   var imagined: [DistillationSet.Part] = []
   var outcome: LocalOutcome?
+  /// Costs and successes of the rollouts.
+  var report: ConditionReport
   var judgement = StepJudgement()
   var notes: [String] = []
   var dynamicsSeconds = 0.0
@@ -32,6 +34,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
     self.batch = batch
     self.condition = condition
+    report = ConditionReport(name: condition.name, batch: batch)
     self.previous = previous.controller
     teacher = previous.controller
     next = previous
@@ -39,10 +42,10 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
   /// Costs and successes of the rollouts, and by them the last step.
   mutating func judge(under task: some ControlTask, by rule: StepRule) {
-    judgement.costs = samples.map { task.cost.values(along: $0, in: condition).reduce(0, +) }
-    judgement.successes = samples.map { task.isSuccess($0, in: condition) }
+    report.costs = samples.map { task.cost.values(along: $0, in: condition).reduce(0, +) }
+    report.successes = samples.map { task.isSuccess($0, in: condition) }
     if let expectation = next.expectation {
-      let cost = judgement.meanCost
+      let cost = report.meanCost
       next.stepMultiplier = rule.multiplier(
         after: next.stepMultiplier, expectation: expectation, cost: cost)
       judgement.predictedImprovement = expectation.predictedImprovement
@@ -51,7 +54,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     next.expectation = nil
   }
 
-  /// Runs a stage whose numbers may fail: the controller then stays in force, with a note.
+  /// Runs a stage whose numbers may fail: the controller then in force stays, with a note.
   mutating func attempt(_ stage: (inout LocalStep) throws -> Void) throws {
     do {
       try stage(&self)
@@ -61,9 +64,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   }
 
   mutating func keepController(_ reason: String) {
-    outcome = nil
-    imagined = []
-    notes.append("\(condition.name): kept the previous controller: \(reason)")
+    let kept = outcome == nil ? "the previous controller" : "the controller of the round before"
+    notes.append("\(condition.name): kept \(kept): \(reason)")
   }
 
   /// Stage 3, after an anchor was found: a better controller, and where it will go.
@@ -84,7 +86,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     next.local = memory
     next.controller = outcome.controller
     next.expectation = StepExpectation(
-      of: outcome, from: judgement.meanCost, deviation: judgement.costStandardDeviation)
+      of: outcome, from: report.meanCost, deviation: report.costStandardDeviation)
     notes += outcome.notes.map { "\(condition.name): \($0)" }
   }
 
@@ -110,8 +112,6 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
 /// What the rollouts of one condition say of the step that led to them.
 struct StepJudgement: Sendable {
-  var costs: [Double] = []
-  var successes: [Bool] = []
   /// Improvement that the model predicted for the previous step; nil if there was none (in the first
   /// iteration, or after a failure) or if no rollout is left to judge it by.
   var predictedImprovement: Double?
@@ -119,15 +119,6 @@ struct StepJudgement: Sendable {
   var actualImprovement: Double?
   /// The bound of the new step [nats per trajectory]; 0 if the local optimisation was not reached.
   var divergenceBound = 0.0
-
-  var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
-
-  var costStandardDeviation: Double {
-    guard costs.count > 1 else { return 0 }
-    let mean = meanCost
-    let sum = costs.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    return (sum / Double(costs.count - 1)).squareRoot()
-  }
 }
 
 /// The conditions' states on their way to their steps. Each is taken once, so that its step alone

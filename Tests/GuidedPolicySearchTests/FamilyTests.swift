@@ -38,7 +38,65 @@ private func batch(
   )[0]
 }
 
+/// Mirror descent in two rounds, of which the second finds no anchor and none can be settled.
+private struct UnsettledDescent: Coupling {
+  struct Unsettled: NumericalFailure, CustomStringConvertible {
+    let isNumerical = true
+    let description: String
+  }
+
+  let base: MirrorDescent
+  let rounds = 2
+
+  func initialMemory(_ dimensions: Dimensions) -> PolicyPrior { base.initialMemory(dimensions) }
+
+  func anchor<P: DistillablePolicy>(
+    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
+    memory: inout PolicyPrior, stream: RandomStream
+  ) throws -> Anchor {
+    // The policy that iteration 0 begins without is there in its second round.
+    if policy != nil { throw Unsettled(description: "no anchor") }
+    return try base.anchor(
+      of: controller, policy: policy, about: samples, memory: &memory, stream: stream)
+  }
+
+  func settle<P: DistillablePolicy>(
+    _ controller: LinearGaussianController, policy: P, about samples: [Trajectory],
+    memory: inout PolicyPrior, isLastRound: Bool, stream: RandomStream
+  ) throws {
+    memory = PolicyPrior(
+      states: [Matrix(rows: 1, columns: 1)], observations: [Matrix(rows: 1, columns: 1)],
+      mixture: nil)
+    throw Unsettled(description: "no multipliers")
+  }
+
+  func fits(_ memory: PolicyPrior, _ dimensions: Dimensions) -> Bool {
+    base.fits(memory, dimensions)
+  }
+}
+
 @Suite("The family") struct FamilyTests {
+  @Test("what fails after the first round is reported, and leaves the new controller in force")
+  func lateFailures() async throws {
+    let search = try makeSearch(link: UnsettledDescent(base: MirrorDescent()))
+    let (next, report) = try await search.advancing(search.initialState)
+    for name in ["left", "right"] {
+      #expect(
+        report.notes.filter {
+          $0 == "\(name): kept the controller of the round before: no anchor"
+        }.count == 1, "\(report.notes)")
+      // Twice: once in each round.
+      #expect(
+        report.notes.filter {
+          $0 == "\(name): kept what couples controller and policy as it was: no multipliers"
+        }.count == 2, "\(report.notes)")
+    }
+    for (condition, start) in zip(next.conditions, search.initialControllers) {
+      #expect(condition.controller != start)
+      #expect(condition.link.states.isEmpty)
+    }
+  }
+
   // MARK: - Every member
 
   private static let members = ["mirrorDescent", "badmm", "trajectoryOptimization", "distillation"]

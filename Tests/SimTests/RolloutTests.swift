@@ -39,6 +39,7 @@ private struct ProbeTask: ControlTask {
   let controlNames = ["u"]
   var conditions: [Condition]
   let cost: any Cost = SumCost()
+  var controlLimits: ControlLimits?
   var makeError: PlantFailure?
   let hook: @Sendable (Condition, Int, inout Double) throws -> Void
 
@@ -80,6 +81,27 @@ private final class Flags: Sendable {
 }
 
 @Suite struct RolloutTests {
+  @Test("controls beyond the limits are applied and recorded at their bounds")
+  func appliedControls() async throws {
+    var task = ProbeTask(1)
+    task.controlLimits = ControlLimits(lower: [-0.25], upper: [0.5])
+    let policy = try controller(state: 1, control: 1, horizon: 5, deviation: 3)
+    let batch = try await collectRollouts(
+      of: task, in: task.conditions, under: [policy],
+      plan: RolloutPlan(iteration: 0, samples: 4, workers: 1), stream: RandomStream(seed: 7))[0]
+    var bounds = Set<Double>()
+    for trajectory in batch.trajectories {
+      for t in 0..<5 {
+        let u = trajectory.controls[0, t]
+        #expect(u >= -0.25 && u <= 0.5)
+        // The plant integrates what it was given: the record is what was applied.
+        #expect(trajectory.states[0, t + 1] == trajectory.states[0, t] + u)
+        if u == -0.25 || u == 0.5 { bounds.insert(u) }
+      }
+    }
+    #expect(bounds == [-0.25, 0.5])
+  }
+
   @Test("The same bytes for any number of workers")
   func workers() async throws {
     let task = try NativeTask(
