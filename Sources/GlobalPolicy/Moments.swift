@@ -10,16 +10,30 @@ func moments(
   let rows = samples[0].0.rows
   var mean = [Double](repeating: 0, count: rows)
   var variance = mean
-  for (samples, columns) in samples {
-    for s in 0..<columns { for i in 0..<rows { mean[i] += samples[i, s] / count } }
-  }
-  for (samples, columns) in samples {
-    for s in 0..<columns {
-      for i in 0..<rows {
-        let gap = samples[i, s] - mean[i]
-        variance[i] += gap * gap / count
-      }
-    }
+  forEach(of: samples) { i, number in mean[i] += number / count }
+  forEach(of: samples) { i, number in
+    let gap = number - mean[i]
+    variance[i] += gap * gap / count
   }
   return (mean, variance)
+}
+
+/// The largest magnitude in each row of the same.
+func largestMagnitudes(_ samples: [(Matrix, count: Int)]) -> [Double] {
+  var largest = [Double](repeating: 0, count: samples.first?.0.rows ?? 0)
+  forEach(of: samples) { i, number in largest[i] = max(largest[i], abs(number)) }
+  return largest
+}
+
+/// Every number with its row, column after column, as they lie in memory.
+@inline(__always)
+private func forEach(
+  of samples: [(Matrix, count: Int)], _ body: (_ row: Int, _ number: Double) -> Void
+) {
+  for (samples, columns) in samples {
+    let rows = samples.rows
+    samples.storage.withUnsafeBufferPointer { numbers in
+      for s in 0..<columns { for i in 0..<rows { body(i, numbers[i + rows * s]) } }
+    }
+  }
 }

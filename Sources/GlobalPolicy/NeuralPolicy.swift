@@ -96,11 +96,7 @@ public struct NeuralPolicy: Sendable, Codable, Equatable {
     guard !isWhitened, let (mean, variance) = moments(observations) else { return self }
     var policy = self
     policy.observationWhitening.mean = mean
-    let magnitudes = mean.indices.map { i in
-      observations.reduce(0) { largest, part in
-        (0..<part.count).reduce(largest) { max($0, abs(part.0[i, $1])) }
-      }
-    }
+    let magnitudes = largestMagnitudes(observations)
     // Next to the others a number this small is what rounding or settling has left of 0.
     let rounding = 1e-6 * (magnitudes.max() ?? 0)
     policy.observationWhitening.deviation = mean.indices.map { i in
