@@ -97,10 +97,10 @@ public struct LinearGaussianController: Sendable, Equatable {
         && [covariances, covarianceFactors, precisions].allSatisfy {
           $0.rows == m && $0.columns == m && $0.count == T
         }, "parts of different shapes for a controller of \(n) states over \(T) steps")
-    if let entry = gains.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = gains.storage.firstNonFinite {
       throw .notFinite(field: "gain", step: entry / max(1, m * n))
     }
-    if let entry = offsets.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = offsets.storage.firstNonFinite {
       throw .notFinite(field: "offset", step: entry / max(1, m))
     }
     self.gains = gains

@@ -15,13 +15,13 @@ struct NonFiniteInput {
 
   /// The first entry that is not finite, of `stride` numbers per step.
   init?(_ field: String, _ numbers: [Double], stride: Int) {
-    guard let entry = numbers.firstIndex(where: { !$0.isFinite }) else { return nil }
+    guard let entry = numbers.firstNonFinite else { return nil }
     (self.field, step) = (field, entry / max(1, stride))
   }
 
   /// Whether some numbers of no time step are not all finite.
   init?(_ field: String, _ numbers: [Double]) {
-    if numbers.allSatisfy(\.isFinite) { return nil }
+    if numbers.isFinite { return nil }
     (self.field, step) = (field, nil)
   }
 }

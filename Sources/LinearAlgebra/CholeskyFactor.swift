@@ -19,7 +19,7 @@ public struct CholeskyFactor: Sendable, Equatable {
     precondition(
       matrix.rows == matrix.columns, "\(matrix.rows) × \(matrix.columns) is not a square matrix")
     let n = matrix.rows
-    if let entry = matrix.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = matrix.storage.firstNonFinite {
       throw .notFinite(row: entry % n, column: entry / n)
     }
     var factor = matrix
@@ -103,7 +103,7 @@ extension Matrix {
   /// - Throws: `LinearAlgebraError.notFinite`, or `.notConverged`.
   public func symmetricEigen() throws(LinearAlgebraError) -> (values: [Double], vectors: Matrix) {
     precondition(rows == columns, "\(rows) × \(columns) is not a square matrix")
-    if let entry = storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = storage.firstNonFinite {
       throw .notFinite(row: entry % rows, column: entry / rows)
     }
     var vectors = self

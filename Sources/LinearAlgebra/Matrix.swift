@@ -80,7 +80,7 @@ public struct Matrix: Sendable, Equatable {
   public var trace: Double { diagonal.reduce(0, +) }
 
   /// Whether no entry is NaN or infinite.
-  public var isFinite: Bool { storage.allSatisfy(\.isFinite) }
+  public var isFinite: Bool { storage.isFinite }
 
   /// The transpose, `columns` × `rows`.
   public var transposed: Matrix {

@@ -55,5 +55,5 @@ public struct MatrixSequence: Sendable, Equatable, Codable {
   }
 
   /// Whether no entry is NaN or infinite.
-  public var isFinite: Bool { storage.allSatisfy(\.isFinite) }
+  public var isFinite: Bool { storage.isFinite }
 }

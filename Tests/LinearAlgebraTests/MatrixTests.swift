@@ -5,6 +5,27 @@ import Statistics
 import Testing
 
 @Suite("Matrix") struct MatrixTests {
+  @Test("the first number that is not finite is found, wherever it is and whatever the others are")
+  func finiteness() {
+    let finite = [
+      0, -0.0, 1, -1e308, .greatestFiniteMagnitude, -.greatestFiniteMagnitude,
+      .leastNonzeroMagnitude, .leastNormalMagnitude, -.ulpOfOne,
+    ]
+    for count in 0...finite.count {
+      let numbers = Array(finite[..<count])
+      #expect(numbers.isFinite && numbers.firstNonFinite == nil)
+      for bad in [Double.nan, -.nan, .signalingNaN, .infinity, -.infinity] {
+        for place in 0..<count {
+          var spoilt = numbers
+          spoilt[place] = bad
+          #expect(!spoilt.isFinite && spoilt.firstNonFinite == place)
+          spoilt[count - 1] = bad
+          #expect(spoilt.firstNonFinite == place)
+        }
+      }
+    }
+  }
+
   @Test("products agree with the definition, also for odd shapes")
   func products() {
     var stream = RandomStream(seed: 1)
