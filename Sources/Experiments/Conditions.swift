@@ -64,7 +64,8 @@ extension ConditionSettings: Configurable {
     Field("state", \.state, "Initial state of a native system; null for zeros.")
     Field(
       "positionDeviation", \.positionDeviation, .numberOrNumbers, .each(.notNegative),
-      "Standard deviation of noise on joint positions, or on a native system's state.")
+      "Standard deviation of noise on joint positions (three numbers for an orientation [rad]), or on a "
+        + "native system's state.")
     Field(
       "velocityDeviation", \.velocityDeviation, .numberOrNumbers, .each(.notNegative),
       "Standard deviation of noise on joint velocities.")

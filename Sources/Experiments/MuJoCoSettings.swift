@@ -113,7 +113,7 @@ extension MuJoCoSettings: SystemKind {
         bodyOffsets: settings.bodyOffsets, goal: settings.goal)
       condition.initialPlantStateDeviation = try loader.deviation(
         [
-          ("positionDeviation", settings.positionDeviation, nq),
+          ("positionDeviation", settings.positionDeviation, nv),
           ("velocityDeviation", settings.velocityDeviation, nv),
         ], path)
       try interface.validate(condition)

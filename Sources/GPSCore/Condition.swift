@@ -7,6 +7,8 @@ public struct Condition: Sendable, Equatable, Codable {
   /// state itself).
   public var initialPlantState: [Double]
   /// Standard deviation of the Gaussian noise added to each of them in every rollout; empty for none.
+  /// Noise on a quaternion of a MuJoCo model is a small rotation about the body's axes: three numbers
+  /// [rad] in the place of four.
   public var initialPlantStateDeviation: [Double]
   /// Displacements of named bodies [m, in the parent's frame].
   public var bodyOffsets: [String: [Double]]
@@ -21,7 +23,7 @@ public struct Condition: Sendable, Equatable, Codable {
   ) {
     precondition(
       initialPlantStateDeviation.isEmpty
-        || initialPlantStateDeviation.count == initialPlantState.count,
+        || initialPlantStateDeviation.count <= initialPlantState.count,
       "\(initialPlantStateDeviation.count) deviations for \(initialPlantState.count) numbers")
     self.name = name
     self.initialPlantState = initialPlantState

@@ -1,3 +1,5 @@
+public import Statistics
+
 /// The recipe of a control problem: what to control, from where, and how it is judged.
 public protocol ControlTask: Sendable {
   /// The controlled system.
@@ -34,6 +36,22 @@ public protocol ControlTask: Sendable {
   /// - Throws: when the dynamics are known and cannot be made ready.
   func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)?
 
+  /// The numbers that one rollout starts from: the condition's, with noise.
+  ///
+  /// - Parameters:
+  ///   - condition: one of `conditions` or `testConditions`.
+  ///   - stream: draws a standard-normal number for each deviation.
+  /// - Returns: a plant state; by default each number of the condition's own plus its deviation times
+  ///   the number drawn.
+  func initialPlantState(of condition: Condition, stream: inout RandomStream) -> [Double]
+
+  /// How many deviations go with a start of so many numbers; by default as many. They differ where
+  /// noise has fewer degrees of freedom, as with quaternions.
+  ///
+  /// - Parameter condition: one of `conditions` or `testConditions`.
+  /// - Returns: the length of a list of deviations that is not empty.
+  func initialDeviationCount(of condition: Condition) -> Int
+
   /// A new copy of the system for one worker.
   ///
   /// - Returns: a plant that no other worker holds.
@@ -58,6 +76,22 @@ extension ControlTask {
 
   /// None are known unless a task says so.
   public var controlLimits: ControlLimits? { nil }
+
+  /// Independent noise on each number.
+  public func initialPlantState(
+    of condition: Condition, stream: inout RandomStream
+  ) -> [Double] {
+    var start = condition.initialPlantState
+    for (i, deviation) in condition.initialPlantStateDeviation.enumerated() {
+      start[i] += deviation * stream.normal()
+    }
+    return start
+  }
+
+  /// One for each number.
+  public func initialDeviationCount(of condition: Condition) -> Int {
+    condition.initialPlantState.count
+  }
 
   /// Dynamics are fitted to rollouts unless a task knows better.
   public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? { nil }

@@ -324,12 +324,9 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
     initialStateNoise: Bool, timeLimit: Double?, keepsPointJacobians: Bool,
     stream: inout RandomStream
   ) throws(RolloutFailure) -> Trajectory {
-    var plantState = condition.initialPlantState
-    if initialStateNoise {
-      for (i, deviation) in condition.initialPlantStateDeviation.enumerated() {
-        plantState[i] += deviation * stream.normal()
-      }
-    }
+    let plantState =
+      initialStateNoise
+      ? task.initialPlantState(of: condition, stream: &stream) : condition.initialPlantState
     if let filter {
       filter.fill(&noise, rows: task.dimensions.control, scratch: &scratch, from: &stream)
     }

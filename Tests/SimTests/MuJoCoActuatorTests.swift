@@ -198,7 +198,7 @@ private func model(_ actuators: String, named joint: String = "hinge") -> String
       model: model,
       state: [.jointPositions(), .jointVelocities(), .sensors(["sensor_0", "sensor_0_"])])
     #expect(Set(interface.stateNames).count == interface.stateNames.count)
-    #expect(interface.stateNames.count == 8 + 7 + 2)
+    #expect(interface.stateNames.count == 7 + 7 + 2)
     // What is asked for twice is still refused.
     #expect(throws: MuJoCoError.self) {
       try MuJoCoInterface(
@@ -218,7 +218,7 @@ private func model(_ actuators: String, named joint: String = "hinge") -> String
         <actuator><motor name="m" joint="flight.x"/></actuator>
       </mujoco>
       """)
-    #expect(Set(interface.stateNames).count == 7 + 1 + 6 + 1)
+    #expect(Set(interface.stateNames).count == 6 + 1 + 6 + 1)
     #expect(interface.stateNames.filter { $0.hasPrefix("joint_positions.flight.x_m") }.count == 2)
   }
 }

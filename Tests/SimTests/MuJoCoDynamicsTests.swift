@@ -161,7 +161,9 @@ private let chainText = """
     #expect(
       try refusal(chain, [.jointPositions()], count: 6).contains("velocity of joint 'shoulder'"))
     #expect(
-      try refusal(treeText, [.jointPositions(), .jointVelocities()], count: 24).contains("'wrist'"))
+      try refusal(
+        treeText, [.jointPositions(joints: ["pan", "wrist"]), .jointVelocities()], count: 24
+      ) != "")
   }
 
   @Test("The Runge-Kutta integrator, which MuJoCo does not difference, falls back on the plant")

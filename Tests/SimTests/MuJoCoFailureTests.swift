@@ -104,8 +104,8 @@ import Testing
     let made = try task([good], test: [good])
     #expect(
       made.dimensions
-        == Dimensions(state: 15, control: 3, observation: 15, horizon: 7, points: 0))
-    #expect(made.stateNames.count == 15 && made.controlPeriod == 0.002)
+        == Dimensions(state: 13, control: 3, observation: 13, horizon: 7, points: 0))
+    #expect(made.stateNames.count == 13 && made.controlPeriod == 0.002)
     func reasonOf(_ change: (inout Condition) -> Void) -> String {
       var bad = good
       change(&bad)
@@ -119,7 +119,13 @@ import Testing
     #expect(reasonOf { $0.goal = [1, .nan] }.contains("goal is nan"))
     #expect(reasonOf { $0.initialPlantStateDeviation = [1] }.contains("deviation"))
     #expect(
-      reasonOf { $0.initialPlantStateDeviation = .init(repeating: -1, count: 24) }
+      reasonOf { $0.initialPlantStateDeviation = .init(repeating: 1, count: 24) }
+        .contains("24 numbers where 22"))
+    #expect(
+      reasonOf { $0.initialPlantState.replaceSubrange(9..<13, with: [0, 0, 0, 0]) }
+        .contains("the quaternion of joint 'flight' is zero"))
+    #expect(
+      reasonOf { $0.initialPlantStateDeviation = .init(repeating: -1, count: 22) }
         .contains("-1.0"))
     #expect(reasonOf { $0.bodyOffsets = ["frist": [0, 0, 0]] }.contains("there is first"))
     #expect(reasonOf { $0.bodyOffsets = ["first": [0, 0]] }.contains("2 numbers where 3"))

@@ -65,18 +65,22 @@ import Testing
     let interface = try MuJoCoInterface(
       model: model, substeps: 5, state: Self.positionsAndVelocities + [.actuatorActivations])
     let condition = Condition(name: "c", initialPlantState: try model.plantState())
-    let nq = model.jointPositionCount
     let nv = model.jointVelocityCount
     let states = try interface.makePlant().rollout(
-      condition, steps: 40, state: nq + nv + 1, control: 3)
+      condition, steps: 40, state: 2 * nv + 1, control: 3)
+    let isRotation = interface.stateNames.map {
+      $0.hasSuffix(".rx_rad") || $0.hasSuffix(".ry_rad") || $0.hasSuffix(".rz_rad")
+    }
+    #expect(isRotation.filter { $0 }.count == 6)
 
     let data = try #require(mj_makeData(model.pointer))
     defer { mj_deleteData(data) }
     for step in 0...40 {
       let state =
-        (0..<nq).map { data.pointee.qpos[$0] } + (0..<nv).map { data.pointee.qvel[$0] }
-        + [data.pointee.act[0]]
-      #expect(states[step] == state, "step \(step)")
+        coordinates(model, data) + (0..<nv).map { data.pointee.qvel[$0] } + [data.pointee.act[0]]
+      for (i, isRotation) in isRotation.enumerated() {
+        #expect(abs(states[step][i] - state[i]) <= (isRotation ? 1e-12 : 0), "step \(step), \(i)")
+      }
       for (i, u) in wave(step, count: 3).enumerated() { data.pointee.ctrl[i] = u }
       for _ in 0..<5 { mj_step(model.pointer, data) }
     }
@@ -142,46 +146,6 @@ import Testing
       ])
   }
 
-  @Test func `Jacobians are the derivatives by the state, quaternions included`() throws {
-    let model = try MuJoCoModel(mjcf: treeText)
-    // The velocities come first and one joint is missing, so that columns are not in MuJoCo's order.
-    let interface = try MuJoCoInterface(
-      model: model, substeps: 4,
-      state: [.jointVelocities(), .jointPositions(joints: ["wrist", "flight", "pan"])],
-      points: ["tip", "corner"])
-    let n = interface.stateNames.count
-    #expect(n == 23)
-    let plant = try interface.makePlant()
-    var start = try model.plantState()
-    for i in model.jointPositionCount..<start.count { start[i] = 0.4 * sin(Double(i)) }
-    let states = try plant.rollout(
-      Condition(name: "c", initialPlantState: start), steps: 60, state: n, control: 3)
-    let (positions, jacobian) = plant.points(2, state: n)
-
-    // The same configuration as a plant state: pan, reach, wrist, flight.
-    let all = try MuJoCoInterface(model: model, substeps: 4, state: [.jointPositions()])
-    let twin = try all.makePlant()
-    let configuration = try twin.rollout(
-      Condition(name: "c", initialPlantState: start), steps: 60, state: 13, control: 3)[60]
-    let columns = [22, -1, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]
-    func points(at configuration: [Double]) throws -> [Double] {
-      let state = try model.plantState(jointPositions: configuration)
-      try plant.reset(Condition(name: "c", initialPlantState: state))
-      return plant.points(2, state: n).positions
-    }
-    #expect(expectClose(try points(at: configuration), positions, within: 1e-12))
-    for (i, column) in columns.enumerated() where column >= 0 {
-      #expect(states[60][column] == configuration[i])
-      let h = 1e-6
-      var (above, below) = (configuration, configuration)
-      above[i] += h
-      below[i] -= h
-      let slope = zip(try points(at: above), try points(at: below)).map { ($0 - $1) / (2 * h) }
-      #expect(expectClose((0..<6).map { jacobian[$0, column] }, slope, within: 1e-8), "\(column)")
-    }
-    for column in 0..<11 { #expect((0..<6).allSatisfy { jacobian[$0, column] == 0 }) }
-  }
-
   @Test func `velocities and forces are read at the recorded state`() throws {
     let model = try MuJoCoModel(mjcf: treeText)
     let interface = try MuJoCoInterface(
@@ -201,9 +165,13 @@ import Testing
     // The same state set by hand, under the same control.
     let data = try #require(mj_makeData(model.pointer))
     defer { mj_deleteData(data) }
-    for i in 0..<13 { data.pointee.qpos[i] = x[13 + i] }
-    for i in 0..<11 { data.pointee.qvel[i] = x[26 + i] }
-    data.pointee.act[0] = x[37]
+    // From pan, reach, wrist, x, y, z and turn of the flight, all zero in the reference but x, y, z = 1.
+    var away = Array(x[13..<24])
+    for i in 5..<8 { away[i] -= 1 }
+    for i in 0..<13 { data.pointee.qpos[i] = model.pointer.pointee.qpos0[i] }
+    mj_integratePos(model.pointer, data.pointee.qpos, away, 1)
+    for i in 0..<11 { data.pointee.qvel[i] = x[24 + i] }
+    data.pointee.act[0] = x[35]
     for i in 0..<3 { data.pointee.ctrl[i] = wave(19, count: 3)[i] }
     mj_forward(model.pointer, data)
     #expect(
@@ -311,7 +279,7 @@ import Testing
       try await parallelMap(
         12, workers: workers, makeContext: { try interface.makePlant() },
         body: { i, plant in
-          try plant.rollout(conditions[i], steps: 60, state: 15, control: 1)
+          try plant.rollout(conditions[i], steps: 60, state: 14, control: 1)
         })
     }
     let serial = try await rollouts(workers: 1)
@@ -327,9 +295,12 @@ import Testing
     var start = try model.plantState()
     start.replaceSubrange(2..<6, with: [1.1, 0.1, -0.2, 0.05])
     try plant.reset(Condition(name: "c", initialPlantState: start))
-    let q = plant.state(4)
-    #expect(abs(q.reduce(0) { $0 + $1 * $1 } - 1) < 1e-12)
-    #expect(abs(q[1] / q[0] - 0.1 / 1.1) < 1e-12)
+    // exp(r) is the quaternion divided by its length.
+    let r = plant.state(3)
+    let half = 0.5 * (r[0] * r[0] + r[1] * r[1] + r[2] * r[2]).squareRoot()
+    let norm = (1.1 * 1.1 + 0.1 * 0.1 + 0.2 * 0.2 + 0.05 * 0.05).squareRoot()
+    #expect(abs(cos(half) - 1.1 / norm) < 1e-12)
+    #expect(abs(r[1] / (2 * half) * sin(half) + 0.2 / norm) < 1e-12)
   }
 
   @Test func `actuated coordinates point into the state`() throws {

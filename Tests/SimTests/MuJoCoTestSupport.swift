@@ -1,3 +1,4 @@
+import CMuJoCo
 import Foundation
 import GPSCore
 import LinearAlgebra
@@ -108,6 +109,20 @@ extension MuJoCoPlant {
     }
     return states
   }
+}
+
+/// Joint positions as a state has them, by MuJoCo's own difference from its reference: for orientations
+/// less than half a turn from it.
+func coordinates(_ model: MuJoCoModel, _ data: UnsafePointer<mjData>) -> [Double] {
+  var difference = [Double](repeating: 0, count: model.jointVelocityCount)
+  mj_differentiatePos(
+    model.pointer, &difference, 1, model.pointer.pointee.qpos0, data.pointee.qpos)
+  for joint in model.joints where joint.type != mjJNT_BALL {
+    for k in 0..<min(3, joint.velocityCount) {
+      difference[joint.velocity + k] = data.pointee.qpos[joint.position + k]
+    }
+  }
+  return difference
 }
 
 struct NoCost: Cost {

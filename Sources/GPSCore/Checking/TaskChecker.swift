@@ -151,10 +151,11 @@ public struct TaskChecker<Task: ControlTask>: Sendable {
           "initialPlantState has \(start.count) numbers, that of \"\(first.name)\" has "
             + "\(first.initialPlantState.count)", condition: name)
       }
-      if !deviation.isEmpty && deviation.count != start.count {
+      let expected = task.initialDeviationCount(of: condition)
+      if !deviation.isEmpty && deviation.count != expected {
         report.add(
           .initialState,
-          "there are \(deviation.count) initial deviations for \(start.count) initial numbers",
+          "there are \(deviation.count) initial deviations for \(expected) initial numbers",
           condition: name)
       }
       if let i = deviation.firstIndex(where: { !($0 >= 0 && $0.isFinite) }) {

@@ -5,7 +5,10 @@ extension MuJoCoComponent: OneOfKinds {
   package static let noun = "a component"
   package static let plural = "components"
   package static let kinds = [
-    Kind<Self>("jointPositions", "Joint positions [rad, m].", Joints.codec) {
+    Kind<Self>(
+      "jointPositions", "Joint positions [rad, m]; orientations as rotation vectors [rad].",
+      Joints.codec
+    ) {
       .jointPositions(joints: $0.joints)
     } payload: {
       if case .jointPositions(let joints) = $0 { Joints(joints: joints) } else { nil }

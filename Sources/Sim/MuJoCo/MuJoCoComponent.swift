@@ -3,10 +3,15 @@
 /// In files its name where it needs nothing else (`jointPositions`), otherwise a mapping with that one
 /// key: `sitePositions: {sites: [tip], relativeTo: hole}`.
 public enum MuJoCoComponent: Sendable, Equatable {
-  /// Positions of the named joints, or of all: hinge [rad], slide [m], ball and free joints with their
-  /// quaternions (w, x, y, z).
+  /// Positions of the named joints, or of all, one number for each degree of freedom: hinge [rad],
+  /// slide [m], x, y, z of a free joint [m], and of a free or ball joint the rotation vector [rad] from
+  /// the orientation in the model's reference configuration, r with q = q_ref exp(r).
+  ///
+  /// A rotation vector is continuous along a rollout: it may grow past half a turn, up to a whole one
+  /// from the reference.
   case jointPositions(joints: [String]? = nil)
-  /// Velocities of the named joints, or of all: hinge [rad/s], slide [m/s].
+  /// Velocities of the named joints, or of all: hinge [rad/s], slide [m/s]; of a free joint x, y, z in
+  /// world axes [m/s]; of a free or ball joint the angular velocity in the body's own axes [rad/s].
   case jointVelocities(joints: [String]? = nil)
   /// Positions of sites [m] in world axes; less that of another site if one is named.
   case sitePositions(sites: [String], relativeTo: String? = nil)

@@ -2,21 +2,28 @@ public import GPSCore
 
 /// A MuJoCo model over one control period, as known dynamics under one condition.
 ///
-/// The state must hold all joint positions and velocities, of hinges and slides alone: then it says
-/// where the simulation starts. Whatever else is in it (sites, sensors, the goal) follows from them:
-/// their columns of F are zero, their rows are not.
+/// The state must hold all joint positions and velocities: then it says where the simulation starts.
+/// Whatever else is in it (sites, sensors, the goal) follows from them: their columns of F are zero,
+/// their rows are not.
 ///
 /// A state of joint positions, joint velocities and the goal alone is linearised by MuJoCo's own
 /// finite differences (`mjd_transitionFD`), chained over the steps of a control period; any other, or
 /// one under the Runge-Kutta integrator, by central differences of the whole plant. Every step starts
 /// from a reset simulation, without the contact solver's memory of the step before.
+///
+/// Orientations of free and ball joints are rotation vectors r with q = q_ref exp(r). MuJoCo
+/// differentiates by small rotations δ of the body's own axes, q exp(δ): they are led to and from r by
+/// the right Jacobian of the exponential, δ = J(r) dr. After a step r is the rotation vector nearest
+/// to the one before.
 public struct MuJoCoDynamics: KnownDynamics {
   /// How the model is seen and driven.
   public let interface: MuJoCoInterface
   /// What bodies are displaced by, and the goal.
   public let condition: Condition
-  /// For each joint position, then each joint velocity: its column in the state.
+  /// For each degree of freedom the column of its position in the state, then those of the velocities.
   private let columns: [Int]
+  /// Where in a plant state the number of a column goes; rotation vectors go nowhere.
+  private let places: [Int?]
   /// Whether MuJoCo's finite differences give the whole of F.
   let usesTransitionDifferences: Bool
 
@@ -31,23 +38,24 @@ public struct MuJoCoDynamics: KnownDynamics {
   public init(_ interface: MuJoCoInterface, in condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
     let model = interface.model
-    if let joint = model.joints.first(where: \.isQuaternion) {
-      throw .invalidValue(
-        of: "known dynamics", value: "asked of a model with joint '\(joint.name)', a quaternion",
-        allowed: "a model of hinges and slides alone")
-    }
     guard model.activationCount == 0 else {
       throw .invalidValue(
         of: "known dynamics", value: "asked of a model with actuator activations",
         allowed: "a model whose actuators have no state of their own")
     }
-    let nq = model.jointPositionCount
-    var columns = [Int?](repeating: nil, count: nq + model.jointVelocityCount)
+    let (nq, nv) = (model.jointPositionCount, model.jointVelocityCount)
+    var columns = [Int?](repeating: nil, count: 2 * nv)
+    var places = [Int?](repeating: nil, count: 2 * nv)
     var isDirect = model.canTransitionByDifferences
     for (i, column) in interface.layout.state.enumerated() {
       switch column.source {
-      case .position: columns[column.index] = i
-      case .velocity: columns[nq + column.index] = i
+      case .position, .rotation:
+        let dof = interface.layout.dof(of: column, model: model)
+        columns[dof] = i
+        if column.source == .position { places[dof] = column.index }
+      case .velocity:
+        columns[nv + column.index] = i
+        places[nv + column.index] = nq + column.index
       case .goal: break
       default: isDirect = false
       }
@@ -55,12 +63,10 @@ public struct MuJoCoDynamics: KnownDynamics {
     var complete: [Int] = []
     for (i, column) in columns.enumerated() {
       guard let column else {
-        let joint = model.joints.first {
-          i < nq ? $0.positions ~= i : $0.velocities ~= i - nq
-        }
+        let joint = model.joints.first { $0.velocities ~= i % nv }
         throw .invalidValue(
           of: "known dynamics",
-          value: "asked of a state without the \(i < nq ? "position" : "velocity") of joint "
+          value: "asked of a state without the \(i < nv ? "position" : "velocity") of joint "
             + "'\(joint?.name ?? "?")'",
           allowed: "a state of all joint positions and velocities")
       }
@@ -69,6 +75,7 @@ public struct MuJoCoDynamics: KnownDynamics {
     self.interface = interface
     self.condition = condition
     self.columns = complete
+    self.places = places
     usesTransitionDifferences = isDirect
   }
 
@@ -118,6 +125,7 @@ public struct MuJoCoDynamics: KnownDynamics {
       try workspace.plant.transition(
         control: u, into: &workspace.transition, scratch: &workspace.scratch)
       workspace.plant.readState(into: &next)
+      turn(&workspace.transition, from: x, to: next.span)
       for (i, row) in columns.enumerated() {
         for (j, column) in columns.enumerated() {
           jacobian[row + n * column] = workspace.transition[s * i + j]
@@ -126,15 +134,23 @@ public struct MuJoCoDynamics: KnownDynamics {
       }
       return
     }
+    let plant = workspace.plant
+    // Taken out, so that it can be written while the state before the step is read.
+    var plantState: [Double] = []
+    swap(&plantState, &workspace.plantState)
+    defer { swap(&plantState, &workspace.plantState) }
     for j in 0..<s + m {
       let column = j < s ? columns[j] : n + j - s
       let y = j < s ? x[column] : u[j - s]
       let h = 1e-6 * max(1, y.magnitude)
       for sign in [1.0, -1.0] {
-        for i in 0..<s { workspace.plantState[i] = x[columns[i]] + (i == j ? sign * h : 0) }
+        for i in 0..<n { workspace.next[i] = x[i] }
+        if j < s { workspace.next[column] += sign * h }
         for i in 0..<m { workspace.control[i] = u[i] + (s + i == j ? sign * h : 0) }
-        try Self.run(workspace.plant, condition, workspace.plantState, workspace.control)
-        Self.read(workspace.plant, &workspace.next)
+        // `next` serves as the state before the step, then as the one after.
+        try reset(workspace.next.span, plant, &plantState)
+        try Self.attempt { try plant.step(control: workspace.control.span) }
+        Self.read(plant, &workspace.next)
         for i in 0..<n {
           let end = workspace.next[i]
           jacobian[i + n * column] =
@@ -142,7 +158,9 @@ public struct MuJoCoDynamics: KnownDynamics {
         }
       }
     }
-    try step(x, u, workspace: &workspace, into: &next)
+    try reset(x, plant, &plantState)
+    try Self.attempt { try plant.step(control: u) }
+    plant.readState(into: &next)
   }
 
   /// P.
@@ -157,23 +175,60 @@ public struct MuJoCoDynamics: KnownDynamics {
     workspace.plant.readPoints(positions: &positions, jacobians: &jacobians)
   }
 
+  /// Leads MuJoCo's derivatives from and to small rotations over to rotation vectors.
+  private func turn(
+    _ transition: inout [Double], from x: Span<Double>, to next: Span<Double>
+  ) {
+    let (s, m) = (columns.count, control)
+    func triple(_ list: Span<Double>, _ i: Int) -> SIMD3<Double> {
+      SIMD3(list[i], list[i + 1], list[i + 2])
+    }
+    for q in interface.layout.jacobianRotations {
+      let turning = Rotation.rightJacobian(triple(x, q.column))
+      for row in 0..<s {
+        let i = s * row + q.dof
+        let slope = turning.transposed(
+          times: SIMD3(transition[i], transition[i + 1], transition[i + 2]))
+        for axis in 0..<3 { transition[i + axis] = slope[axis] }
+      }
+    }
+    for q in interface.layout.jacobianRotations {
+      let turning = Rotation.inverseRightJacobian(triple(next, q.column))
+      for column in 0..<s + m {
+        // A, then B.
+        let (first, stride) =
+          column < s ? (s * q.dof + column, s) : (s * s + m * q.dof + column - s, m)
+        let rate =
+          turning
+          * SIMD3(
+            transition[first], transition[first + stride], transition[first + 2 * stride])
+        for axis in 0..<3 { transition[first + axis * stride] = rate[axis] }
+      }
+    }
+  }
+
   private func reset(_ x: Span<Double>, _ workspace: inout Workspace) throws(PlantFailure) {
     precondition(x.count == state, "\(x.count) numbers for a state of \(state)")
-    for i in columns.indices { workspace.plantState[i] = x[columns[i]] }
-    try Self.reset(workspace.plant, condition, workspace.plantState)
+    let plant = workspace.plant
+    try reset(x, plant, &workspace.plantState)
   }
 
-  private static func reset(
-    _ plant: MuJoCoPlant, _ condition: Condition, _ plantState: [Double]
+  /// Puts a plant where a state says.
+  private func reset(
+    _ x: Span<Double>, _ plant: MuJoCoPlant, _ plantState: inout [Double]
   ) throws(PlantFailure) {
-    try attempt { try plant.reset(to: condition, plantState: plantState.span) }
-  }
-
-  private static func run(
-    _ plant: MuJoCoPlant, _ condition: Condition, _ plantState: [Double], _ control: [Double]
-  ) throws(PlantFailure) {
-    try reset(plant, condition, plantState)
-    try attempt { try plant.step(control: control.span) }
+    for i in columns.indices {
+      if let place = places[i] { plantState[place] = x[columns[i]] }
+    }
+    for q in interface.layout.jacobianRotations {
+      let quaternion = interface.layout.rotations[q.slot]
+      let r = SIMD3(x[q.column], x[q.column + 1], x[q.column + 2])
+      let turned = quaternion.reference * Rotation(vector: r)
+      plantState[quaternion.position] = turned.w
+      for axis in 0..<3 { plantState[quaternion.position + 1 + axis] = turned.v[axis] }
+    }
+    try Self.attempt { try plant.reset(to: condition, plantState: plantState.span) }
+    plant.setRotations(from: x)
   }
 
   private static func read(_ plant: MuJoCoPlant, _ state: inout [Double]) {

@@ -103,20 +103,23 @@ public struct MuJoCoInterface: Sendable {
   /// - Throws: `MuJoCoError` naming the condition and what is wrong.
   public func validate(_ condition: Condition) throws(MuJoCoError) {
     let place = "condition '\(condition.name)'"
-    let count = model.jointPositionCount + model.jointVelocityCount
-    let parts =
-      "\(model.jointPositionCount) joint positions and "
-      + "\(model.jointVelocityCount) joint velocities"
+    let (nq, nv) = (model.jointPositionCount, model.jointVelocityCount)
+    let count = nq + nv
+    let parts = "\(nq) joint positions and \(nv) joint velocities"
     let actual = condition.initialPlantState.count
     guard actual == count || actual == count + model.startRestCount else {
       throw .wrongCount(
         of: "\(place), initial plant state", expected: count, actual: actual, reason: parts)
     }
+    // Noise on a quaternion is a small rotation, of three numbers.
     let deviation = condition.initialPlantStateDeviation
-    guard deviation.isEmpty || deviation.count == count || deviation.count == actual else {
+    guard deviation.isEmpty || deviation.count == 2 * nv || deviation.count == actual - nq + nv
+    else {
       throw .wrongCount(
-        of: "\(place), deviation of the initial plant state", expected: count,
-        actual: deviation.count, reason: parts)
+        of: "\(place), deviation of the initial plant state", expected: 2 * nv,
+        actual: deviation.count,
+        reason: nq == nv
+          ? parts : "as many for positions as for velocities: a quaternion's noise is a rotation")
     }
     if let bad = deviation.first(where: { !($0 >= 0 && $0.isFinite) }) {
       throw .invalidValue(
@@ -133,6 +136,14 @@ public struct MuJoCoInterface: Sendable {
     ] {
       if let bad = numbers.first(where: { !$0.isFinite }) {
         throw .invalidValue(of: "\(place), \(what)", value: "\(bad)", allowed: "finite numbers")
+      }
+    }
+    for joint in model.joints where joint.isQuaternion {
+      let quaternion = condition.initialPlantState[joint.quaternion..<joint.quaternion + 4]
+      if quaternion.allSatisfy({ abs($0) < 1e-9 }) {
+        throw .invalidValue(
+          of: "\(place), the quaternion of joint '\(joint.name)'", value: "zero",
+          allowed: "a rotation (w, x, y, z), such as [1, 0, 0, 0]; it is normalised")
       }
     }
     for (body, offset) in condition.bodyOffsets.sorted(by: { $0.key < $1.key }) {
@@ -181,6 +192,8 @@ struct MuJoCoLayout: Sendable {
   /// Where a number comes from.
   enum Source: Equatable, Sendable {
     case position, velocity, activation, sensor, goal
+    /// Rotation vectors of the quaternions in `rotations`, 3 numbers each.
+    case rotation
     /// `site_xpos`, 3 numbers per site.
     case site
     /// Velocities of the sites in `velocitySites`, 3 numbers each.
@@ -200,19 +213,29 @@ struct MuJoCoLayout: Sendable {
     }
   }
 
+  /// A quaternion of a ball or free joint, shown by its rotation vector.
+  struct Quaternion: Sendable {
+    /// First of its three velocity coordinates.
+    var dof: Int
+    /// Address of its w in qpos.
+    var position: Int
+    /// The orientation that has rotation vector zero: that of the model's reference configuration.
+    var reference: Rotation
+  }
+
   /// A velocity coordinate whose joint's positions are in the state: where its column is.
   struct JacobianColumn: Sendable {
     var dof: Int
     var column: Int
   }
 
-  /// A quaternion of a ball or free joint that is in the state.
-  struct JacobianQuaternion: Sendable {
+  /// A quaternion whose rotation vector is in the state.
+  struct JacobianRotation: Sendable {
     /// First of its three velocity coordinates.
     var dof: Int
-    /// Address of its w in qpos.
-    var position: Int
-    /// Column of its w in the state.
+    /// Its number among `rotations`.
+    var slot: Int
+    /// The first of its three columns in the state.
     var column: Int
   }
 
@@ -222,8 +245,10 @@ struct MuJoCoLayout: Sendable {
   /// Sites whose velocities are needed.
   var velocitySites: [Int32] = []
   var needsAccelerations = false
+  /// Quaternions whose rotation vectors are needed.
+  var rotations: [Quaternion] = []
   var jacobianColumns: [JacobianColumn] = []
-  var jacobianQuaternions: [JacobianQuaternion] = []
+  var jacobianRotations: [JacobianRotation] = []
 
   static let axes = ["x", "y", "z"]
 
@@ -236,11 +261,7 @@ struct MuJoCoLayout: Sendable {
       switch component {
       case .jointPositions(let names):
         for joint in try Self.joints(names, model) {
-          columns += Self.positionSuffixes(joint).enumerated().map {
-            Column(
-              name: "joint_positions.\(joint.name)\($1)", source: .position,
-              index: joint.position + $0)
-          }
+          columns += positionColumns(joint, model)
         }
       case .jointVelocities(let names):
         for joint in try Self.joints(names, model) {
@@ -317,6 +338,36 @@ struct MuJoCoLayout: Sendable {
     return columns
   }
 
+  /// One number for each of a joint's degrees of freedom: positions as they are, and the rotation vector
+  /// for a quaternion.
+  private mutating func positionColumns(
+    _ joint: MuJoCoModel.Joint, _ model: MuJoCoModel
+  ) -> [Column] {
+    let name = "joint_positions.\(joint.name)"
+    guard joint.isQuaternion else {
+      return [Column(name: "\(name)_\(joint.unit)", source: .position, index: joint.position)]
+    }
+    let slot = rotationSlot(joint, model)
+    return
+      (joint.type == mjJNT_FREE
+      ? (0..<3).map {
+        Column(
+          name: "\(name).\(Self.axes[$0])_m", source: .position, index: joint.position + $0)
+      } : [])
+      + (0..<3).map {
+        Column(name: "\(name).r\(Self.axes[$0])_rad", source: .rotation, index: 3 * slot + $0)
+      }
+  }
+
+  private mutating func rotationSlot(_ joint: MuJoCoModel.Joint, _ model: MuJoCoModel) -> Int {
+    if let slot = rotations.firstIndex(where: { $0.position == joint.quaternion }) { return slot }
+    rotations.append(
+      Quaternion(
+        dof: joint.velocity + joint.velocityCount - 3, position: joint.quaternion,
+        reference: Rotation(model.pointer.pointee.qpos0 + joint.quaternion)))
+    return rotations.count - 1
+  }
+
   private mutating func velocitySlot(_ site: Int) -> Int {
     if let slot = velocitySites.firstIndex(of: Int32(site)) { return slot }
     velocitySites.append(Int32(site))
@@ -330,15 +381,6 @@ struct MuJoCoLayout: Sendable {
     var joints: [MuJoCoModel.Joint] = []
     for name in names { joints.append(model.joint(try model.index(.joint, name))) }
     return joints
-  }
-
-  private static func positionSuffixes(_ joint: MuJoCoModel.Joint) -> [String] {
-    let quaternion = [".qw", ".qx", ".qy", ".qz"]
-    return switch joint.type {
-    case mjJNT_FREE: axes.map { ".\($0)_m" } + quaternion
-    case mjJNT_BALL: quaternion
-    default: ["_\(joint.unit)"]
-    }
   }
 
   private static func velocitySuffixes(_ joint: MuJoCoModel.Joint) -> [String] {
@@ -378,23 +420,31 @@ struct MuJoCoLayout: Sendable {
     model.joint(Int(model.pointer.pointee.sensor_objid[sensor])).unit
   }
 
+  /// The degree of freedom that a joint's position is of.
+  func dof(of column: Column, model: MuJoCoModel) -> Int {
+    if column.source == .rotation { return rotations[column.index / 3].dof + column.index % 3 }
+    guard let joint = model.joints.first(where: { $0.positions ~= column.index }) else { return 0 }
+    return joint.velocity + column.index - joint.position
+  }
+
   /// Finds the state's columns by which the points' positions are differentiated.
   mutating func findJacobianColumns(_ columns: [Column], model: MuJoCoModel) {
-    func column(ofPosition position: Int) -> Int? {
-      columns.firstIndex { $0.source == .position && $0.index == position }
+    func column(_ source: Source, _ index: Int) -> Int? {
+      columns.firstIndex { $0.source == source && $0.index == index && $0.minus < 0 }
     }
     for joint in model.joints {
-      guard let first = column(ofPosition: joint.position) else { continue }
       // A hinge's or slide's rate is the velocity itself, and so are the first three of a free joint.
       let direct = joint.isQuaternion ? joint.velocityCount - 3 : joint.velocityCount
       for k in 0..<direct {
-        jacobianColumns.append(JacobianColumn(dof: joint.velocity + k, column: first + k))
+        guard let column = column(.position, joint.position + k) else { continue }
+        jacobianColumns.append(JacobianColumn(dof: joint.velocity + k, column: column))
       }
-      if joint.isQuaternion {
-        jacobianQuaternions.append(
-          JacobianQuaternion(
-            dof: joint.velocity + direct, position: joint.position + direct,
-            column: first + direct))
+      if joint.isQuaternion,
+        let slot = rotations.firstIndex(where: { $0.position == joint.quaternion }),
+        let column = column(.rotation, 3 * slot)
+      {
+        jacobianRotations.append(
+          JacobianRotation(dof: joint.velocity + direct, slot: slot, column: column))
       }
     }
   }

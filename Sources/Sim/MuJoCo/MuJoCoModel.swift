@@ -200,6 +200,27 @@ extension MuJoCoModel {
       + (rest == (try startRest(keyframe: nil)) ? [] : rest)
   }
 
+  /// A plant state moved by numbers for the degrees of freedom of its positions, then of its velocities,
+  /// then for what follows; orientations are turned about the bodies' own axes.
+  func displaced(_ plantState: [Double], by displacement: [Double]) -> [Double] {
+    var moved = plantState
+    let (nq, nv) = (jointPositionCount, jointVelocityCount)
+    for joint in joints where joint.velocities.upperBound <= displacement.count {
+      let direct = joint.isQuaternion ? joint.velocityCount - 3 : joint.velocityCount
+      for k in 0..<direct { moved[joint.position + k] += displacement[joint.velocity + k] }
+      guard joint.isQuaternion else { continue }
+      let (at, from) = (joint.quaternion, joint.velocity + direct)
+      let turn = SIMD3(displacement[from], displacement[from + 1], displacement[from + 2])
+      let turned =
+        Rotation(w: moved[at], v: SIMD3(moved[at + 1], moved[at + 2], moved[at + 3]))
+        * Rotation(vector: turn)
+      moved[at] = turned.w
+      for axis in 0..<3 { moved[at + 1 + axis] = turned.v[axis] }
+    }
+    for i in nv..<max(nv, displacement.count) { moved[nq - nv + i] += displacement[i] }
+    return moved
+  }
+
   /// How many numbers a start may have beyond joint positions and velocities.
   public var startRestCount: Int { Int(mj_stateSize(pointer, mjguard_rest)) }
 
@@ -320,6 +341,8 @@ extension MuJoCoModel {
     let velocityCount: Int
 
     var isQuaternion: Bool { type == mjJNT_FREE || type == mjJNT_BALL }
+    /// Address of its quaternion in qpos, if it has one: after a free joint's x, y, z.
+    var quaternion: Int { position + positionCount - 4 }
     /// Where its positions are in qpos.
     var positions: Range<Int> { position..<position + positionCount }
     /// Where its velocities are in qvel.

@@ -27,6 +27,9 @@ public final class MuJoCoPlant: Plant {
   private let goal: UnsafeMutablePointer<Double>
   private let siteVelocities: UnsafeMutablePointer<Double>
   private let jacobians: UnsafeMutablePointer<Double>
+  /// The present rotation vectors of the quaternions that are shown, 3 numbers each.
+  private let rotations: UnsafeMutablePointer<Double>
+  private let quaternions: UnsafeMutableBufferPointer<MuJoCoLayout.Quaternion>
   /// What is subtracted from a number that is read as it is.
   private let zero: UnsafeMutablePointer<Double>
   /// Where the state's and the observation's numbers are, in the present data.
@@ -63,6 +66,9 @@ public final class MuJoCoPlant: Plant {
     siteVelocities.initialize(repeating: 0, count: 3 * layout.velocitySites.count)
     jacobians = .allocate(capacity: 3 * nv * layout.points.count)
     jacobians.initialize(repeating: 0, count: 3 * nv * layout.points.count)
+    rotations = .allocate(capacity: 3 * layout.rotations.count)
+    rotations.initialize(repeating: 0, count: 3 * layout.rotations.count)
+    quaternions = Self.buffer(layout.rotations)
     zero = .allocate(capacity: 1)
     zero.initialize(to: 0)
     let nowhere = Place(value: zero, minus: zero)
@@ -86,6 +92,8 @@ public final class MuJoCoPlant: Plant {
     goal.deallocate()
     siteVelocities.deallocate()
     jacobians.deallocate()
+    rotations.deallocate()
+    quaternions.deallocate()
     zero.deallocate()
     state.deallocate()
     observation.deallocate()
@@ -120,6 +128,7 @@ public final class MuJoCoPlant: Plant {
     let numbers: UnsafePointer<Double> =
       switch column.source {
       case .position: UnsafePointer(data.pointee.qpos)
+      case .rotation: UnsafePointer(rotations)
       case .velocity: UnsafePointer(data.pointee.qvel)
       case .activation: UnsafePointer(data.pointee.act)
       case .sensor: UnsafePointer(data.pointee.sensordata)
@@ -141,6 +150,9 @@ public final class MuJoCoPlant: Plant {
   /// joint positions and velocities, and clears everything else, controls and activations included, unless
   /// the start holds them too (see `MuJoCoModel.plantState(keyframe:)`).
   ///
+  /// Quaternions are normalised. A rotation vector begins as the one nearest to that of the condition's
+  /// own start, which is of at most half a turn: noise does not make it jump.
+  ///
   /// - Throws: `PlantFailure` when the numbers cannot be simulated, `MuJoCoError` when the condition
   ///   does not fit the model.
   public func reset(to condition: Condition, plantState: Span<Double>) throws {
@@ -158,6 +170,12 @@ public final class MuJoCoPlant: Plant {
     for i in 0..<plantState.count { initial[i] = plantState[i] }
     if hasRest { displaceMocapBodies(condition.bodyOffsets) }
     try checkState(positions: initial, velocities: initial + nq)
+    condition.initialPlantState.withUnsafeBufferPointer { start in
+      let numbers = start.count < nq ? UnsafePointer(initial) : start.baseAddress
+      if let numbers {
+        for slot in quaternions.indices { setRotation(slot, orientation(slot, numbers).vector) }
+      }
+    }
     let result = mjguard_reset(
       log.pointer, model, data, initial, initial + nq, hasRest ? initial + nq + nv : nil,
       interface.layout.needsAccelerations ? 1 : 0)
@@ -220,6 +238,29 @@ public final class MuJoCoPlant: Plant {
     try finish(result)
   }
 
+  /// What the quaternion of a slot says in joint positions, from its reference.
+  private func orientation(_ slot: Int, _ positions: UnsafePointer<Double>) -> Rotation {
+    let quaternion = quaternions[slot]
+    return quaternion.reference.inverse * Rotation(positions + quaternion.position)
+  }
+
+  private func rotation(_ slot: Int) -> SIMD3<Double> {
+    SIMD3(rotations[3 * slot], rotations[3 * slot + 1], rotations[3 * slot + 2])
+  }
+
+  private func setRotation(_ slot: Int, _ r: SIMD3<Double>) {
+    for axis in 0..<3 { rotations[3 * slot + axis] = r[axis] }
+  }
+
+  /// Says which of the rotation vectors of its orientation the plant is at: those in a state.
+  func setRotations(from state: Span<Double>) {
+    interface.layout.jacobianRotations.withUnsafeBufferPointer { list in
+      for q in list {
+        setRotation(q.slot, SIMD3(state[q.column], state[q.column + 1], state[q.column + 2]))
+      }
+    }
+  }
+
   /// Turns the result of a guarded call into a failure, if it is one, and completes the kinematics.
   private func finish(_ result: mjguard_result) throws(PlantFailure) {
     guard result != mjguard_error, let data else {
@@ -229,6 +270,9 @@ public final class MuJoCoPlant: Plant {
     }
     try checkState(positions: data.pointee.qpos, velocities: data.pointee.qvel)
     if result == mjguard_unstable { throw PlantFailure(instability(data)) }
+    for slot in quaternions.indices {
+      setRotation(slot, orientation(slot, data.pointee.qpos).vector(near: rotation(slot)))
+    }
     if velocitySites.count > 0 {
       let result = mjguard_site_velocities(
         log.pointer, model, data, velocitySites.baseAddress, Int32(velocitySites.count),
@@ -354,8 +398,6 @@ public final class MuJoCoPlant: Plant {
   }
 
   /// Writes the positions of the points and their derivatives by the joint positions in the state.
-  ///
-  /// A quaternion's columns are the derivative through its normalisation: zero along the quaternion.
   public func readPoints(
     positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>
   ) {
@@ -383,20 +425,14 @@ public final class MuJoCoPlant: Plant {
           for row in 0..<rows { target[row + rows * c.column] = J[row * nv + c.dof] }
         }
       }
-      interface.layout.jacobianQuaternions.withUnsafeBufferPointer { quaternions in
-        for q in quaternions {
-          // The angular velocity in the body's frame is ω = 2 vec(q* ⊗ q̇), so ∂p/∂q = J_ω · 2 G(q).
-          let base = q.position
-          let (w, x) = (data.pointee.qpos[base], data.pointee.qpos[base + 1])
-          let (y, z) = (data.pointee.qpos[base + 2], data.pointee.qpos[base + 3])
+      interface.layout.jacobianRotations.withUnsafeBufferPointer { list in
+        for q in list {
+          // From the angular velocity in the body's axes to the rate of the rotation vector.
+          let turning = Rotation.rightJacobian(rotation(q.slot))
           for row in 0..<rows {
-            let (a, b, c) = (
-              2 * J[row * nv + q.dof], 2 * J[row * nv + q.dof + 1], 2 * J[row * nv + q.dof + 2]
-            )
-            target[row + rows * q.column] = -a * x - b * y - c * z
-            target[row + rows * (q.column + 1)] = a * w - b * z + c * y
-            target[row + rows * (q.column + 2)] = a * z + b * w - c * x
-            target[row + rows * (q.column + 3)] = -a * y + b * x + c * w
+            let own = J + (row * nv + q.dof)
+            let slope = turning.transposed(times: SIMD3(own[0], own[1], own[2]))
+            for axis in 0..<3 { target[row + rows * (q.column + axis)] = slope[axis] }
           }
         }
       }

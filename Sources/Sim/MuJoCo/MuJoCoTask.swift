@@ -1,4 +1,5 @@
 public import GPSCore
+public import Statistics
 
 /// A control problem on a MuJoCo model.
 public struct MuJoCoTask: ControlTask {
@@ -73,6 +74,24 @@ public struct MuJoCoTask: ControlTask {
       throw .task(error)
     }
     self.dimensions = dimensions
+  }
+
+  /// The condition's start with noise; that of quaternions turns the body about its own axes, so that
+  /// they stay normalised.
+  public func initialPlantState(
+    of condition: Condition, stream: inout RandomStream
+  ) -> [Double] {
+    interface.model.displaced(
+      condition.initialPlantState,
+      by: condition.initialPlantStateDeviation.map { $0 * stream.normal() })
+  }
+
+  /// One for each degree of freedom of the positions, then of the velocities, then for each number of
+  /// the rest.
+  public func initialDeviationCount(of condition: Condition) -> Int {
+    let deviations = condition.initialPlantStateDeviation.count
+    let (nq, nv) = (interface.model.jointPositionCount, interface.model.jointVelocityCount)
+    return deviations == 2 * nv ? deviations : condition.initialPlantState.count - nq + nv
   }
 
   /// A new plant for one worker.
