@@ -112,7 +112,7 @@ extension LoadedExperiment {
 
   private func optimizer(of task: some ControlTask, workers: Int) throws -> any Learner {
     try TrajectoryOptimizer(
-      task, from: initialControllers, options: experiment.ilqr,
-      limits: experiment.controlLimits, seed: experiment.seed, workers: workers)
+      task, from: initialControllers, options: experiment.ilqr, seed: experiment.seed,
+      workers: workers)
   }
 }

@@ -51,8 +51,6 @@ public struct Experiment: Sendable, Equatable {
   public var training = PolicyDistiller.Options()
   /// How `optimize` goes, if the dynamics are known.
   public var ilqr = ILQR.Options()
-  /// The bounds of `optimize` on the controls; nil for none but those of the plant itself.
-  public var controlLimits: ControlLimits?
 
   /// The defaults; task, system, cost and success are for the caller to fill in.
   public init() {}
@@ -100,8 +98,7 @@ extension Experiment: Configurable {
     Field("network", \.network, "The network.")
     Field("training", \.training, "Training of the network.")
     Field(
-      "optimization", \.self, optimizationSchema,
-      "Trajectory optimisation on known dynamics (gps optimize).")
+      "optimization", \.ilqr, "Trajectory optimisation on known dynamics (gps optimize).")
   }
 
   private static let algorithmSchema = Schema<Experiment>(Experiment()) {
@@ -110,12 +107,5 @@ extension Experiment: Configurable {
       "How local controllers and network hold each other.")
     Field("localStep", \.localStep, .word(of: localSteps), "How a local controller is improved.")
     SearchSettings.schema.fields(in: \.search)
-  }
-
-  private static let optimizationSchema = Schema<Experiment>(Experiment()) {
-    ILQR.Options.schema.fields(in: \.ilqr)
-    Field("controlLimits", \.controlLimits, "Bounds on the controls, or null.")
-  } rule: { experiment throws(InvalidOption) in
-    try ILQR.Options.schema.check(experiment.ilqr)
   }
 }

@@ -48,13 +48,6 @@ struct ExperimentLoader {
           "conditions.train", problem: "condition \"\(condition.name)\": \(oneLine("\(error)"))")
       }
     }
-    do {
-      _ = try experiment.controlLimits?.validated(controls: task.dimensions.control)
-    } catch {
-      // "limits.upper" is optimization.controlLimits.upper in a file.
-      let key = error.key.split(separator: ".").dropFirst().joined(separator: ".")
-      throw refuse("optimization.controlLimits.\(key)", error.value, error.allowed)
-    }
     if case .known = experiment.dynamics {
       for condition in task.conditions {
         do {

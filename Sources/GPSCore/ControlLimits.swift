@@ -1,5 +1,3 @@
-package import Configuration
-
 /// Bounds on every control, in the controls' own units.
 public struct ControlLimits: Sendable, Equatable {
   /// m numbers; −∞ for none.
@@ -23,7 +21,15 @@ public struct ControlLimits: Sendable, Equatable {
     for i in 0..<control.count { control[i] = min(max(control[i], lower[i]), upper[i]) }
   }
 
-  /// These limits, if there is one pair for each of m controls and no control is left without room.
+  /// No bound on any of m controls.
+  package static func none(_ m: Int) -> ControlLimits {
+    ControlLimits(
+      lower: [Double](repeating: -.infinity, count: m),
+      upper: [Double](repeating: .infinity, count: m))
+  }
+
+  /// These limits, if there is one pair for each of m controls, each with a number between them: just one
+  /// for a control that is fixed.
   ///
   /// - Throws: `InvalidOption`.
   public func validated(controls m: Int) throws(InvalidOption) -> ControlLimits {
@@ -32,15 +38,29 @@ public struct ControlLimits: Sendable, Equatable {
     }
     for i in 0..<m {
       try InvalidOption.require(
-        lower[i] < upper[i], "limits.lower[\(i)]", lower[i], "less than limits.upper[\(i)]")
+        lower[i] <= upper[i] && lower[i] < .infinity && upper[i] > -.infinity,
+        "limits.lower[\(i)]", lower[i], "at most limits.upper[\(i)], which is \(upper[i])")
     }
     return self
   }
 }
 
-extension ControlLimits: Configurable {
-  package static let schema = Schema<Self>(Self(lower: [], upper: [])) {
-    Field("lower", \.lower, "Least value of each control.").required
-    Field("upper", \.upper, "Largest value of each control.").required
+extension RolloutBatch {
+  /// The share of all controls of these rollouts that are at one of their bounds, from 0 to 1; those
+  /// without a bound count, those that are fixed do not.
+  public func saturatedShare(_ limits: ControlLimits) -> Double {
+    let free = limits.lower.indices.filter { limits.lower[$0] < limits.upper[$0] }
+    var saturated = 0
+    var all = 0
+    for trajectory in trajectories {
+      for t in 0..<trajectory.horizon {
+        for i in free {
+          let u = trajectory.controls[i, t]
+          if u <= limits.lower[i] || u >= limits.upper[i] { saturated += 1 }
+        }
+      }
+      all += trajectory.horizon * free.count
+    }
+    return all == 0 ? 0 : Double(saturated) / Double(all)
   }
 }

@@ -74,8 +74,6 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
   public let task: System
   /// How.
   public let ilqr: ILQR
-  /// Bounds on the controls; nil for none but those of the plant itself.
-  public let limits: ControlLimits?
   /// Where the searches start, one per training condition.
   public let initialControllers: [LinearGaussianController]
   /// The root of all randomness.
@@ -89,15 +87,13 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
   ///   the task throws when its dynamics cannot be made ready.
   public init(
     _ task: System, from initialControllers: [LinearGaussianController],
-    options: ILQR.Options = ILQR.Options(), limits: ControlLimits? = nil, seed: UInt64 = 0,
-    workers: Int = 1
+    options: ILQR.Options = ILQR.Options(), seed: UInt64 = 0, workers: Int = 1
   ) throws {
     precondition(
       initialControllers.count == task.conditions.count,
       "\(initialControllers.count) controllers for \(task.conditions.count) conditions")
     self.task = task
     ilqr = ILQR(options: try options.validated())
-    self.limits = try limits?.validated(controls: task.dimensions.control)
     self.initialControllers = initialControllers
     stream = RandomStream(seed: seed)
     self.workers = workers
@@ -201,7 +197,8 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     }
     do {
       return try await ilqr.advancing(
-        search, on: dynamics, cost: task.cost, in: condition, limits: limits, workers: workers)
+        search, on: dynamics, cost: task.cost, in: condition, limits: task.controlLimits,
+        workers: workers)
     } catch let error as ILQRError {
       throw OptimizationError(condition: condition.name, reason: "\(error)")
     }

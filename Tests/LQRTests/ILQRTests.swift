@@ -161,6 +161,25 @@ import Testing
     #expect(clamped > 3, "the limits never mattered")
   }
 
+  @Test("an open side is no limit, and a control without room stays where it is")
+  func openAndFixed() async throws {
+    let (pendulum, T) = (EulerPendulum(period: 0.05), 40)
+    func controls(_ limits: ControlLimits?) async throws -> Matrix {
+      try await ILQR().optimize(
+        pendulum, cost: Self.swingUp(horizon: T), in: Self.condition, from: [.pi, 0],
+        controls: Matrix(rows: 1, columns: T, repeating: 0.1), limits: limits
+      ).trajectory.controls
+    }
+    let free = try await controls(nil)
+    #expect(free.largestMagnitude > 2)
+    let open = try await controls(ControlLimits(lower: [-.infinity], upper: [.infinity]))
+    #expect((0..<T).allSatisfy { abs(open[0, $0] - free[0, $0]) < 1e-3 })
+    let half = try await controls(ControlLimits(lower: [-.infinity], upper: [1]))
+    #expect((0..<T).allSatisfy { half[0, $0] <= 1 } && half.largestMagnitude > 1)
+    let fixed = try await controls(ControlLimits(lower: [0.5], upper: [0.5]))
+    #expect((0..<T).allSatisfy { fixed[0, $0] == 0.5 })
+  }
+
   @Test("second derivatives save iterations near the optimum")
   func newton() async throws {
     let (pendulum, T) = (EulerPendulum(period: 0.05), 60)
@@ -380,7 +399,7 @@ import Testing
       "\($0)".contains("stepReduction")
     }
     #expect {
-      try ControlLimits(lower: [1, 0], upper: [2, 0]).validated(controls: 2)
+      try ControlLimits(lower: [1, 0.5], upper: [2, 0]).validated(controls: 2)
     } throws: {
       "\($0)".contains("limits.lower[1]")
     }

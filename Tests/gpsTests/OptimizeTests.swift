@@ -34,13 +34,4 @@ import Testing
     }
     #expect(all[0] == all[1] && all[1] == all[2])
   }
-
-  @Test func refusesLimitsOfTheWrongLength() throws {
-    let result = try gps([
-      "optimize", "cart-pole", "--set",
-      "optimization.controlLimits={lower: [-1, 2], upper: [1]}",
-    ])
-    #expect(result.status == 64)
-    #expect(result.errors.contains("optimization.controlLimits.lower"))
-  }
 }

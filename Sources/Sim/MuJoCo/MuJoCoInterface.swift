@@ -26,6 +26,8 @@ public struct MuJoCoInterface: Sendable {
   public let observationNames: [String]
   /// m names: those of the actuators.
   public let controlNames: [String]
+  /// Bounds on the controls; nil if none is limited.
+  public let controlLimits: ControlLimits?
   /// Where the positions and velocities of actuated hinges and slides are in the state.
   public let actuatedCoordinates: [ActuatedCoordinate]
 
@@ -90,6 +92,7 @@ public struct MuJoCoInterface: Sendable {
     stateNames = stateColumns.map(\.name)
     observationNames = observationColumns.map(\.name)
     controlNames = model.controlNames
+    controlLimits = model.controlLimits
     actuatedCoordinates = MuJoCoLayout.actuatedCoordinates(stateColumns, model: model)
   }
 

@@ -1,6 +1,7 @@
 import CMuJoCo
 import CMuJoCoGuard
 import Foundation
+public import GPSCore
 
 /// The MuJoCo library in use.
 public enum MuJoCoVersion {
@@ -140,6 +141,13 @@ public final class MuJoCoModel: @unchecked Sendable {
       guard let numbers else { continue }
       for i in 0..<count where !numbers[i].isFinite { return "\(name) is not finite" }
     }
+    // One side may be open. A binary model can hold what the compiler would have refused.
+    for i in 0..<Int(model.nu) where model.actuator_ctrllimited[i] {
+      let (lower, upper) = (model.actuator_ctrlrange[2 * i], model.actuator_ctrlrange[2 * i + 1])
+      if !(lower <= upper && lower < .infinity && upper > -.infinity) {
+        return "a control's range is [\(lower), \(upper)]"
+      }
+    }
     return nil
   }
 }
@@ -153,6 +161,31 @@ extension MuJoCoModel {
   public var jointVelocityCount: Int { Int(pointer.pointee.nv) }
   /// How many controls there are.
   public var controlCount: Int { Int(pointer.pointee.nu) }
+  /// The range of each control where the model limits it (`ctrlrange`); a muscle's excitation lies
+  /// between 0 and 1 besides. Nil if no control is limited.
+  ///
+  /// Limits of forces and activations (`forcerange`, `actrange`) bound what a control leads to and not
+  /// the control itself: MuJoCo keeps them inside the simulation.
+  public var controlLimits: ControlLimits? {
+    let model = pointer.pointee
+    let nu = controlCount
+    var lower = [Double](repeating: -.infinity, count: nu)
+    var upper = [Double](repeating: .infinity, count: nu)
+    if model.opt.disableflags & Int32(mjDSBL_CLAMPCTRL.rawValue) == 0 {
+      for i in 0..<nu where model.actuator_ctrllimited[i] {
+        lower[i] = model.actuator_ctrlrange[2 * i]
+        upper[i] = model.actuator_ctrlrange[2 * i + 1]
+      }
+    }
+    for actuator in 0..<count(.actuator)
+    where model.actuator_dyntype[actuator] == Int32(mjDYN_MUSCLE.rawValue) {
+      let i = Int(model.actuator_ctrladr[actuator])
+      lower[i] = min(max(lower[i], 0), 1)
+      upper[i] = min(max(upper[i], 0), 1)
+    }
+    let isLimited = lower.contains { $0 > -.infinity } || upper.contains { $0 < .infinity }
+    return isLimited ? ControlLimits(lower: lower, upper: upper) : nil
+  }
   /// Numbers of state that actuators have of their own.
   var activationCount: Int { Int(pointer.pointee.na) }
   /// Whether MuJoCo's own finite differences of a step apply.

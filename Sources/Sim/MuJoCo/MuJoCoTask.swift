@@ -30,6 +30,9 @@ public struct MuJoCoTask: ControlTask {
   /// Where the positions and velocities of actuated hinges and slides are in the state.
   public var actuatedCoordinates: [ActuatedCoordinate] { interface.actuatedCoordinates }
 
+  /// What the actuators can do: see `MuJoCoModel.controlLimits`.
+  public var controlLimits: ControlLimits? { interface.controlLimits }
+
   /// A control problem; everything about its conditions that can be wrong is found here, before
   /// anything runs.
   ///

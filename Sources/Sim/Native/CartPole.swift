@@ -57,6 +57,8 @@ public struct CartPole: ContinuousSystem, Equatable {
   public var actuatedCoordinates: [ActuatedCoordinate] {
     [ActuatedCoordinate(control: 0, position: 0, velocity: 2)]
   }
+  /// The force limit, if there is one.
+  public var controlLimits: ControlLimits? { forceLimit.map { ControlLimits(magnitudes: [$0]) } }
 
   /// Writes [ṗ, θ̇, p̈, θ̈].
   @inlinable @inline(__always)

@@ -30,6 +30,9 @@ public protocol DynamicSystem: Sendable {
   var pointNames: [String] { get }
   /// Which entries of the state each control accelerates, for `InitialController`; by default none.
   var actuatedCoordinates: [ActuatedCoordinate] { get }
+  /// What the actuators can do: controls are brought within these bounds before they are applied; by
+  /// default nil, no bounds.
+  var controlLimits: ControlLimits? { get }
 
   /// Writes the positions of the points.
   ///
@@ -142,6 +145,8 @@ extension DynamicSystem {
   public var pointNames: [String] { [] }
   /// None.
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }
+  /// None.
+  public var controlLimits: ControlLimits? { nil }
   /// A system without points writes nothing.
   @inlinable
   public func points<S: DifferentiableScalar>(_ x: Span<S>, positions: inout MutableSpan<S>) {}

@@ -87,6 +87,8 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   public var pointNames: [String] { model.pointNames }
   /// Which entries of the state each control accelerates.
   public var actuatedCoordinates: [ActuatedCoordinate] { model.actuatedCoordinates }
+  /// What the system's actuators can do.
+  public let controlLimits: ControlLimits?
 
   /// A control problem, checked.
   ///
@@ -120,6 +122,11 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
       ("stateNames", model.stateNames, n), ("controlNames", model.controlNames, model.controlCount),
     ] where names.count != count {
       throw .length(key: key, found: names.count, expected: "\(count)")
+    }
+    do {
+      controlLimits = try model.controlLimits?.validated(controls: model.controlCount)
+    } catch {
+      throw .option(error)
     }
     let all = conditions + testConditions
     guard let first = conditions.first else {

@@ -60,6 +60,8 @@ public struct PointMass: ContinuousSystem, Equatable {
       ActuatedCoordinate(control: 1, position: 1, velocity: 3),
     ]
   }
+  /// The force limit, if there is one.
+  public var controlLimits: ControlLimits? { forceLimit.map { ControlLimits(magnitudes: [$0, $0]) } }
 
   /// Writes [v, (f − c v) / m].
   @inlinable @inline(__always)

@@ -55,6 +55,8 @@ public struct TwoLinkArm: ContinuousSystem, Equatable {
       ActuatedCoordinate(control: 1, position: 1, velocity: 3),
     ]
   }
+  /// The torque limit, if there is one.
+  public var controlLimits: ControlLimits? { torqueLimit.map { ControlLimits(magnitudes: [$0, $0]) } }
 
   /// M(q): its entries 11, 12 and 22.
   @inlinable
