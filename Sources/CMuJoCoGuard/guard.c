@@ -533,7 +533,7 @@ mjguard_result mjguard_step(
 mjguard_result mjguard_transition(
     mjguard_log *log, const mjModel *model, mjData *data, int substeps, double *transition,
     double *scratch, int accelerations) {
-  const int s = 2 * (int)model->nv, m = (int)model->nu;
+  const int s = 2 * (int)model->nv + (int)model->na, m = (int)model->nu;
   double *const A = transition, *const B = A + s * s;
   double *const Ak = scratch, *const Bk = Ak + s * s, *const old = Bk + s * m;
   // The centred difference's error is least where h² meets the rounding error over h.

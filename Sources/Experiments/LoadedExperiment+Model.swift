@@ -25,14 +25,16 @@ extension LoadedExperiment {
   /// its contents in hexadecimal and its name; empty for native systems.
   public var modelIdentity: String { modelFiles?.identity ?? "" }
 
-  /// That the model has changed since where the run began, which goes on with its own copy.
+  /// What is worth saying of the model when a run begins or goes on: what was added to the state, and that
+  /// the model has changed since where the run began, which goes on with its own copy.
   public var remarks: [String] {
-    guard let modelFiles else { return [] }
-    let changed = modelFiles.changedSinceCopied
-    guard let first = changed.first else { return [] }
+    guard let interface = (task as? MuJoCoTask)?.interface else { return [] }
+    let files = interface.model.files
+    let changed = files.changedSinceCopied
+    guard let first = changed.first else { return interface.remarks }
     let others = changed.count > 1 ? " and \(changed.count - 1) more" : ""
-    return [
-      "the model has changed since in \(modelFiles.origin) ('\(first)'\(others)); the run goes on with "
+    return interface.remarks + [
+      "the model has changed since in \(files.origin) ('\(first)'\(others)); the run goes on with "
         + "its own copy of it"
     ]
   }

@@ -37,6 +37,7 @@ public struct RunSession<L: Learner> {
       at: url, experiment: source.archivedYAML, attachments: source.attachments,
       signals: RunDirectory.Signals(task, columns: learner.columns), replacing: replacing,
       echoesWarnings: echoesWarnings)
+    for remark in source.remarks { directory.log.logger().warning("\(remark)") }
   }
 
   /// Goes on with an earlier run from the newest checkpoint that can be used: what was written after that

@@ -14,7 +14,7 @@ public protocol RunSource: Sendable {
   /// What tells one model from another: for each of its files a line with a checksum, a space and the
   /// file's name; empty without a model.
   var modelIdentity: String { get }
-  /// What the user should know who goes on with a run.
+  /// What the user should know who begins a run, or goes on with one.
   var remarks: [String] { get }
   /// The simulator's version.
   var simulatorVersion: String { get }

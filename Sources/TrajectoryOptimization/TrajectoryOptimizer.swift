@@ -117,7 +117,7 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       ],
       conditions: [
         "cost", "predicted_improvement", "actual_improvement", "step", "regularization",
-        "lqr_passes", "status", "rollout_cost", "success",
+        "lqr_passes", "iterations", "status", "rollout_cost", "success",
       ].map { Metric.Column($0) },
       stages: ["rollouts", "local_optimization"])
   }
@@ -235,12 +235,22 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
         Metric("actual_improvement", line?.actualImprovement), Metric("step", line?.step),
         Metric("regularization", line?.regularization),
         Metric("lqr_passes", line.map { Double($0.passes) }),
+        Metric("iterations", Double(search.iterations)),
         Metric("status", Status(search.status)), Metric("rollout_cost", own.meanCost),
         Metric("success", batches.isEmpty ? nil : own.successRate),
       ]
       report.conditions.append(own)
       if let status = search.status, status != .converged, next.isFinished {
         report.notes.append("\(condition.name): \(status.rawValue), cost \(search.cost ?? .nan)")
+      }
+      // No rollout, no cost: a NaN, which is no further away than anything.
+      let cost = own.meanCost
+      if next.isFinished, let claimed = search.cost,
+        abs(claimed - cost) > 1e-6 * max(abs(claimed), abs(cost))
+      {
+        report.notes.append(
+          "\(condition.name): the search ended at cost \(claimed), but rolled out its controls cost "
+            + "\(cost): the plant does not do what its known dynamics say")
       }
     }
     report.metrics =

@@ -49,7 +49,9 @@ struct Optimize: AsyncParsableCommand {
         guard
           case .word(let status) = condition.metrics.first(where: { $0.name == "status" })?.value
         else { continue }
-        printLine("\(condition.name): cost \(number(condition.metrics["cost"])), \(status)")
+        printLine(
+          "\(condition.name): \(number(condition.metrics["iterations"])) iterations, cost "
+            + "\(number(condition.metrics["cost"])), \(status)")
       }
     }
   }

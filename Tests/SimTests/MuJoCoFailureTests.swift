@@ -104,8 +104,8 @@ import Testing
     let made = try task([good], test: [good])
     #expect(
       made.dimensions
-        == Dimensions(state: 13, control: 3, observation: 13, horizon: 7, points: 0))
-    #expect(made.stateNames.count == 13 && made.controlPeriod == 0.002)
+        == Dimensions(state: 14, control: 3, observation: 14, horizon: 7, points: 0))
+    #expect(made.stateNames.count == 14 && made.controlPeriod == 0.002)
     func reasonOf(_ change: (inout Condition) -> Void) -> String {
       var bad = good
       change(&bad)

@@ -296,7 +296,7 @@ import Testing
     start.replaceSubrange(2..<6, with: [1.1, 0.1, -0.2, 0.05])
     try plant.reset(Condition(name: "c", initialPlantState: start))
     // exp(r) is the quaternion divided by its length.
-    let r = plant.state(3)
+    let r = plant.state(4)
     let half = 0.5 * (r[0] * r[0] + r[1] * r[1] + r[2] * r[2]).squareRoot()
     let norm = (1.1 * 1.1 + 0.1 * 0.1 + 0.2 * 0.2 + 0.05 * 0.05).squareRoot()
     #expect(abs(cos(half) - 1.1 / norm) < 1e-12)

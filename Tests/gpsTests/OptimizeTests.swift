@@ -6,7 +6,7 @@ import Testing
     let run = folder.appendingPathComponent("optimize-run").path
     let result = try gps(["optimize", "two-link-arm", "--output", run])
     #expect(result.status == 0, "\(result.output)")
-    #expect(result.output.contains("near-left: cost "))
+    #expect(result.output.contains(" iterations, cost "))
     #expect(result.output.contains("local controllers: success rate 100 %"))
     let data = try Data(contentsOf: URL(fileURLWithPath: run + "/summary.json"))
     let summary = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
@@ -33,5 +33,79 @@ import Testing
       all.append(try String(contentsOfFile: run + "/trajectories.csv", encoding: .utf8))
     }
     #expect(all[0] == all[1] && all[1] == all[2])
+  }
+
+  /// A folder with a model and an experiment about its joint j.
+  private func write(_ model: String, _ state: String, _ cost: String, to name: String) throws
+    -> URL
+  {
+    let here = folder.appendingPathComponent(name)
+    try FileManager.default.createDirectory(at: here, withIntermediateDirectories: true)
+    try model.write(
+      to: here.appendingPathComponent("model.xml"), atomically: true, encoding: .utf8)
+    try """
+    task: t
+    system: {mujoco: {model: model.xml, substeps: 2, state: \(state)}}
+    horizon: 30
+    conditions: {train: [{name: a}]}
+    cost:
+      - control: {weights: 0.05}
+      - state: {entries: [joint_positions.j_rad], target: [0.5]}
+      \(cost)
+    success: {stateWithin: {entries: [joint_positions.j_rad], target: [0.5], tolerance: 0.1, at: final}}
+    initialController: {pd: {positionGains: 1, velocityGains: 0.2, variance: 0.1}}
+    """.write(to: here.appendingPathComponent("task.yaml"), atomically: true, encoding: .utf8)
+    return here
+  }
+
+  private func link(actuator: String, sensor: String = "") -> String {
+    """
+    <mujoco><option timestep="0.01" gravity="0 0 0"/>
+      <worldbody><body name="link"><joint name="j" axis="0 1 0" damping="0.3"/>
+        <geom type="capsule" fromto="0 0 0 0.4 0 0" size="0.03" mass="1"/></body></worldbody>
+      <actuator>\(actuator)</actuator><sensor>\(sensor)</sensor>
+    </mujoco>
+    """
+  }
+
+  @Test func claimsWhatThePlantMakesOfItsControls() throws {
+    // A clock in the state and in the cost: the steps begin when the state says.
+    let here = try write(
+      link(actuator: "<motor name='m' joint='j'/>", sensor: "<clock name='now'/>"),
+      "[jointPositions, jointVelocities, {sensors: [now]}]",
+      "- state: {entries: [sensors.now_s], target: [0], weights: [1]}", to: "clock")
+    let result = try gps(["optimize", "task.yaml", "--output", "out"], in: here)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(!result.errors.contains("rolled out"))
+    let claimed = try #require(
+      result.output.split(separator: "\n").first { $0.hasPrefix("a: ") }?
+        .split(separator: ",").first { $0.hasPrefix(" cost ") })
+    #expect(result.output.contains("mean" + claimed), "\(result.output)")
+  }
+
+  @Test func refusesWhatTheStateCannotHold() throws {
+    let here = try write(
+      link(actuator: "<motor name='m' joint='j' delay='0.04' nsample='6'/>"),
+      "[jointPositions, jointVelocities]", "", to: "delay")
+    let result = try gps(["optimize", "task.yaml", "--output", "out"], in: here)
+    #expect(result.status == 64)
+    #expect(result.errors.contains("the delayed controls of actuator 'm'"))
+    // Rollouts carry it: what is fitted to them has no need to know.
+    let run = try gps(
+      ["run", "task.yaml", "--output", "run", "--set", "algorithm.iterations=1", "--quiet"],
+      in: here)
+    #expect(run.status == 0, "\(run.errors)")
+  }
+
+  @Test func saysThatActivationsJoinTheState() throws {
+    let here = try write(
+      link(actuator: "<general name='m' joint='j' dyntype='filter' dynprm='0.1'/>"),
+      "[jointPositions, jointVelocities]", "", to: "activation")
+    let result = try gps(["optimize", "task.yaml", "--output", "out"], in: here)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.contains("actuatorActivations"))
+    let trajectories = try String(
+      contentsOf: here.appendingPathComponent("out/trajectories.csv"), encoding: .utf8)
+    #expect(trajectories.prefix { $0 != "\n" }.contains("state.actuator_activations.m"))
   }
 }

@@ -93,8 +93,8 @@ mjguard_result mjguard_step(
     mjguard_log *log, const mjModel *model, mjData *data, mjguard_stepping stepping, int substeps,
     int accelerations);
 /// Advances like `mjguard_step`, and chains MuJoCo's finite differences of each substep: with
-/// s = 2 nv, `transition` gets A (s × s) and B (s × nu), row-major; `scratch` has s (2 s + nu) numbers.
-/// For models without activations and quaternions.
+/// s = 2 nv + na, `transition` gets A (s × s) and B (s × nu), row-major; `scratch` has s (2 s + nu)
+/// numbers.
 mjguard_result mjguard_transition(
     mjguard_log *log, const mjModel *model, mjData *data, int substeps, double *transition,
     double *scratch, int accelerations);

@@ -42,7 +42,8 @@ extension MuJoCoComponent: OneOfKinds {
       if case .sensors(let names) = $0 { names } else { nil }
     },
     Kind(
-      word: "actuatorActivations", "Activations of actuators that have them.", .actuatorActivations),
+      word: "actuatorActivations", "Activations of actuators that have them; always in the state.",
+      .actuatorActivations),
     Kind(word: "goal", "The condition's goal.", .goal),
   ]
 

@@ -20,7 +20,7 @@ public enum MuJoCoComponent: Sendable, Equatable {
   /// Readings of sensors. Those that need forces or accelerations are read under the control that led
   /// to the state (at the start of a rollout the keyframe's, or zero).
   case sensors([String])
-  /// Activations of the actuators that have them.
+  /// Activations of the actuators that have them; always part of the state.
   case actuatorActivations
   /// The condition's goal.
   case goal

@@ -2,14 +2,17 @@ public import GPSCore
 
 /// A MuJoCo model over one control period, as known dynamics under one condition.
 ///
-/// The state must hold all joint positions and velocities: then it says where the simulation starts.
-/// Whatever else is in it (sites, sensors, the goal) follows from them: their columns of F are zero,
-/// their rows are not.
+/// The state must hold all joint positions and velocities, and the activations of actuators that have
+/// them: then it says where the simulation starts. A clock among the sensors in the state says when.
+/// Whatever else is in it (sites, other sensors, the goal) follows from them: their columns of F are
+/// zero, their rows are not. A model that remembers more than a state can hold, such as one with
+/// delayed controls, is refused.
 ///
-/// A state of joint positions, joint velocities and the goal alone is linearised by MuJoCo's own
-/// finite differences (`mjd_transitionFD`), chained over the steps of a control period; any other, or
-/// one under the Runge-Kutta integrator, by central differences of the whole plant. Every step starts
-/// from a reset simulation, without the contact solver's memory of the step before.
+/// A state of joint positions, joint velocities, activations and the goal alone is linearised by
+/// MuJoCo's own finite differences (`mjd_transitionFD`), chained over the steps of a control period; any
+/// other, or one under the Runge-Kutta integrator, by central differences of the whole plant, one-sided
+/// at a control's limit. Every step starts from a reset simulation, without the contact solver's memory
+/// of the step before.
 ///
 /// Orientations of free and ball joints are rotation vectors r with q = q_ref exp(r). MuJoCo
 /// differentiates by small rotations δ of the body's own axes, q exp(δ): they are led to and from r by
@@ -20,10 +23,13 @@ public struct MuJoCoDynamics: KnownDynamics {
   public let interface: MuJoCoInterface
   /// What bodies are displaced by, and the goal.
   public let condition: Condition
-  /// For each degree of freedom the column of its position in the state, then those of the velocities.
+  /// For each degree of freedom the column of its position in the state, then those of the velocities, of
+  /// the activations, and of the time, if the state tells it.
   private let columns: [Int]
   /// Where in a plant state the number of a column goes; rotation vectors go nowhere.
   private let places: [Int?]
+  /// The plant state at the condition's start.
+  private let start: [Double]
   /// Whether MuJoCo's finite differences give the whole of F.
   let usesTransitionDifferences: Bool
 
@@ -38,14 +44,17 @@ public struct MuJoCoDynamics: KnownDynamics {
   public init(_ interface: MuJoCoInterface, in condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
     let model = interface.model
-    guard model.activationCount == 0 else {
+    if let hidden = model.hiddenState {
       throw .invalidValue(
-        of: "known dynamics", value: "asked of a model with actuator activations",
-        allowed: "a model whose actuators have no state of their own")
+        of: "known dynamics", value: "asked of a model that remembers \(hidden)",
+        allowed:
+          "a model whose next state follows from its state and controls; fit the dynamics instead")
     }
     let (nq, nv) = (model.jointPositionCount, model.jointVelocityCount)
-    var columns = [Int?](repeating: nil, count: 2 * nv)
-    var places = [Int?](repeating: nil, count: 2 * nv)
+    let na = model.activationCount
+    var columns = [Int?](repeating: nil, count: 2 * nv + na)
+    var places = [Int?](repeating: nil, count: 2 * nv + na)
+    var clock: Int?
     var isDirect = model.canTransitionByDifferences
     for (i, column) in interface.layout.state.enumerated() {
       switch column.source {
@@ -56,7 +65,21 @@ public struct MuJoCoDynamics: KnownDynamics {
       case .velocity:
         columns[nv + column.index] = i
         places[nv + column.index] = nq + column.index
+      case .activation:
+        columns[2 * nv + column.index] = i
+        places[2 * nv + column.index] = nq + nv + model.startActivations.lowerBound + column.index
       case .goal: break
+      case .sensor:
+        isDirect = false
+        let sensor = model.sensor(at: column.index)
+        if model.remembers(sensor: sensor) {
+          throw .invalidValue(
+            of: "known dynamics",
+            value: "asked of a state with sensor '\(model.name(.sensor, sensor))', which remembers "
+              + "earlier readings (delay, interval)",
+            allowed: "a state of sensors that show the present; fit the dynamics instead")
+        }
+        if model.isClock(sensor: sensor) { clock = clock ?? i }
       default: isDirect = false
       }
     }
@@ -66,16 +89,28 @@ public struct MuJoCoDynamics: KnownDynamics {
         let joint = model.joints.first { $0.velocities ~= i % nv }
         throw .invalidValue(
           of: "known dynamics",
-          value: "asked of a state without the \(i < nv ? "position" : "velocity") of joint "
-            + "'\(joint?.name ?? "?")'",
-          allowed: "a state of all joint positions and velocities")
+          value: i >= 2 * nv
+            ? "asked of a state without the actuators' activations"
+            : "asked of a state without the \(i < nv ? "position" : "velocity") of joint "
+              + "'\(joint?.name ?? "?")'",
+          allowed: "a state of all joint positions and velocities, and activations")
       }
       complete.append(column)
+    }
+    var start = condition.initialPlantState
+    if start.count == nq + nv && (model.activationCount > 0 || clock != nil) {
+      start += try model.startRest(keyframe: nil)
+    }
+    if let clock {
+      complete.append(clock)
+      // The rest of a start begins with the time.
+      places.append(nq + nv)
     }
     self.interface = interface
     self.condition = condition
     self.columns = complete
     self.places = places
+    self.start = start
     usesTransitionDifferences = isDirect
   }
 
@@ -85,7 +120,7 @@ public struct MuJoCoDynamics: KnownDynamics {
     fileprivate var plantState: [Double]
     fileprivate var control: [Double]
     fileprivate var next: [Double]
-    /// [A B] over joint positions and velocities, row-major: A first.
+    /// [A B] over joint positions, velocities and activations, row-major: A first.
     fileprivate var transition: [Double]
     fileprivate var scratch: [Double]
   }
@@ -95,9 +130,9 @@ public struct MuJoCoDynamics: KnownDynamics {
   /// - Throws: `MuJoCoError` when MuJoCo cannot make the model's data.
   public func makeWorkspace() throws -> Workspace {
     let (s, m) = (columns.count, control)
-    // What a keyframe says beside positions and velocities holds at every step.
+    // What a start says beside the state holds at every step.
     return Workspace(
-      plant: try interface.makePlant(), plantState: condition.initialPlantState,
+      plant: try interface.makePlant(), plantState: start,
       control: [Double](repeating: 0, count: m), next: [Double](repeating: 0, count: state),
       transition: [Double](repeating: 0, count: s * (s + m)),
       scratch: [Double](repeating: 0, count: s * (2 * s + m)))
@@ -143,18 +178,26 @@ public struct MuJoCoDynamics: KnownDynamics {
       let column = j < s ? columns[j] : n + j - s
       let y = j < s ? x[column] : u[j - s]
       let h = 1e-6 * max(1, y.magnitude)
-      for sign in [1.0, -1.0] {
+      var (ahead, behind) = (h, h)
+      if j >= s, let limits = interface.controlLimits {
+        ahead = min(h, max(0, limits.upper[j - s] - y))
+        behind = min(h, max(0, y - limits.lower[j - s]))
+        // A control that is fixed, or beyond its limits, changes nothing.
+        if ahead + behind < 0.5 * h { continue }
+      }
+      for shift in [ahead, -behind] {
         for i in 0..<n { workspace.next[i] = x[i] }
-        if j < s { workspace.next[column] += sign * h }
-        for i in 0..<m { workspace.control[i] = u[i] + (s + i == j ? sign * h : 0) }
+        if j < s { workspace.next[column] += shift }
+        for i in 0..<m { workspace.control[i] = u[i] + (s + i == j ? shift : 0) }
         // `next` serves as the state before the step, then as the one after.
         try reset(workspace.next.span, plant, &plantState)
         try Self.attempt { try plant.step(control: workspace.control.span) }
         Self.read(plant, &workspace.next)
         for i in 0..<n {
           let end = workspace.next[i]
+          // The first is ahead, the second behind.
           jacobian[i + n * column] =
-            sign > 0 ? end : (jacobian[i + n * column] - end) / (2 * h)
+            shift == ahead ? end : (jacobian[i + n * column] - end) / (ahead + behind)
         }
       }
     }

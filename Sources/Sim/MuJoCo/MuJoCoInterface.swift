@@ -31,6 +31,9 @@ public struct MuJoCoInterface: Sendable {
   /// Where the positions and velocities of actuated hinges and slides are in the state.
   public let actuatedCoordinates: [ActuatedCoordinate]
 
+  /// What was done beside what was asked for, in a sentence each.
+  package let remarks: [String]
+
   let layout: MuJoCoLayout
   /// Whether plants compute the points' Jacobians, or leave them as they are.
   var readsPointJacobians = true
@@ -44,7 +47,8 @@ public struct MuJoCoInterface: Sendable {
   ///   - model: the model.
   ///   - timestep: seconds of one MuJoCo step, if it shall differ from the model's own.
   ///   - substeps: MuJoCo steps per control.
-  ///   - state: what the state is made of.
+  ///   - state: what the state is made of. The activations of actuators that have them join it: no state
+  ///     without them tells what comes next.
   ///   - observation: what the observation is made of; the state's components if nil. It may tell
   ///     less than the state.
   ///   - points: sites that cost terms refer to.
@@ -67,6 +71,14 @@ public struct MuJoCoInterface: Sendable {
     }
     let model =
       if let timestep { try model.withTimestep(timestep) } else { model }
+    let addsActivations = model.activationCount > 0 && !state.contains(.actuatorActivations)
+    let state = state + (addsActivations ? [.actuatorActivations] : [])
+    remarks =
+      addsActivations
+      ? [
+        "the actuators have activations (a muscle's, a filter's, an integrator's), which the state holds "
+          + "too: actuatorActivations"
+      ] : []
     var layout = MuJoCoLayout()
     let stateColumns = try layout.columns(
       of: state, model: model, goalDimension: goalDimension, list: "state")

@@ -168,31 +168,75 @@ extension MuJoCoModel {
   /// the control itself: MuJoCo keeps them inside the simulation.
   public var controlLimits: ControlLimits? {
     let model = pointer.pointee
-    let nu = controlCount
-    var lower = [Double](repeating: -.infinity, count: nu)
-    var upper = [Double](repeating: .infinity, count: nu)
-    if model.opt.disableflags & Int32(mjDSBL_CLAMPCTRL.rawValue) == 0 {
-      for i in 0..<nu where model.actuator_ctrllimited[i] {
-        lower[i] = model.actuator_ctrlrange[2 * i]
-        upper[i] = model.actuator_ctrlrange[2 * i + 1]
-      }
-    }
+    var limits = controlRanges
     for actuator in 0..<count(.actuator)
     where model.actuator_dyntype[actuator] == Int32(mjDYN_MUSCLE.rawValue) {
       let i = Int(model.actuator_ctrladr[actuator])
-      lower[i] = min(max(lower[i], 0), 1)
-      upper[i] = min(max(upper[i], 0), 1)
+      var own = limits ?? .none(controlCount)
+      own.lower[i] = min(max(own.lower[i], 0), 1)
+      own.upper[i] = min(max(own.upper[i], 0), 1)
+      limits = own
     }
-    let isLimited = lower.contains { $0 > -.infinity } || upper.contains { $0 < .infinity }
-    return isLimited ? ControlLimits(lower: lower, upper: upper) : nil
+    return limits
+  }
+
+  /// The range of each control where the model limits it; nil if it limits none.
+  private var controlRanges: ControlLimits? {
+    let model = pointer.pointee
+    if model.opt.disableflags & Int32(mjDSBL_CLAMPCTRL.rawValue) != 0 { return nil }
+    let limited = (0..<controlCount).filter { model.actuator_ctrllimited[$0] }
+    if limited.isEmpty { return nil }
+    var limits = ControlLimits.none(controlCount)
+    for i in limited {
+      limits.lower[i] = model.actuator_ctrlrange[2 * i]
+      limits.upper[i] = model.actuator_ctrlrange[2 * i + 1]
+    }
+    return limits
   }
   /// Numbers of state that actuators have of their own.
   var activationCount: Int { Int(pointer.pointee.na) }
-  /// Whether MuJoCo's own finite differences of a step apply.
+  /// Whether MuJoCo's own finite differences of a step apply. They keep within control ranges, and know
+  /// nothing of the bounds that a muscle has without one.
   var canTransitionByDifferences: Bool {
     let model = pointer.pointee
     return model.opt.integrator != Int32(mjINT_RK4.rawValue) && model.nhistory == 0
-      && model.nplugin == 0 && model.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
+      && model.nplugin == 0 && controlLimits == controlRanges
+  }
+
+  /// What the next step depends on beside positions, velocities and activations, and no state can hold;
+  /// nil if there is nothing.
+  var hiddenState: String? {
+    let model = pointer.pointee
+    for i in 0..<count(.actuator) where model.actuator_delay[i] > 0 {
+      return "the delayed controls of actuator '\(name(.actuator, i))' (delay)"
+    }
+    if model.npluginstate > 0 { return "the memory of its plugins" }
+    if model.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) != 0 {
+      return "which bodies sleep (<flag sleep>)"
+    }
+    return nil
+  }
+
+  /// The sensor that a number of `sensordata` belongs to.
+  func sensor(at address: Int) -> Int {
+    let model = pointer.pointee
+    return (0..<count(.sensor)).first {
+      let first = Int(model.sensor_adr[$0])
+      return (first..<first + Int(model.sensor_dim[$0])).contains(address)
+    } ?? 0
+  }
+
+  /// Whether a sensor tells the time, however late it is.
+  func isClock(sensor: Int) -> Bool {
+    let model = pointer.pointee
+    return model.sensor_type[sensor] == Int32(mjSENS_CLOCK.rawValue)
+      && model.sensor_cutoff[sensor] == 0
+  }
+
+  /// Whether a sensor's reading depends on more than the present: it is delayed, or read at intervals.
+  func remembers(sensor: Int) -> Bool {
+    let model = pointer.pointee
+    return model.sensor_delay[sensor] > 0 || model.sensor_interval[2 * sensor] > 0
   }
   /// Joints by their names, in the model's order; one without a name is called by its number.
   public var jointNames: [String] { names(.joint) }
@@ -257,6 +301,8 @@ extension MuJoCoModel {
   /// How many numbers a start may have beyond joint positions and velocities.
   public var startRestCount: Int { Int(mj_stateSize(pointer, mjguard_rest)) }
 
+  /// Where among those numbers the activations are, after the time.
+  var startActivations: Range<Int> { 1..<1 + activationCount }
   /// Where among those numbers the controls are.
   var startControls: Range<Int> { 1 + activationCount..<1 + activationCount + controlCount }
   /// Where among those numbers the positions of mocap bodies are, three each.
@@ -264,7 +310,7 @@ extension MuJoCoModel {
     startControls.upperBound..<startControls.upperBound + 3 * Int(pointer.pointee.nmocap)
   }
 
-  private func startRest(keyframe: Int?) throws(MuJoCoError) -> [Double] {
+  func startRest(keyframe: Int?) throws(MuJoCoError) -> [Double] {
     let log = try GuardLog(source: source)
     var data: UnsafeMutablePointer<mjData>?
     var rest = [Double](repeating: 0, count: startRestCount)

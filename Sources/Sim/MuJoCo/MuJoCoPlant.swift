@@ -217,12 +217,12 @@ public final class MuJoCoPlant: Plant {
     try finish(result)
   }
 
-  /// Steps like `step`, and writes the derivative of joint positions and velocities after the step by
-  /// those before and by the controls, by MuJoCo's finite differences.
+  /// Steps like `step`, and writes the derivative of joint positions, velocities and activations after
+  /// the step by those before and by the controls, by MuJoCo's finite differences.
   ///
   /// - Parameters:
   ///   - control: m numbers.
-  ///   - transition: A (s × s), then B (s × m), row-major, with s = nq + nv; written.
+  ///   - transition: A (s × s), then B (s × m), row-major, with s = nq + nv + na; written.
   ///   - scratch: s (2 s + m) numbers.
   /// - Throws: `PlantFailure`, as `step` does.
   func transition(

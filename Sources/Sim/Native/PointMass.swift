@@ -61,7 +61,9 @@ public struct PointMass: ContinuousSystem, Equatable {
     ]
   }
   /// The force limit, if there is one.
-  public var controlLimits: ControlLimits? { forceLimit.map { ControlLimits(magnitudes: [$0, $0]) } }
+  public var controlLimits: ControlLimits? {
+    forceLimit.map { ControlLimits(magnitudes: [$0, $0]) }
+  }
 
   /// Writes [v, (f − c v) / m].
   @inlinable @inline(__always)

@@ -56,7 +56,9 @@ public struct TwoLinkArm: ContinuousSystem, Equatable {
     ]
   }
   /// The torque limit, if there is one.
-  public var controlLimits: ControlLimits? { torqueLimit.map { ControlLimits(magnitudes: [$0, $0]) } }
+  public var controlLimits: ControlLimits? {
+    torqueLimit.map { ControlLimits(magnitudes: [$0, $0]) }
+  }
 
   /// M(q): its entries 11, 12 and 22.
   @inlinable
