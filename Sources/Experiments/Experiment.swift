@@ -19,6 +19,8 @@ public struct Experiment: Sendable, Equatable {
   public var seed: UInt64 = 0
   /// What is controlled.
   public var system = SystemSettings.mujoco(MuJoCoSettings())
+  /// What the policy sees beside the system's own observation.
+  public var memory = ObservationMemory()
   /// T, the number of control steps in a rollout.
   public var horizon = 100
   /// Where rollouts start.
@@ -67,6 +69,10 @@ extension Experiment: Configurable {
     Field("description", \.description, "One line for people.")
     Field("seed", \.seed, "Root of all randomness.")
     Field("system", \.system, "What is controlled.").required
+    Field(
+      "memory", \.memory,
+      "What the policy sees beside the system's observation: earlier ones, its last action, a clock."
+    )
     Field("horizon", \.horizon, .between(1, 1_000_000), "Control steps in a rollout.").required
     Field("conditions", \.conditions, "Where rollouts start.")
     Field("cost", \.cost.entries, .some("term"), "What is minimised: the sum of these terms.")

@@ -14,7 +14,8 @@ struct ExperimentLoader {
   func load() throws(SettingsError) -> LoadedExperiment {
     do {
       let (task, model) = try experiment.system.base.task(self)
-      return try finish(task, model: model)
+      return experiment.memory.isEmpty
+        ? try finish(task, model: model) : try finish(remembering(task), model: model)
     } catch let error as SettingsError {
       throw error
     } catch let error as SimError {
@@ -22,6 +23,10 @@ struct ExperimentLoader {
     } catch {
       throw refuse("", problem: oneLine("\(error)"))
     }
+  }
+
+  private func remembering(_ task: some ControlTask) throws(InvalidOption) -> any ControlTask {
+    try RememberingTask(task, memory: experiment.memory)
   }
 
   private func finish(

@@ -1,9 +1,12 @@
 public import Foundation
+import GPSCore
 import Sim
 
 extension LoadedExperiment {
   /// What the model was compiled from; nil for native systems.
-  private var modelFiles: MuJoCoModelFiles? { (task as? MuJoCoTask)?.interface.model.files }
+  private var modelFiles: MuJoCoModelFiles? {
+    task.underlying(MuJoCoTask.self)?.interface.model.files
+  }
 
   /// The experiment as a run directory keeps it, so that it can be evaluated and resumed wherever it is
   /// moved: it names the copy of the model there.

@@ -73,7 +73,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, memory, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
