@@ -557,25 +557,69 @@ mjguard_result mjguard_transition(
   return result;
 }
 
-mjguard_result mjguard_site_jacobians(
-    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
-    double *jacobians) {
+mjguard_result mjguard_point_jacobians(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies,
+    const double *positions, int count, double *jacobians) {
   GUARDED(log, {
     for (int i = 0; i < count; i++) {
-      mj_jacSite(model, data, jacobians + (size_t)i * 3 * (size_t)model->nv, NULL, sites[i]);
+      mj_jac(
+          model, data, jacobians + (size_t)i * 3 * (size_t)model->nv, NULL, positions + 3 * i,
+          bodies[i]);
     }
   })
   return result;
 }
 
-mjguard_result mjguard_site_velocities(
-    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
-    double *velocities) {
+mjguard_result mjguard_object_velocities(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *types,
+    const int *objects, int count, double *velocities) {
   GUARDED(log, {
     for (int i = 0; i < count; i++) {
-      double both[6];  // rotational, then linear
-      mj_objectVelocity(model, data, mjOBJ_SITE, sites[i], both, 0);
-      memcpy(velocities + 3 * i, both + 3, 3 * sizeof(double));
+      mj_objectVelocity(model, data, types[i], objects[i], velocities + 6 * i, 0);
+    }
+  })
+  return result;
+}
+
+mjguard_result mjguard_subtree_momenta(
+    mjguard_log *log, const mjModel *model, mjData *data, const int *bodies, int count,
+    double *momenta) {
+  GUARDED(log, {
+    mj_subtreeVel(model, data);
+    for (int i = 0; i < count; i++) {
+      const int body = bodies[i];
+      for (int k = 0; k < 3; k++) {
+        momenta[6 * i + k] = model->body_subtreemass[body] * data->subtree_linvel[3 * body + k];
+        momenta[6 * i + 3 + k] = data->subtree_angmom[3 * body + k];
+      }
+    }
+  })
+  return result;
+}
+
+// The body that a contact's geom or flex belongs to; -1 for a flex.
+static int contact_body(const mjModel *model, const mjContact *contact, int side) {
+  return contact->geom[side] >= 0 ? model->geom_bodyid[contact->geom[side]] : -1;
+}
+
+mjguard_result mjguard_contact_forces(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies, int count,
+    double *forces) {
+  GUARDED(log, {
+    memset(forces, 0, sizeof(double) * 3 * (size_t)count);
+    for (int c = 0; c < data->ncon; c++) {
+      const mjContact *contact = data->contact + c;
+      const int first = contact_body(model, contact, 0);
+      const int second = contact_body(model, contact, 1);
+      double own[6] = {0};
+      mj_contactForce(model, data, c, own);
+      // Rows of the contact's frame are its axes: from the first geom to the second, then across.
+      double world[3];
+      mju_mulMatTVec3(world, contact->frame, own);
+      for (int i = 0; i < count; i++) {
+        const double sign = (bodies[i] == second) - (bodies[i] == first);
+        for (int k = 0; k < 3; k++) forces[3 * i + k] += sign * world[k];
+      }
     }
   })
   return result;

@@ -15,8 +15,8 @@ public struct MuJoCoSettings: Sendable, Equatable {
   public var state: [MuJoCoComponent] = []
   /// What the observation is made of; nil for the state's components.
   public var observation: [MuJoCoComponent]?
-  /// Sites that costs and success refer to.
-  public var points: [String] = []
+  /// What costs and success refer to: sites, or places fixed to sites, bodies and geoms.
+  public var points: [MuJoCoPoint] = []
   /// A joint position or velocity beyond this magnitude fails the rollout.
   public var stateLimit = 1e6
 
@@ -38,7 +38,9 @@ extension MuJoCoSettings: SystemKind {
     Field(
       "observation", \.observation,
       "What the policy sees; null for the state's components. It may tell less than the state.")
-    Field("points", \.points, "Sites that costs and success refer to by name.")
+    Field(
+      "points", \.points,
+      "What costs and success refer to by name: sites, or places fixed to sites, bodies and geoms.")
     Field(
       "stateLimit", \.stateLimit, .above(0),
       "A joint position or velocity beyond this magnitude fails the rollout.")

@@ -35,7 +35,7 @@ private let chainText = """
   private let condition = Condition(name: "a", initialPlantState: [0, 0, 0, 0, 0, 0])
 
   private func dynamics(
-    _ state: [MuJoCoComponent], integrator: String = "Euler", points: [String] = []
+    _ state: [MuJoCoComponent], integrator: String = "Euler", points: [MuJoCoPoint] = []
   ) throws -> MuJoCoDynamics {
     let model = try MuJoCoModel(
       mjcf: chainText.replacing("INTEGRATOR", with: integrator))

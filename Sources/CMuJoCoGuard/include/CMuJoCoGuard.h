@@ -101,14 +101,25 @@ mjguard_result mjguard_transition(
 /// The first warning type (mjtWarning) of this data that invalidates its physics, or -1.
 int mjguard_invalidating(const mjData *data);
 
-/// d(position)/d(velocity coordinates) of sites: for each, 3 × nv numbers, row-major.
-mjguard_result mjguard_site_jacobians(
-    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
-    double *jacobians);
-/// Linear velocities of sites in world axes [m/s]: 3 numbers for each.
-mjguard_result mjguard_site_velocities(
-    mjguard_log *log, const mjModel *model, const mjData *data, const int *sites, int count,
-    double *velocities);
+/// d(position)/d(velocity coordinates) of points fixed to bodies: for each, 3 × nv numbers, row-major.
+mjguard_result mjguard_point_jacobians(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies,
+    const double *positions, int count, double *jacobians);
+/// Angular [rad/s], then linear velocities [m/s] of objects (`types` are of mjtObj) in world axes: 6
+/// numbers for each.
+mjguard_result mjguard_object_velocities(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *types,
+    const int *objects, int count, double *velocities);
+/// Linear [kg m/s], then angular momenta [kg m²/s] of bodies and all that hangs on them, the latter about
+/// their centres of mass: 6 numbers for each.
+mjguard_result mjguard_subtree_momenta(
+    mjguard_log *log, const mjModel *model, mjData *data, const int *bodies, int count,
+    double *momenta);
+/// Sums of the contact forces on bodies in world axes [N], 3 numbers for each, from the last constraint
+/// forces that were computed.
+mjguard_result mjguard_contact_forces(
+    mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies, int count,
+    double *forces);
 /// Raises a MuJoCo error on purpose, for tests of the guard.
 mjguard_result mjguard_raise(mjguard_log *log, const char *message);
 

@@ -59,7 +59,10 @@ public struct MuJoCoDynamics: KnownDynamics {
     for (i, column) in interface.layout.state.enumerated() {
       switch column.source {
       case .position, .rotation:
-        let dof = interface.layout.dof(of: column, model: model)
+        guard let dof = interface.layout.dof(of: column, model: model) else {
+          isDirect = false
+          continue
+        }
         columns[dof] = i
         if column.source == .position { places[dof] = column.index }
       case .velocity:
@@ -264,7 +267,7 @@ public struct MuJoCoDynamics: KnownDynamics {
       if let place = places[i] { plantState[place] = x[columns[i]] }
     }
     for q in interface.layout.jacobianRotations {
-      let quaternion = interface.layout.rotations[q.slot]
+      let quaternion = q.quaternion
       let r = SIMD3(x[q.column], x[q.column + 1], x[q.column + 2])
       let turned = quaternion.reference * Rotation(vector: r)
       plantState[quaternion.position] = turned.w

@@ -357,13 +357,14 @@ extension MuJoCoModel {
 extension MuJoCoModel {
   /// A kind of named element.
   enum Kind: String {
-    case joint, body, site, sensor, keyframe, actuator
+    case joint, body, site, geom, sensor, keyframe, actuator
 
     var object: mjtObj {
       switch self {
       case .joint: mjOBJ_JOINT
       case .body: mjOBJ_BODY
       case .site: mjOBJ_SITE
+      case .geom: mjOBJ_GEOM
       case .sensor: mjOBJ_SENSOR
       case .keyframe: mjOBJ_KEY
       case .actuator: mjOBJ_ACTUATOR
@@ -377,6 +378,7 @@ extension MuJoCoModel {
     case .joint: Int(model.njnt)
     case .body: Int(model.nbody)
     case .site: Int(model.nsite)
+    case .geom: Int(model.ngeom)
     case .sensor: Int(model.nsensor)
     case .keyframe: Int(model.nkey)
     case .actuator: Int(model.nactuator)
@@ -405,6 +407,15 @@ extension MuJoCoModel {
         available: nearestNames(to: name, among: names))
     }
     return index
+  }
+
+  /// The number of the body that something belongs to.
+  func body(of frame: MuJoCoFrame, _ index: Int) -> Int {
+    switch frame {
+    case .body: index
+    case .site: Int(pointer.pointee.site_bodyid[index])
+    case .geom: Int(pointer.pointee.geom_bodyid[index])
+    }
   }
 
   /// A joint and where its numbers are.

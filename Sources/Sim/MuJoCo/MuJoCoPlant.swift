@@ -1,5 +1,6 @@
 import CMuJoCo
 import CMuJoCoGuard
+import Foundation
 public import GPSCore
 
 /// A MuJoCo model that can be reset and stepped; owns the simulation's data.
@@ -25,18 +26,46 @@ public final class MuJoCoPlant: Plant {
 
   private let initial: UnsafeMutablePointer<Double>
   private let goal: UnsafeMutablePointer<Double>
-  private let siteVelocities: UnsafeMutablePointer<Double>
+  /// What is computed from the data, one after the other: see `DerivedPlaces`.
+  private let derived: UnsafeMutablePointer<Double>
+  private let places: DerivedPlaces
   private let jacobians: UnsafeMutablePointer<Double>
   /// The present rotation vectors of the quaternions that are shown, 3 numbers each.
   private let rotations: UnsafeMutablePointer<Double>
-  private let quaternions: UnsafeMutableBufferPointer<MuJoCoLayout.Quaternion>
+  private let orientations: UnsafeMutableBufferPointer<MuJoCoLayout.Orientation>
+  /// Whether a rotation vector is of a frame, for which a start has to be simulated.
+  private let turnsFrames: Bool
   /// What is subtracted from a number that is read as it is.
   private let zero: UnsafeMutablePointer<Double>
   /// Where the state's and the observation's numbers are, in the present data.
   private let state: UnsafeMutableBufferPointer<Place>
   private let observation: UnsafeMutableBufferPointer<Place>
-  private let points: UnsafeMutableBufferPointer<Int32>
-  private let velocitySites: UnsafeMutableBufferPointer<Int32>
+  private let points: UnsafeMutableBufferPointer<MuJoCoLayout.Point>
+  private let pointBodies: UnsafeMutableBufferPointer<Int32>
+  private let pointPositions: UnsafeMutablePointer<Double>
+  private let objectTypes: UnsafeMutableBufferPointer<Int32>
+  private let objects: UnsafeMutableBufferPointer<Int32>
+  private let momenta: UnsafeMutableBufferPointer<Int32>
+  private let touched: UnsafeMutableBufferPointer<Int32>
+  private let angles: UnsafeMutableBufferPointer<Int>
+  private let relativeFrames: UnsafeMutableBufferPointer<MuJoCoLayout.RelativeFrame>
+
+  /// Where each kind of derived number begins.
+  private struct DerivedPlaces {
+    var momenta: Int
+    var forces: Int
+    var sinCos: Int
+    var axes: Int
+    var count: Int
+
+    init(_ layout: MuJoCoLayout) {
+      momenta = 6 * layout.moving.count
+      forces = momenta + 6 * layout.momenta.count
+      sinCos = forces + 3 * layout.touched.count
+      axes = sinCos + 2 * layout.angles.count
+      count = axes + 9 * layout.relativeFrames.count
+    }
+  }
 
   /// Where one number is: `value` less `minus`.
   private struct Place {
@@ -62,20 +91,30 @@ public final class MuJoCoPlant: Plant {
     initial = .allocate(capacity: nq + nv + restCount)
     goal = .allocate(capacity: interface.goalDimension)
     goal.initialize(repeating: 0, count: interface.goalDimension)
-    siteVelocities = .allocate(capacity: 3 * layout.velocitySites.count)
-    siteVelocities.initialize(repeating: 0, count: 3 * layout.velocitySites.count)
+    places = DerivedPlaces(layout)
+    derived = .allocate(capacity: places.count)
+    derived.initialize(repeating: 0, count: places.count)
     jacobians = .allocate(capacity: 3 * nv * layout.points.count)
     jacobians.initialize(repeating: 0, count: 3 * nv * layout.points.count)
     rotations = .allocate(capacity: 3 * layout.rotations.count)
     rotations.initialize(repeating: 0, count: 3 * layout.rotations.count)
-    quaternions = Self.buffer(layout.rotations)
+    orientations = Self.buffer(layout.rotations)
+    turnsFrames = layout.rotations.contains { if case .frame = $0 { true } else { false } }
     zero = .allocate(capacity: 1)
     zero.initialize(to: 0)
     let nowhere = Place(value: zero, minus: zero)
     state = Self.buffer(Array(repeating: nowhere, count: layout.state.count))
     observation = Self.buffer(Array(repeating: nowhere, count: layout.observation.count))
     points = Self.buffer(layout.points)
-    velocitySites = Self.buffer(layout.velocitySites)
+    pointBodies = Self.buffer(layout.points.map(\.body))
+    pointPositions = .allocate(capacity: 3 * layout.points.count)
+    pointPositions.initialize(repeating: 0, count: 3 * layout.points.count)
+    objectTypes = Self.buffer(layout.moving.map { Int32($0.frame.object.rawValue) })
+    objects = Self.buffer(layout.moving.map { Int32($0.index) })
+    momenta = Self.buffer(layout.momenta)
+    touched = Self.buffer(layout.touched)
+    angles = Self.buffer(layout.angles)
+    relativeFrames = Self.buffer(layout.relativeFrames)
     try makeData()
   }
 
@@ -90,15 +129,22 @@ public final class MuJoCoPlant: Plant {
     if let copy { mj_deleteModel(copy) }
     initial.deallocate()
     goal.deallocate()
-    siteVelocities.deallocate()
+    derived.deallocate()
     jacobians.deallocate()
     rotations.deallocate()
-    quaternions.deallocate()
+    orientations.deallocate()
     zero.deallocate()
     state.deallocate()
     observation.deallocate()
     points.deallocate()
-    velocitySites.deallocate()
+    pointBodies.deallocate()
+    pointPositions.deallocate()
+    objectTypes.deallocate()
+    objects.deallocate()
+    momenta.deallocate()
+    touched.deallocate()
+    angles.deallocate()
+    relativeFrames.deallocate()
   }
 
   /// How many warnings MuJoCo has logged that did not fail a rollout, since the plant was made.
@@ -125,20 +171,33 @@ public final class MuJoCoPlant: Plant {
 
   private func place(of column: MuJoCoLayout.Column) -> Place {
     guard let data else { return Place(value: zero, minus: zero) }
-    let numbers: UnsafePointer<Double> =
-      switch column.source {
-      case .position: UnsafePointer(data.pointee.qpos)
-      case .rotation: UnsafePointer(rotations)
-      case .velocity: UnsafePointer(data.pointee.qvel)
-      case .activation: UnsafePointer(data.pointee.act)
-      case .sensor: UnsafePointer(data.pointee.sensordata)
-      case .site: UnsafePointer(data.pointee.site_xpos)
-      case .siteVelocity: UnsafePointer(siteVelocities)
-      case .goal: UnsafePointer(goal)
-      }
+    let numbers = numbers(of: column.source, data)
     return Place(
       value: numbers + column.index,
-      minus: column.minus < 0 ? UnsafePointer(zero) : numbers + column.minus)
+      minus: column.minus < 0
+        ? UnsafePointer(zero)
+        : (column.minusSource.map { self.numbers(of: $0, data) } ?? numbers) + column.minus)
+  }
+
+  private func numbers(
+    of source: MuJoCoLayout.Source, _ data: UnsafePointer<mjData>
+  ) -> UnsafePointer<Double> {
+    switch source {
+    case .position: UnsafePointer(data.pointee.qpos)
+    case .rotation: UnsafePointer(rotations)
+    case .velocity: UnsafePointer(data.pointee.qvel)
+    case .activation: UnsafePointer(data.pointee.act)
+    case .sensor: UnsafePointer(data.pointee.sensordata)
+    case .place(let frame): data.frames(frame).positions
+    case .matrix(let frame): data.frames(frame).matrices
+    case .centerOfMass: UnsafePointer(data.pointee.subtree_com)
+    case .motion: UnsafePointer(derived)
+    case .momentum: UnsafePointer(derived + places.momenta)
+    case .contactForce: UnsafePointer(derived + places.forces)
+    case .sinCos: UnsafePointer(derived + places.sinCos)
+    case .relativeAxis: UnsafePointer(derived + places.axes)
+    case .goal: UnsafePointer(goal)
+    }
   }
 
   private func discardData() {
@@ -170,16 +229,28 @@ public final class MuJoCoPlant: Plant {
     for i in 0..<plantState.count { initial[i] = plantState[i] }
     if hasRest { displaceMocapBodies(condition.bodyOffsets) }
     try checkState(positions: initial, velocities: initial + nq)
-    condition.initialPlantState.withUnsafeBufferPointer { start in
-      let numbers = start.count < nq ? UnsafePointer(initial) : start.baseAddress
-      if let numbers {
-        for slot in quaternions.indices { setRotation(slot, orientation(slot, numbers).vector) }
+    // Without noise, a rotation vector is of at most half a turn.
+    for slot in orientations.indices { setRotation(slot, .zero) }
+    if !orientations.isEmpty, condition.initialPlantState.count >= nq + nv {
+      try condition.initialPlantState.withUnsafeBufferPointer { start in
+        guard let start = start.baseAddress else { return }
+        if turnsFrames {
+          try finish(reset(data, start, start + nq, hasRest))
+        } else {
+          turn(data, by: start)
+        }
       }
     }
-    let result = mjguard_reset(
-      log.pointer, model, data, initial, initial + nq, hasRest ? initial + nq + nv : nil,
+    try finish(reset(data, initial, initial + nq, hasRest))
+  }
+
+  private func reset(
+    _ data: UnsafeMutablePointer<mjData>, _ positions: UnsafePointer<Double>,
+    _ velocities: UnsafePointer<Double>, _ hasRest: Bool
+  ) -> mjguard_result {
+    mjguard_reset(
+      log.pointer, model, data, positions, velocities, hasRest ? initial + nq + nv : nil,
       interface.layout.needsAccelerations ? 1 : 0)
-    try finish(result)
   }
 
   /// Displaces the mocap bodies in the numbers that the plant is about to be reset to.
@@ -238,10 +309,69 @@ public final class MuJoCoPlant: Plant {
     try finish(result)
   }
 
-  /// What the quaternion of a slot says in joint positions, from its reference.
-  private func orientation(_ slot: Int, _ positions: UnsafePointer<Double>) -> Rotation {
-    let quaternion = quaternions[slot]
-    return quaternion.reference.inverse * Rotation(positions + quaternion.position)
+  /// Brings the rotation vectors to the present orientations, each to the nearest to the one before;
+  /// joints' are read from `positions`.
+  private func turn(_ data: UnsafePointer<mjData>, by positions: UnsafePointer<Double>) {
+    for slot in orientations.indices {
+      let now: Rotation
+      switch orientations[slot] {
+      case .joint(let quaternion):
+        now = quaternion.reference.inverse * Rotation(positions + quaternion.position)
+      case .frame(let element, let base):
+        let own = Self.rotation(of: element, data)
+        now = base.map { Self.rotation(of: $0, data).inverse * own } ?? own
+      }
+      setRotation(slot, now.vector(near: rotation(slot)))
+    }
+  }
+
+  private static func rotation(
+    of element: MuJoCoLayout.Element, _ data: UnsafePointer<mjData>
+  ) -> Rotation {
+    Rotation(matrix: data.frames(element.frame).matrices + 9 * element.index)
+  }
+
+  /// Computes what is shown and not in the data.
+  private func derive(_ data: UnsafeMutablePointer<mjData>) throws(PlantFailure) {
+    let seen = UnsafePointer(data)
+    if !objects.isEmpty {
+      try attemptStep(
+        mjguard_object_velocities(
+          log.pointer, model, data, objectTypes.baseAddress, objects.baseAddress,
+          Int32(objects.count), derived))
+    }
+    if !momenta.isEmpty {
+      try attemptStep(
+        mjguard_subtree_momenta(
+          log.pointer, model, data, momenta.baseAddress, Int32(momenta.count),
+          derived + places.momenta))
+    }
+    if !touched.isEmpty {
+      try attemptStep(
+        mjguard_contact_forces(
+          log.pointer, model, data, touched.baseAddress, Int32(touched.count),
+          derived + places.forces))
+    }
+    for (i, angle) in angles.enumerated() {
+      let value = data.pointee.qpos[angle]
+      derived[places.sinCos + 2 * i] = sin(value)
+      derived[places.sinCos + 2 * i + 1] = cos(value)
+    }
+    for (i, pair) in relativeFrames.enumerated() {
+      let own = seen.frames(pair.element.frame).matrices + 9 * pair.element.index
+      let base = seen.frames(pair.base.frame).matrices + 9 * pair.base.index
+      for axis in 0..<3 {
+        for row in 0..<3 {
+          var sum = 0.0
+          for k in 0..<3 { sum += base[3 * k + row] * own[3 * k + axis] }
+          derived[places.axes + 9 * i + 3 * axis + row] = sum
+        }
+      }
+    }
+  }
+
+  private func attemptStep(_ result: mjguard_result) throws(PlantFailure) {
+    if result == mjguard_error { throw PlantFailure("MuJoCo error: \(log.errorText)") }
   }
 
   private func rotation(_ slot: Int) -> SIMD3<Double> {
@@ -254,10 +384,8 @@ public final class MuJoCoPlant: Plant {
 
   /// Says which of the rotation vectors of its orientation the plant is at: those in a state.
   func setRotations(from state: Span<Double>) {
-    interface.layout.jacobianRotations.withUnsafeBufferPointer { list in
-      for q in list {
-        setRotation(q.slot, SIMD3(state[q.column], state[q.column + 1], state[q.column + 2]))
-      }
+    for (slot, column) in interface.layout.stateRotations {
+      setRotation(slot, SIMD3(state[column], state[column + 1], state[column + 2]))
     }
   }
 
@@ -270,15 +398,8 @@ public final class MuJoCoPlant: Plant {
     }
     try checkState(positions: data.pointee.qpos, velocities: data.pointee.qvel)
     if result == mjguard_unstable { throw PlantFailure(instability(data)) }
-    for slot in quaternions.indices {
-      setRotation(slot, orientation(slot, data.pointee.qpos).vector(near: rotation(slot)))
-    }
-    if velocitySites.count > 0 {
-      let result = mjguard_site_velocities(
-        log.pointer, model, data, velocitySites.baseAddress, Int32(velocitySites.count),
-        siteVelocities)
-      if result == mjguard_error { throw PlantFailure("MuJoCo error: \(log.errorText)") }
-    }
+    turn(data, by: data.pointee.qpos)
+    try derive(data)
   }
 
   /// Fails unless every number is finite and within the limit.
@@ -397,6 +518,22 @@ public final class MuJoCoPlant: Plant {
     for i in 0..<places.count { target[i] = places[i].value.pointee - places[i].minus.pointee }
   }
 
+  /// Where a point is in the world.
+  private static func place(
+    of point: MuJoCoLayout.Point, _ data: UnsafePointer<mjData>
+  ) -> SIMD3<Double> {
+    let (positions, matrices) = data.frames(point.frame)
+    let origin = positions + 3 * point.index
+    let place = SIMD3(origin[0], origin[1], origin[2])
+    if point.offset == .zero { return place }
+    let m = matrices + 9 * point.index
+    let o = point.offset
+    return place
+      + SIMD3(
+        m[0] * o.x + m[1] * o.y + m[2] * o.z, m[3] * o.x + m[4] * o.y + m[5] * o.z,
+        m[6] * o.x + m[7] * o.y + m[8] * o.z)
+  }
+
   /// Writes the positions of the points and their derivatives by the joint positions in the state.
   public func readPoints(
     positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>
@@ -405,18 +542,20 @@ public final class MuJoCoPlant: Plant {
     positions.withUnsafeMutableBufferPointer { target in
       guard let data else { return target.update(repeating: .nan) }
       precondition(target.count == rows, "\(target.count) numbers for \(points.count) points")
-      for p in 0..<points.count {
+      for (p, point) in points.enumerated() {
+        let place = Self.place(of: point, data)
         for axis in 0..<3 {
-          target[3 * p + axis] = data.pointee.site_xpos[3 * Int(points[p]) + axis]
+          pointPositions[3 * p + axis] = place[axis]
+          target[3 * p + axis] = place[axis]
         }
       }
     }
     if !interface.readsPointJacobians { return }
     jacobians.withUnsafeMutableBufferPointer { target in
       guard let data,
-        mjguard_site_jacobians(
-          log.pointer, model, data, points.baseAddress, Int32(points.count), self.jacobians)
-          == mjguard_ok
+        mjguard_point_jacobians(
+          log.pointer, model, data, pointBodies.baseAddress, pointPositions, Int32(points.count),
+          self.jacobians) == mjguard_ok
       else { return target.update(repeating: .nan) }
       let J = self.jacobians  // point, axis, velocity coordinate
       target.update(repeating: 0)
@@ -436,6 +575,30 @@ public final class MuJoCoPlant: Plant {
           }
         }
       }
+    }
+  }
+}
+
+extension MuJoCoFrame {
+  /// A body's own frame, not that of its inertia.
+  var object: mjtObj {
+    switch self {
+    case .site: mjOBJ_SITE
+    case .body: mjOBJ_XBODY
+    case .geom: mjOBJ_GEOM
+    }
+  }
+}
+
+extension UnsafePointer<mjData> {
+  /// Positions (3 numbers each) and rotation matrices (9, row by row) of all frames of a kind.
+  func frames(
+    _ frame: MuJoCoFrame
+  ) -> (positions: UnsafePointer<Double>, matrices: UnsafePointer<Double>) {
+    switch frame {
+    case .site: (UnsafePointer<Double>(pointee.site_xpos), UnsafePointer<Double>(pointee.site_xmat))
+    case .body: (UnsafePointer<Double>(pointee.xpos), UnsafePointer<Double>(pointee.xmat))
+    case .geom: (UnsafePointer<Double>(pointee.geom_xpos), UnsafePointer<Double>(pointee.geom_xmat))
     }
   }
 }
