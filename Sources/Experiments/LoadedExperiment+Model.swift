@@ -31,7 +31,7 @@ extension LoadedExperiment {
   /// What is worth saying of the model when a run begins or goes on: what was added to the state, and that
   /// the model has changed since where the run began, which goes on with its own copy.
   public var remarks: [String] {
-    guard let interface = (task as? MuJoCoTask)?.interface else { return [] }
+    guard let interface = task.underlying(MuJoCoTask.self)?.interface else { return [] }
     let files = interface.model.files
     let changed = files.changedSinceCopied
     guard let first = changed.first else { return interface.remarks }

@@ -53,6 +53,23 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
       PointInRegion(point: point.reference, region: region, at: moment, isInside: false))
   }
 
+  /// The frame at a point is turned as its target, to an angle `below` [rad].
+  public static func orientationWithin(
+    point: some Referring, target: OrientationTarget, below: Double, at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      OrientationWithin(point: point.reference, target: target, below: below, at: moment))
+  }
+
+  /// An axis of the frame at a point has a direction, to an angle `below` [rad].
+  public static func axisWithin(
+    point: some Referring, axis: FrameAxis = .z, target: DirectionTarget, below: Double,
+    at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      AxisWithin(point: point.reference, axis: axis, target: target, below: below, at: moment))
+  }
+
   /// All of these; an empty list calls every rollout a success.
   public static func all(_ criteria: [SuccessCriterion]) -> SuccessCriterion {
     SuccessCriterion(AllOf(criteria: criteria))
@@ -103,6 +120,7 @@ extension SuccessCriterion: OneOfKinds {
   package static let plural = "criteria"
   package static let kinds = [
     kind(PointDistance.self), kind(StateWithin.self),
+    kind(OrientationWithin.self), kind(AxisWithin.self),
     place("pointInside", "A point is inside a region.", isInside: true),
     place("pointOutside", "A point is outside a region.", isInside: false),
     // A criterion of criteria: its settings are a list, which the reference does not show again.

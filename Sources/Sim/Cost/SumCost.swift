@@ -15,6 +15,10 @@ public struct CostTerm: Sendable, Equatable {
   public static func point(_ cost: PointCost) -> CostTerm { CostTerm(cost) }
   /// Points inside or outside a region.
   public static func region(_ cost: RegionCost) -> CostTerm { CostTerm(cost) }
+  /// How the frame at a point is turned.
+  public static func orientation(_ cost: OrientationCost) -> CostTerm { CostTerm(cost) }
+  /// Where an axis of the frame at a point points.
+  public static func axis(_ cost: AxisCost) -> CostTerm { CostTerm(cost) }
 
   /// Whether both are of one kind and equal.
   public static func == (a: CostTerm, b: CostTerm) -> Bool { areEqual(a.base, b.base) }
@@ -26,6 +30,7 @@ extension SumCost.Entry: OneOfKinds {
   package static let plural = "terms"
   package static let kinds = [
     kind(ControlCost.self), kind(StateCost.self), kind(PointCost.self), kind(RegionCost.self),
+    kind(OrientationCost.self), kind(AxisCost.self),
   ]
 
   private static func kind<Term: CostKernel>(_ type: Term.Type) -> Kind<Self> {

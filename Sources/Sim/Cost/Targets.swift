@@ -107,22 +107,22 @@ extension PointTarget: Setting {
 }
 
 /// What both kinds of target have in common.
-private protocol GoalTarget: Equatable, Sendable {
+protocol GoalTarget: Equatable, Sendable {
   static func goal(first: Int) -> Self
   /// Where the goal begins, if it is the target.
   var firstOfGoal: Int? { get }
 }
 
 extension StateTarget: GoalTarget {
-  fileprivate var firstOfGoal: Int? { if case .goal(let first) = self { first } else { nil } }
+  var firstOfGoal: Int? { if case .goal(let first) = self { first } else { nil } }
 }
 
 extension PointTarget: GoalTarget {
-  fileprivate var firstOfGoal: Int? { if case .goal(let first) = self { first } else { nil } }
+  var firstOfGoal: Int? { if case .goal(let first) = self { first } else { nil } }
 }
 
 extension GoalTarget {
-  fileprivate static var goalKind: Kind<Self> {
+  static var goalKind: Kind<Self> {
     let first = Codec<Int>(
       expects: Int.codec.expects,
       read: { (tree, path) throws(SettingsError) in
@@ -138,7 +138,7 @@ extension GoalTarget {
   }
 
   /// Numbers, the word "goal", or one of some kinds.
-  fileprivate static func target(
+  static func target(
     _ expects: String, _ kinds: [Kind<Self>], _ make: @escaping @Sendable ([Double]) -> Self,
     numberAlone: Bool, _ numbers: @escaping @Sendable (Self) -> [Double]?
   ) -> Codec<Self> {
