@@ -35,6 +35,14 @@ public struct ConditionSettings: Sendable, Equatable {
   public var jointPositions: [Double]?
   /// Joint velocities, in the model's order; nil for those of the keyframe.
   public var jointVelocities: [Double]?
+  /// Activations of actuators that have them, in the actuators' order; nil for those of the keyframe.
+  public var activations: [Double]?
+  /// Controls that hold the start, to which initial controllers add; nil for those of the keyframe.
+  public var controls: [Double]?
+  /// Positions of mocap bodies: x, y, z [m]; those of the keyframe for bodies that are not named.
+  public var mocapPositions: [String: [Double]] = [:]
+  /// Orientations of mocap bodies: w, x, y, z; those of the keyframe for bodies that are not named.
+  public var mocapQuaternions: [String: [Double]] = [:]
   /// The initial state of a native system; nil for zeros.
   public var state: [Double]?
   /// Standard deviation of noise on joint positions, or on a native system's state; one number
@@ -61,6 +69,18 @@ extension ConditionSettings: Configurable {
       "jointPositions", \.jointPositions, "Initial joint positions; null for the keyframe's.")
     Field(
       "jointVelocities", \.jointVelocities, "Initial joint velocities; null for the keyframe's.")
+    Field(
+      "activations", \.activations,
+      "Initial activations of actuators that have them; null for the keyframe's.")
+    Field(
+      "controls", \.controls,
+      "Controls of the actuators that hold the start; null for the keyframe's.")
+    Field(
+      "mocapPositions", \.mocapPositions, .table("a mapping from bodies to [x, y, z]"),
+      "Initial positions of mocap bodies [m]; the keyframe's for those that are not named.")
+    Field(
+      "mocapQuaternions", \.mocapQuaternions, .table("a mapping from bodies to [w, x, y, z]"),
+      "Initial orientations of mocap bodies; the keyframe's for those that are not named.")
     Field("state", \.state, "Initial state of a native system; null for zeros.")
     Field(
       "positionDeviation", \.positionDeviation, .numberOrNumbers, .each(.notNegative),

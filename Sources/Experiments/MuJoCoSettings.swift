@@ -91,27 +91,32 @@ extension MuJoCoSettings: SystemKind {
       throw loader.refuse(
         "\(path).state", problem: "a MuJoCo model starts from keyframe or jointPositions")
     }
-    for (part, numbers, count) in [
-      ("jointPositions", settings.jointPositions, nq),
-      ("jointVelocities", settings.jointVelocities, nv),
+    let joints = "the joints are \(model.jointNames.joined(separator: ", "))"
+    for (part, numbers, count, names) in [
+      ("jointPositions", settings.jointPositions, nq, joints),
+      ("jointVelocities", settings.jointVelocities, nv, joints),
+      (
+        "activations", settings.activations, model.activationCount,
+        "one for each that an actuator has"
+      ),
+      (
+        "controls", settings.controls, model.controlCount,
+        "the controls are \(model.controlNames.joined(separator: ", "))"
+      ),
     ] {
       if let numbers, numbers.count != count {
         throw loader.refuse(
-          "\(path).\(part)", "a list of \(numbers.count)",
-          "\(count) numbers (the joints are \(model.jointNames.joined(separator: ", ")))")
+          "\(path).\(part)", "a list of \(numbers.count)", "\(count) numbers (\(names))")
       }
     }
     do {
-      let start =
-        if let keyframe = settings.keyframe {
-          try model.plantState(keyframe: keyframe)
-        } else {
-          try model.plantState()
-        }
       var condition = Condition(
         name: name,
-        initialPlantState: (settings.jointPositions ?? Array(start[..<nq]))
-          + (settings.jointVelocities ?? Array(start[nq...])),
+        initialPlantState: try model.plantState(
+          keyframe: settings.keyframe, jointPositions: settings.jointPositions,
+          jointVelocities: settings.jointVelocities, activations: settings.activations,
+          controls: settings.controls, mocapPositions: settings.mocapPositions,
+          mocapQuaternions: settings.mocapQuaternions),
         bodyOffsets: settings.bodyOffsets, goal: settings.goal)
       condition.initialPlantStateDeviation = try loader.deviation(
         [

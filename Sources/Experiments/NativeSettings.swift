@@ -61,6 +61,9 @@ extension NativeSettings: SystemKind {
     for (part, isGiven) in [
       ("keyframe", settings.keyframe != nil), ("jointPositions", settings.jointPositions != nil),
       ("jointVelocities", settings.jointVelocities != nil),
+      ("activations", settings.activations != nil), ("controls", settings.controls != nil),
+      ("mocapPositions", !settings.mocapPositions.isEmpty),
+      ("mocapQuaternions", !settings.mocapQuaternions.isEmpty),
       ("bodyOffsets", !settings.bodyOffsets.isEmpty),
       ("velocityDeviation", settings.velocityDeviation != [0]),
     ] where isGiven {

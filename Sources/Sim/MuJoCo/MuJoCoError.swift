@@ -31,7 +31,8 @@ public enum MuJoCoError: Error, Sendable, Equatable, CustomStringConvertible {
     case .invalidModel(let source, let reason):
       "\(source): MuJoCo does not accept this model: \(reason)"
     case .noActuators(let source):
-      "\(source): the model has no actuators, so there is nothing to control; add an <actuator>"
+      "\(source): the model has no actuators, so there is nothing to control; add an <actuator>, or "
+        + "name mocap bodies in mocapControls"
     case .unknownName(let kind, let name, let source, let available):
       "\(source): no \(kind) is named '\(name)'; "
         + (available.isEmpty

@@ -30,7 +30,7 @@ public final class MuJoCoModel: @unchecked Sendable {
   ///
   /// The copy of a model in a run directory is read from that directory alone.
   ///
-  /// - Throws: `MuJoCoError` when there is no such file, MuJoCo refuses it, or it has no actuators.
+  /// - Throws: `MuJoCoError` when there is no such file, or MuJoCo refuses it.
   public convenience init(contentsOf path: String) throws(MuJoCoError) {
     guard FileManager.default.fileExists(atPath: path) else { throw .noSuchFile(path: path) }
     // A pipe would never end, a device might not.
@@ -55,7 +55,7 @@ public final class MuJoCoModel: @unchecked Sendable {
   /// - Parameters:
   ///   - mjcf: the text; files it refers to are sought in the working folder.
   ///   - name: what errors call it.
-  /// - Throws: `MuJoCoError` when MuJoCo refuses it or it has no actuators.
+  /// - Throws: `MuJoCoError` when MuJoCo refuses it.
   public convenience init(mjcf: String, name: String = "model") throws(MuJoCoError) {
     let location = MuJoCoModelFiles.Location(of: "model.xml")
     let list = try FileList(source: name)
@@ -96,10 +96,6 @@ public final class MuJoCoModel: @unchecked Sendable {
     if let reason {
       mj_deleteModel(model)
       throw .invalidModel(source: source, reason: reason)
-    }
-    guard model.pointee.nu > 0 else {
-      mj_deleteModel(model)
-      throw .noActuators(source: source)
     }
     model.pointee.opt.disableflags |= Int32(mjDSBL_AUTORESET.rawValue)
     self.source = source
@@ -159,7 +155,7 @@ extension MuJoCoModel {
   public var jointPositionCount: Int { Int(pointer.pointee.nq) }
   /// How many numbers give the joint velocities (a ball joint takes 3, a free joint 6).
   public var jointVelocityCount: Int { Int(pointer.pointee.nv) }
-  /// How many controls there are.
+  /// How many controls the actuators have.
   public var controlCount: Int { Int(pointer.pointee.nu) }
   /// The range of each control where the model limits it (`ctrlrange`); a muscle's excitation lies
   /// between 0 and 1 besides. Nil if no control is limited.
@@ -194,7 +190,7 @@ extension MuJoCoModel {
     return limits
   }
   /// Numbers of state that actuators have of their own.
-  var activationCount: Int { Int(pointer.pointee.na) }
+  package var activationCount: Int { Int(pointer.pointee.na) }
   /// Whether MuJoCo's own finite differences of a step apply. They keep within control ranges, and know
   /// nothing of the bounds that a muscle has without one.
   var canTransitionByDifferences: Bool {
@@ -261,22 +257,6 @@ extension MuJoCoModel {
     return result
   }
 
-  /// The numbers a plant is reset to, from a keyframe: its joint positions, then its velocities.
-  ///
-  /// Where anything else in the keyframe differs from what a reset model has, `startRestCount` more numbers
-  /// follow: the time, activations, controls, positions and orientations of mocap bodies, and plastic
-  /// deformations. A keyframe says nothing of delayed controls, delayed sensors and plugins.
-  ///
-  /// - Throws: `MuJoCoError` when there is no such keyframe, or memory is short.
-  public func plantState(keyframe name: String) throws(MuJoCoError) -> [Double] {
-    let key = try index(.keyframe, name)
-    let (nq, nv) = (jointPositionCount, jointVelocityCount)
-    let rest = try startRest(keyframe: key)
-    return Array(UnsafeBufferPointer(start: pointer.pointee.key_qpos + key * nq, count: nq))
-      + Array(UnsafeBufferPointer(start: pointer.pointee.key_qvel + key * nv, count: nv))
-      + (rest == (try startRest(keyframe: nil)) ? [] : rest)
-  }
-
   /// A plant state moved by numbers for the degrees of freedom of its positions, then of its velocities,
   /// then for what follows; orientations are turned about the bodies' own axes.
   func displaced(_ plantState: [Double], by displacement: [Double]) -> [Double] {
@@ -309,6 +289,11 @@ extension MuJoCoModel {
   var startMocapPositions: Range<Int> {
     startControls.upperBound..<startControls.upperBound + 3 * Int(pointer.pointee.nmocap)
   }
+  /// Where among those numbers the quaternions of mocap bodies are, four each.
+  var startMocapQuaternions: Range<Int> {
+    let first = startMocapPositions.upperBound
+    return first..<first + 4 * Int(pointer.pointee.nmocap)
+  }
 
   func startRest(keyframe: Int?) throws(MuJoCoError) -> [Double] {
     let log = try GuardLog(source: source)
@@ -326,31 +311,109 @@ extension MuJoCoModel {
 
   /// The numbers a plant is reset to: joint positions, then joint velocities, in the model's order.
   ///
+  /// Where anything else differs from what a reset model has, `startRestCount` more numbers follow: the time,
+  /// activations, controls, positions and orientations of mocap bodies, and plastic deformations. A keyframe
+  /// says nothing of delayed controls, delayed sensors and plugins: they start as in a reset model.
+  ///
   /// - Parameters:
-  ///   - jointPositions: the model's reference configuration if nil.
-  ///   - jointVelocities: zeros if nil.
-  /// - Returns: positions and velocities in one list.
-  /// - Throws: `MuJoCoError` when a list has the wrong length or a number is not finite.
+  ///   - keyframe: the keyframe that gives all numbers which are not given here; nil for the model's
+  ///     reference configuration, at rest.
+  ///   - jointPositions: nq numbers.
+  ///   - jointVelocities: nv numbers.
+  ///   - activations: a number for each activation, in the order of the actuators.
+  ///   - controls: the controls before the first step, which an initial controller takes for those that hold
+  ///     the start; a number for each control of the model's actuators.
+  ///   - mocapPositions: x, y, z of mocap bodies by their names [m].
+  ///   - mocapQuaternions: w, x, y, z of mocap bodies by their names; they are normalised.
+  /// - Returns: all of them in one list.
+  /// - Throws: `MuJoCoError` when there is no such keyframe or body, a list has the wrong length, a number is
+  ///   not finite, or memory is short.
   public func plantState(
-    jointPositions: [Double]? = nil, jointVelocities: [Double]? = nil
+    keyframe: String? = nil, jointPositions: [Double]? = nil, jointVelocities: [Double]? = nil,
+    activations: [Double]? = nil, controls: [Double]? = nil,
+    mocapPositions: [String: [Double]] = [:], mocapQuaternions: [String: [Double]] = [:]
   ) throws(MuJoCoError) -> [Double] {
+    let model = pointer.pointee
     let (nq, nv) = (jointPositionCount, jointVelocityCount)
-    let positions =
-      jointPositions ?? Array(UnsafeBufferPointer(start: pointer.pointee.qpos0, count: nq))
-    let velocities = jointVelocities ?? [Double](repeating: 0, count: nv)
-    for (what, list, count) in [
-      ("joint positions", positions, nq), ("joint velocities", velocities, nv),
-    ] {
-      guard list.count == count else {
-        throw .wrongCount(
-          of: what, expected: count, actual: list.count,
-          reason: "the joints are \(jointNames.joined(separator: ", "))")
-      }
-      if let bad = list.first(where: { !$0.isFinite }) {
-        throw .invalidValue(of: what, value: "\(bad)", allowed: "finite numbers")
-      }
+    var positions = Array(UnsafeBufferPointer(start: model.qpos0, count: nq))
+    var velocities = [Double](repeating: 0, count: nv)
+    let reset = try startRest(keyframe: nil)
+    var rest = reset
+    if let keyframe {
+      let key = try index(.keyframe, keyframe)
+      positions = Array(UnsafeBufferPointer(start: model.key_qpos + key * nq, count: nq))
+      velocities = Array(UnsafeBufferPointer(start: model.key_qvel + key * nv, count: nv))
+      rest = try startRest(keyframe: key)
     }
-    return positions + velocities
+    if let jointPositions {
+      let joints = "the joints are \(jointNames.joined(separator: ", "))"
+      positions = try Self.checked(jointPositions, nq, "joint positions", joints)
+    }
+    if let jointVelocities {
+      let joints = "the joints are \(jointNames.joined(separator: ", "))"
+      velocities = try Self.checked(jointVelocities, nv, "joint velocities", joints)
+    }
+    if let activations {
+      rest.replaceSubrange(
+        startActivations,
+        with: try Self.checked(
+          activations, activationCount, "activations", "one for each that an actuator has"))
+    }
+    if let controls {
+      rest.replaceSubrange(
+        startControls,
+        with: try Self.checked(
+          controls, controlCount, "controls",
+          "the controls are \(controlNames.joined(separator: ", "))"))
+    }
+    for (name, position) in mocapPositions.sorted(by: { $0.key < $1.key }) {
+      let first = startMocapPositions.lowerBound + 3 * (try mocap(name))
+      rest.replaceSubrange(
+        first..<first + 3,
+        with: try Self.checked(position, 3, "position of mocap body '\(name)'", "x, y, z [m]"))
+    }
+    for (name, quaternion) in mocapQuaternions.sorted(by: { $0.key < $1.key }) {
+      let first = startMocapQuaternions.lowerBound + 4 * (try mocap(name))
+      let what = "quaternion of mocap body '\(name)'"
+      let numbers = try Self.checked(quaternion, 4, what, "w, x, y, z")
+      let length = numbers.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      guard length > 1e-9, length.isFinite else {
+        throw .invalidValue(of: what, value: "\(numbers)", allowed: "four numbers, not all zero")
+      }
+      rest.replaceSubrange(first..<first + 4, with: numbers.map { $0 / length })
+    }
+    return positions + velocities + (rest == reset ? [] : rest)
+  }
+
+  private static func checked(
+    _ numbers: [Double], _ count: Int, _ what: String, _ reason: String
+  ) throws(MuJoCoError) -> [Double] {
+    guard numbers.count == count else {
+      throw .wrongCount(of: what, expected: count, actual: numbers.count, reason: reason)
+    }
+    if let bad = numbers.first(where: { !$0.isFinite }) {
+      throw .invalidValue(of: what, value: "\(bad)", allowed: "finite numbers")
+    }
+    return numbers
+  }
+
+  /// The number of a mocap body among the model's mocap bodies.
+  func mocap(_ name: String) throws(MuJoCoError) -> Int {
+    let mocap = Int(pointer.pointee.body_mocapid[try index(.body, name)])
+    guard mocap >= 0 else {
+      let names = mocapNames
+      throw .invalidValue(
+        of: "a mocap body", value: "'\(name)', which is none",
+        allowed: names.isEmpty
+          ? "a body with mocap=\"true\", of which the model has none"
+          : "one of \(names.joined(separator: ", "))")
+    }
+    return mocap
+  }
+
+  /// Mocap bodies by their names, in the model's order.
+  public var mocapNames: [String] {
+    (0..<count(.body)).filter { pointer.pointee.body_mocapid[$0] >= 0 }.map { name(.body, $0) }
   }
 }
 
