@@ -17,6 +17,8 @@ public struct MuJoCoSettings: Sendable, Equatable {
   public var observation: [MuJoCoComponent]?
   /// What costs and success refer to: sites, or places fixed to sites, bodies and geoms.
   public var points: [MuJoCoPoint] = []
+  /// Mocap bodies that are controlled, after the actuators.
+  public var mocapControls: [MocapControl] = []
   /// A joint position or velocity beyond this magnitude fails the rollout.
   public var stateLimit = 1e6
 
@@ -26,7 +28,10 @@ public struct MuJoCoSettings: Sendable, Equatable {
 
 extension MuJoCoSettings: SystemKind {
   package static let schema = Schema<Self>("mujoco", "A MuJoCo model.", Self()) {
-    Field("model", \.model, "Model file (MJCF), relative to this file.").required
+    Field(
+      "model", \.model,
+      "Model file, relative to this file: MJCF or URDF, or a binary model (.mjb), or an archive (.mjz, .zip)."
+    ).required
     Field(
       "timestep", \.timestep, .above(0), "Seconds of one MuJoCo step; null for the model's own.")
     Field(
@@ -41,6 +46,10 @@ extension MuJoCoSettings: SystemKind {
     Field(
       "points", \.points,
       "What costs and success refer to by name: sites, or places fixed to sites, bodies and geoms.")
+    Field(
+      "mocapControls", \.mocapControls,
+      "Mocap bodies that are controlled, after the actuators: x, y, z of each, and with a rotationLimit "
+        + "its orientation.")
     Field(
       "stateLimit", \.stateLimit, .above(0),
       "A joint position or velocity beyond this magnitude fails the rollout.")
@@ -59,8 +68,8 @@ extension MuJoCoSettings: SystemKind {
     do {
       interface = try MuJoCoInterface(
         model: MuJoCoModel(contentsOf: url.path), timestep: timestep, substeps: substeps,
-        state: state, observation: observation, points: points, goalDimension: goal,
-        stateLimit: stateLimit)
+        state: state, observation: observation, points: points, mocapControls: mocapControls,
+        goalDimension: goal, stateLimit: stateLimit)
     } catch {
       throw loader.refuse(error, "system.mujoco")
     }

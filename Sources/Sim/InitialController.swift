@@ -160,7 +160,7 @@ public struct InitialController: Sendable, Equatable {
       dimensions: task.dimensions, controlPeriod: task.controlPeriod,
       actuatedCoordinates: task.actuatedCoordinates,
       initialState: initialState(of: task, in: condition),
-      initialControl: task.underlying(MuJoCoTask.self)?.interface.startControls(of: condition))
+      initialControl: try task.underlying(MuJoCoTask.self)?.interface.startControls(of: condition))
   }
 }
 

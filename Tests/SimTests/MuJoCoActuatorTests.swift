@@ -266,7 +266,7 @@ private func model(_ actuators: String, named joint: String = "hinge") -> String
     #expect(start == [1, 0, 3, 0.25, 1, 0.5, 0, 2, 0, 0, 1, 0, 0])
     let condition = Condition(name: "home", initialPlantState: start)
     try interface.validate(condition)
-    #expect(interface.startControls(of: condition) == [1, 0.5])
+    #expect(try interface.startControls(of: condition) == [1, 0.5])
     let plant = try interface.makePlant()
     try plant.reset(condition)
     // The mocap body is turned by half a turn about x, so that its site hangs below it.

@@ -52,7 +52,8 @@ import Testing
       <mujoco><worldbody><body><joint name="a"/><geom size="1"/></body></worldbody></mujoco>
       """
     #expect(throws: MuJoCoError.noActuators(source: "m")) {
-      try MuJoCoModel(mjcf: still, name: "m")
+      try MuJoCoInterface(
+        model: MuJoCoModel(mjcf: still, name: "m"), state: [.jointPositions()])
     }
     let file = NSTemporaryDirectory() + "gps-\(UUID().uuidString).xml"
     try "<mujoco><geom mesh='no.stl'/></mujoco>".write(

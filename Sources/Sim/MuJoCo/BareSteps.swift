@@ -8,6 +8,8 @@ public import LinearAlgebra
 /// For controls that a plant has been through before without an error: nothing is guarded here.
 @_spi(Benchmarks) public final class BareSteps {
   private let substeps: Int
+  private let controlCount: Int
+  private let mocaps: [MuJoCoLayout.Mocap]
   private let model: UnsafeMutablePointer<mjModel>
   private let data: UnsafeMutablePointer<mjData>
   private let initial: [Double]
@@ -15,7 +17,8 @@ public import LinearAlgebra
   /// The loop for the rollouts of one condition, its bodies displaced.
   public init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
-    substeps = interface.substeps
+    (substeps, controlCount) = (interface.substeps, interface.controlCount)
+    mocaps = interface.layout.mocaps
     var initial = condition.initialPlantState
     var displaced: [(body: Int, offset: [Double])] = []
     for (name, offset) in condition.bodyOffsets {
@@ -45,7 +48,8 @@ public import LinearAlgebra
     mj_deleteModel(model)
   }
 
-  /// Resets, and steps through the controls (m × T) without noise in the initial state.
+  /// Resets, and steps through the controls (m × T) without noise in the initial state. Controlled mocap
+  /// bodies keep their orientations.
   public func run(_ controls: Matrix) {
     let (nq, nv, nu) = (Int(model.pointee.nq), Int(model.pointee.nv), Int(model.pointee.nu))
     mj_resetData(model, data)
@@ -57,8 +61,12 @@ public import LinearAlgebra
     }
     controls.storage.withUnsafeBufferPointer { controls in
       guard let u = controls.baseAddress else { return }
-      for t in 0..<controls.count / nu {
-        data.pointee.ctrl.update(from: u + t * nu, count: nu)
+      for t in 0..<controls.count / controlCount {
+        if nu > 0 { data.pointee.ctrl.update(from: u + t * controlCount, count: nu) }
+        for place in mocaps {
+          (data.pointee.mocap_pos + 3 * place.mocap)
+            .update(from: u + t * controlCount + place.control, count: 3)
+        }
         for _ in 0..<substeps { mj_step(model, data) }
       }
     }

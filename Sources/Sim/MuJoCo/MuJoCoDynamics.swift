@@ -11,7 +11,7 @@ public import GPSCore
 /// A state of joint positions, joint velocities, activations and the goal alone is linearised by
 /// MuJoCo's own finite differences (`mjd_transitionFD`), chained over the steps of a control period; any
 /// other, or one under the Runge-Kutta integrator, by central differences of the whole plant, one-sided
-/// at a control's limit. Every step starts from a reset simulation, without the contact solver's memory
+/// at a control's limit. So is every model with controlled mocap bodies. Every step starts from a reset simulation, without the contact solver's memory
 /// of the step before.
 ///
 /// Orientations of free and ball joints are rotation vectors r with q = q_ref exp(r). MuJoCo
@@ -36,7 +36,7 @@ public struct MuJoCoDynamics: KnownDynamics {
   /// n.
   public var state: Int { interface.layout.state.count }
   /// m.
-  public var control: Int { interface.model.controlCount }
+  public var control: Int { interface.controlCount }
 
   /// The dynamics under a condition.
   ///
@@ -55,7 +55,7 @@ public struct MuJoCoDynamics: KnownDynamics {
     var columns = [Int?](repeating: nil, count: 2 * nv + na)
     var places = [Int?](repeating: nil, count: 2 * nv + na)
     var clock: Int?
-    var isDirect = model.canTransitionByDifferences
+    var isDirect = model.canTransitionByDifferences && interface.mocapControls.isEmpty
     for (i, column) in interface.layout.state.enumerated() {
       switch column.source {
       case .position, .rotation:

@@ -16,6 +16,8 @@ public struct MuJoCoInterface: Sendable {
   public let observation: [MuJoCoComponent]
   /// Names of the points of cost terms, the tips of their axes included.
   public let points: [String]
+  /// The mocap bodies that are controlled, after the actuators.
+  public let mocapControls: [MocapControl]
   /// Numbers in a goal.
   public let goalDimension: Int
   /// A joint position or velocity beyond this magnitude fails the rollout [its own unit].
@@ -24,7 +26,7 @@ public struct MuJoCoInterface: Sendable {
   public let stateNames: [String]
   /// o names with units.
   public let observationNames: [String]
-  /// m names: those of the actuators.
+  /// m names: those of the actuators, then those of controlled mocap bodies.
   public let controlNames: [String]
   /// Bounds on the controls; nil if none is limited.
   public let controlLimits: ControlLimits?
@@ -38,6 +40,8 @@ public struct MuJoCoInterface: Sendable {
   /// Whether plants compute the points' Jacobians, or leave them as they are.
   var readsPointJacobians = true
 
+  /// m.
+  public var controlCount: Int { controlNames.count }
   /// Seconds a control is held: timestep × substeps.
   public var controlPeriod: Double { model.timestep * Double(substeps) }
 
@@ -52,14 +56,18 @@ public struct MuJoCoInterface: Sendable {
   ///   - observation: what the observation is made of; the state's components if nil. It may tell
   ///     less than the state.
   ///   - points: what cost terms refer to: sites, or places fixed to sites, bodies and geoms.
+  ///   - mocapControls: mocap bodies that are controlled, beside the actuators.
   ///   - goalDimension: numbers in a goal.
   ///   - stateLimit: a joint position or velocity beyond this magnitude fails the rollout.
-  /// - Throws: `MuJoCoError` when a name is unknown or a number out of range.
+  /// - Throws: `MuJoCoError` when a name is unknown, a number out of range, or there is nothing to control.
   public init(
     model: MuJoCoModel, timestep: Double? = nil, substeps: Int = 1, state: [MuJoCoComponent],
-    observation: [MuJoCoComponent]? = nil, points: [MuJoCoPoint] = [], goalDimension: Int = 0,
-    stateLimit: Double = 1e6
+    observation: [MuJoCoComponent]? = nil, points: [MuJoCoPoint] = [],
+    mocapControls: [MocapControl] = [], goalDimension: Int = 0, stateLimit: Double = 1e6
   ) throws(MuJoCoError) {
+    guard model.controlCount > 0 || !mocapControls.isEmpty else {
+      throw .noActuators(source: model.source)
+    }
     guard substeps >= 1 else {
       throw .invalidValue(of: "substeps", value: "\(substeps)", allowed: "1 or more")
     }
@@ -92,6 +100,19 @@ public struct MuJoCoInterface: Sendable {
     layout.observation = observationColumns
     let pointNames = try layout.findPoints(points, model: model)
     layout.findJacobianColumns(stateColumns, model: model)
+    var controlNames = model.controlNames
+    var controlLimits = model.controlLimits
+    var taken = Set(controlNames)
+    for control in mocapControls {
+      try layout.add(control, from: controlNames.count, model: model)
+      let limits = control.limits
+      if controlLimits != nil || limits != .none(control.count) {
+        let others = controlLimits ?? .none(controlNames.count)
+        controlLimits = ControlLimits(
+          lower: others.lower + limits.lower, upper: others.upper + limits.upper)
+      }
+      controlNames += control.names.map { unused($0, &taken) }
+    }
 
     self.model = model
     self.substeps = substeps
@@ -103,8 +124,9 @@ public struct MuJoCoInterface: Sendable {
     self.layout = layout
     stateNames = stateColumns.map(\.name)
     observationNames = observationColumns.map(\.name)
-    controlNames = model.controlNames
-    controlLimits = model.controlLimits
+    self.mocapControls = mocapControls
+    self.controlNames = controlNames
+    self.controlLimits = controlLimits
     actuatedCoordinates = MuJoCoLayout.actuatedCoordinates(stateColumns, model: model)
   }
 
@@ -175,14 +197,21 @@ public struct MuJoCoInterface: Sendable {
     }
   }
 
-  /// The controls that a condition's start comes with, m numbers; zeros if it comes with none.
-  func startControls(of condition: Condition) -> [Double] {
-    let rest = condition.initialPlantState.dropFirst(
-      model.jointPositionCount + model.jointVelocityCount)
-    guard rest.count == model.startRestCount else {
-      return [Double](repeating: 0, count: model.controlCount)
+  /// The controls that a condition's start comes with, m numbers: for actuators zeros if it comes with none,
+  /// for mocap bodies where the start has them.
+  func startControls(of condition: Condition) throws(MuJoCoError) -> [Double] {
+    let start = condition.initialPlantState
+    let count = model.jointPositionCount + model.jointVelocityCount
+    let rest =
+      start.count == count ? try model.startRest(keyframe: nil) : Array(start[count...])
+    var controls = Array(rest[model.startControls])
+    for (control, place) in zip(mocapControls, layout.mocaps) {
+      let first = model.startMocapPositions.lowerBound + 3 * place.mocap
+      let offset = condition.bodyOffsets[control.body] ?? [0, 0, 0]
+      controls += zip(rest[first..<first + 3], offset).map(+)
+      if place.rotates { controls += [0, 0, 0] }
     }
-    return Array(Array(rest)[model.startControls])
+    return controls
   }
 
   /// The index of a body whose position in its parent's frame is the model's to change.

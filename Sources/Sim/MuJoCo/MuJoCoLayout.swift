@@ -100,8 +100,19 @@ struct MuJoCoLayout: Sendable {
     var column: Int
   }
 
+  /// A controlled mocap body.
+  struct Mocap: Sendable {
+    /// Its number among the mocap bodies.
+    var mocap: Int
+    /// The first of its three or six controls.
+    var control: Int
+    /// Whether there are six.
+    var rotates: Bool
+  }
+
   var state: [Column] = []
   var observation: [Column] = []
+  var mocaps: [Mocap] = []
   var points: [Point] = []
   /// What has velocities that are needed.
   var moving: [Element] = []

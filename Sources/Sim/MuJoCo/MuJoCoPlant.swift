@@ -12,6 +12,8 @@ public final class MuJoCoPlant: Plant {
   private let log: GuardLog
   private let stepping: mjguard_stepping
   private let (nq, nv, nu): (Int, Int, Int)
+  /// m: the actuators' controls and those of mocap bodies.
+  private let controlCount: Int
   /// Numbers that a start may have beyond joint positions and velocities.
   private let restCount: Int
 
@@ -50,6 +52,10 @@ public final class MuJoCoPlant: Plant {
   private let angles: UnsafeMutableBufferPointer<Int>
   private let relativeFrames: UnsafeMutableBufferPointer<MuJoCoLayout.RelativeFrame>
 
+  /// The controlled mocap bodies, and their orientations at the start, four numbers each.
+  private let mocaps: UnsafeMutableBufferPointer<MuJoCoLayout.Mocap>
+  private let mocapOrientations: UnsafeMutablePointer<Double>
+
   /// Where each kind of derived number begins.
   private struct DerivedPlaces {
     var momenta: Int
@@ -81,12 +87,14 @@ public final class MuJoCoPlant: Plant {
     log = try GuardLog(source: interface.model.source)
     model = shared
     (nq, nv, nu) = (Int(raw.nq), Int(raw.nv), Int(raw.nu))
+    controlCount = interface.controlCount
     let canSplit =
       [mjINT_EULER, mjINT_RK4, mjINT_IMPLICIT, mjINT_IMPLICITFAST].contains {
         raw.opt.integrator == Int32($0.rawValue)
       } && raw.nhistory == 0 && raw.nplugin == 0
       && raw.opt.enableflags & Int32(mjENBL_SLEEP.rawValue) == 0
-    stepping = canSplit ? mjguard_split : mjguard_whole
+    // A mocap body's place is part of the positions, which the first half of a step begins with.
+    stepping = canSplit && layout.mocaps.isEmpty ? mjguard_split : mjguard_whole
     restCount = interface.model.startRestCount
     initial = .allocate(capacity: nq + nv + restCount)
     goal = .allocate(capacity: interface.goalDimension)
@@ -105,6 +113,9 @@ public final class MuJoCoPlant: Plant {
     let nowhere = Place(value: zero, minus: zero)
     state = Self.buffer(Array(repeating: nowhere, count: layout.state.count))
     observation = Self.buffer(Array(repeating: nowhere, count: layout.observation.count))
+    mocaps = Self.buffer(layout.mocaps)
+    mocapOrientations = .allocate(capacity: 4 * layout.mocaps.count)
+    mocapOrientations.initialize(repeating: 0, count: 4 * layout.mocaps.count)
     points = Self.buffer(layout.points)
     pointBodies = Self.buffer(layout.points.map(\.body))
     pointPositions = .allocate(capacity: 3 * layout.points.count)
@@ -136,6 +147,8 @@ public final class MuJoCoPlant: Plant {
     zero.deallocate()
     state.deallocate()
     observation.deallocate()
+    mocaps.deallocate()
+    mocapOrientations.deallocate()
     points.deallocate()
     pointBodies.deallocate()
     pointPositions.deallocate()
@@ -242,6 +255,11 @@ public final class MuJoCoPlant: Plant {
       }
     }
     try finish(reset(data, initial, initial + nq, hasRest))
+    if mocaps.count > 0, let quaternions = data.pointee.mocap_quat {
+      for i in 0..<mocaps.count {
+        (mocapOrientations + 4 * i).update(from: quaternions + 4 * mocaps[i].mocap, count: 4)
+      }
+    }
   }
 
   private func reset(
@@ -272,20 +290,37 @@ public final class MuJoCoPlant: Plant {
   /// - Throws: `PlantFailure` when a control is not finite, the simulation becomes unstable, a joint
   ///   leaves the limit, or MuJoCo raises an error; the plant must then be reset.
   public func step(control: Span<Double>) throws {
-    precondition(control.count == nu, "\(control.count) controls for \(nu)")
+    precondition(control.count == controlCount, "\(control.count) controls for \(controlCount)")
     guard let data else { throw PlantFailure("the plant was not reset after an error of MuJoCo") }
-    guard let ctrl = data.pointee.ctrl else { return }
-    for i in 0..<nu {
-      let value = control[i]
-      guard value.isFinite else {
-        throw PlantFailure("control '\(interface.controlNames[i])' is \(value)")
-      }
-      ctrl[i] = value
+    for i in 0..<controlCount where !control[i].isFinite {
+      throw PlantFailure("control '\(interface.controlNames[i])' is \(control[i])")
     }
+    if nu > 0, let ctrl = data.pointee.ctrl { for i in 0..<nu { ctrl[i] = control[i] } }
+    place(mocaps, under: control, in: data)
     let result = mjguard_step(
       log.pointer, model, data, stepping, Int32(truncatingIfNeeded: interface.substeps),
       interface.layout.needsAccelerations ? 1 : 0)
     try finish(result)
+  }
+
+  /// Puts the controlled mocap bodies where their controls want them.
+  private func place(
+    _ mocaps: UnsafeMutableBufferPointer<MuJoCoLayout.Mocap>, under control: Span<Double>,
+    in data: UnsafeMutablePointer<mjData>
+  ) {
+    guard mocaps.count > 0, let positions = data.pointee.mocap_pos,
+      let quaternions = data.pointee.mocap_quat
+    else { return }
+    for i in 0..<mocaps.count {
+      let (mocap, first) = (mocaps[i].mocap, mocaps[i].control)
+      for axis in 0..<3 { positions[3 * mocap + axis] = control[first + axis] }
+      if mocaps[i].rotates {
+        let turn = SIMD3(control[first + 3], control[first + 4], control[first + 5])
+        let turned = Rotation(vector: turn) * Rotation(mocapOrientations + 4 * i)
+        quaternions[4 * mocap] = turned.w
+        for axis in 0..<3 { quaternions[4 * mocap + 1 + axis] = turned.v[axis] }
+      }
+    }
   }
 
   /// Steps like `step`, and writes the derivative of joint positions, velocities and activations after

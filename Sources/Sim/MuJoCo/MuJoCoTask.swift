@@ -25,12 +25,12 @@ public struct MuJoCoTask: ControlTask {
   public var controlPeriod: Double { interface.controlPeriod }
   /// n names with units.
   public var stateNames: [String] { interface.stateNames }
-  /// m names: those of the actuators.
+  /// m names: those of the actuators, then those of controlled mocap bodies.
   public var controlNames: [String] { interface.controlNames }
   /// Where the positions and velocities of actuated hinges and slides are in the state.
   public var actuatedCoordinates: [ActuatedCoordinate] { interface.actuatedCoordinates }
 
-  /// What the actuators can do: see `MuJoCoModel.controlLimits`.
+  /// What the actuators can do (`MuJoCoModel.controlLimits`), and where controlled mocap bodies may go.
   public var controlLimits: ControlLimits? { interface.controlLimits }
 
   /// A control problem; everything about its conditions that can be wrong is found here, before
@@ -64,7 +64,7 @@ public struct MuJoCoTask: ControlTask {
     self.conditions = conditions
     self.testConditions = testConditions
     let dimensions = Dimensions(
-      state: interface.layout.state.count, control: interface.model.controlCount,
+      state: interface.layout.state.count, control: interface.controlCount,
       observation: interface.layout.observation.count, horizon: horizon,
       points: interface.points.count)
     let scope = Scope(
