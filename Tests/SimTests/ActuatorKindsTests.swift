@@ -21,7 +21,8 @@ struct ActuatorKind: Sendable, CustomTestStringConvertible {
     Self(name: "ball joint", element: "<motor joint='ball' gear='0 0.1 1'/>"),
     Self(name: "ball joint in parent", element: "<motor jointinparent='ball' gear='0 1 0'/>"),
     Self(name: "free joint", element: "<motor joint='free' gear='0 0 1 0 0.1 0'/>"),
-    Self(name: "position servo", element: "<position joint='hinge' kp='10' kv='1' ctrlrange='-1 1'/>"),
+    Self(
+      name: "position servo", element: "<position joint='hinge' kp='10' kv='1' ctrlrange='-1 1'/>"),
     Self(
       name: "position servo with time constant",
       element: "<position joint='hinge' kp='10' timeconst='0.05'/>", activations: 1),
@@ -181,7 +182,8 @@ struct ActuatorKind: Sendable, CustomTestStringConvertible {
     defer { try? FileManager.default.removeItem(at: folder) }
     for (lower, upper) in [(1.0, -1.0), (.nan, 1), (.infinity, .infinity)] {
       let original = try MuJoCoModel(
-        mjcf: pendulumText.replacing("joint=\"hinge\"/></act", with: "joint=\"hinge\" ctrlrange=\"-1 1\"/></act"))
+        mjcf: pendulumText.replacing(
+          "joint=\"hinge\"/></act", with: "joint=\"hinge\" ctrlrange=\"-1 1\"/></act"))
       #expect(original.controlLimits == ControlLimits(magnitudes: [1]))
       original.pointer.pointee.actuator_ctrlrange[0] = lower
       original.pointer.pointee.actuator_ctrlrange[1] = upper
@@ -237,7 +239,9 @@ struct ActuatorKind: Sendable, CustomTestStringConvertible {
         </joint>
       </robot>
       """
-    let bare = try saved("robot.urdf") { try robot.write(toFile: $0, atomically: true, encoding: .utf8) }
+    let bare = try saved("robot.urdf") {
+      try robot.write(toFile: $0, atomically: true, encoding: .utf8)
+    }
     #expect(bare.jointNames == ["hinge"])
     if bare.controlCount == 0 {
       #expect(throws: MuJoCoError.noActuators(source: bare.source)) {
@@ -251,7 +255,9 @@ struct ActuatorKind: Sendable, CustomTestStringConvertible {
         <actuator><motor name="torque" joint="r_hinge"/></actuator>
       </mujoco>
       """
-    let driven = try saved("scene.xml") { try scene.write(toFile: $0, atomically: true, encoding: .utf8) }
+    let driven = try saved("scene.xml") {
+      try scene.write(toFile: $0, atomically: true, encoding: .utf8)
+    }
     #expect(driven.jointNames == ["r_hinge"] && driven.controlNames == ["torque"])
     #expect(driven.files.contents.keys.sorted() == ["robot.urdf", "scene.xml"])
   }

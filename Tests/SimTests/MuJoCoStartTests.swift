@@ -58,7 +58,8 @@ import Testing
     // What changes nothing adds nothing.
     #expect(try model.plantState(controls: [0, 0]) == [0, 0])
     let interface = try MuJoCoInterface(model: model, state: [.actuatorActivations])
-    let condition = Condition(name: "c", initialPlantState: try model.plantState(activations: [0.5]))
+    let condition = Condition(
+      name: "c", initialPlantState: try model.plantState(activations: [0.5]))
     let plant = try interface.makePlant()
     try plant.reset(condition)
     #expect(plant.state(1) == [0.5])

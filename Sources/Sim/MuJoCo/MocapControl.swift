@@ -52,11 +52,13 @@ public struct MocapControl: Sendable, Equatable {
 extension MocapControl: Configurable {
   package static let schema = Schema<Self>(Self(body: "")) {
     Field("body", \.body, "Name of a mocap body.").required
-    Field("lower", \.lower, .count(3, "numbers: x, y, z"), "Least position [m]; null for no bounds.")
+    Field(
+      "lower", \.lower, .count(3, "numbers: x, y, z"), "Least position [m]; null for no bounds.")
     Field(
       "upper", \.upper, .count(3, "numbers: x, y, z"), "Largest position [m]; null for no bounds.")
     Field(
-      "rotationLimit", \.rotationLimit, Check("more than 0 and at most 3.14") { 0 < $0 && $0 <= 3.14 },
+      "rotationLimit", \.rotationLimit,
+      Check("more than 0 and at most 3.14") { 0 < $0 && $0 <= 3.14 },
       "Largest component of the rotation vector that turns the body from its orientation at the start "
         + "[rad]; null to leave the orientation as it is.")
   } rule: { control throws(InvalidOption) in
