@@ -87,7 +87,7 @@ struct ActuatorKind: Sendable, CustomTestStringConvertible {
         <body name="wheel" pos="0.5 1 1">
           <joint name="crank" axis="0 1 0" damping="0.1"/>
           <geom type="cylinder" size="0.1 0.02" euler="90 0 0" mass="1"/>
-          <site name="rim" pos="0.1 0 0"/>
+          <site name="rim" pos="0 0 0.1"/>
         </body>
         <body name="box" pos="0 -1 0.05">
           <joint name="free" type="free"/>
