@@ -115,7 +115,8 @@ extension MuJoCoSettings: SystemKind {
     ] {
       if let numbers, numbers.count != count {
         throw loader.refuse(
-          "\(path).\(part)", "a list of \(numbers.count)", "\(count) numbers (\(names))")
+          "\(path).\(part)", "a list of \(numbers.count)",
+          count == 0 ? "null: the model has none" : "\(count) numbers (\(names))")
       }
     }
     do {
