@@ -82,7 +82,7 @@ public struct MuJoCoDynamics: KnownDynamics {
               + "earlier readings (delay, interval)",
             allowed: "a state of sensors that show the present; fit the dynamics instead")
         }
-        if model.isClock(sensor: sensor) { clock = clock ?? i }
+        if column.minus < 0, model.isClock(sensor: sensor) { clock = clock ?? i }
       default: isDirect = false
       }
     }
