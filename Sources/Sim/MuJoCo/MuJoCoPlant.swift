@@ -220,7 +220,7 @@ public final class MuJoCoPlant: Plant {
 
   /// Puts the system at the start of a rollout: displaces bodies from where the model has them, sets
   /// joint positions and velocities, and clears everything else, controls and activations included, unless
-  /// the start holds them too (see `MuJoCoModel.plantState(keyframe:)`).
+  /// the start holds them too (see `MuJoCoModel.plantState`).
   ///
   /// Quaternions are normalised. A rotation vector begins as the one nearest to that of the condition's
   /// own start, which is of at most half a turn: noise does not make it jump.
