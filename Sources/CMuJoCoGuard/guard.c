@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 // See CMuJoCoGuard.h. One handler serves the whole process; a thread-local pointer says whether the
 // calling thread is inside a guarded call. Outside of one, messages go on to whatever handler was
 // installed before, so that a program with MuJoCo code of its own keeps its behaviour.
@@ -12,12 +13,16 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct mjguard_log {
@@ -35,7 +40,8 @@ typedef struct recovery {
 static _Thread_local recovery *active;
 static _Atomic(mjfLogHandler) previous_handler;
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
-// The XML reader keeps its last document in global state.
+// The XML reader keeps its last document in global state, and a child process that compiles a model must
+// not be made while a thread is in there.
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 // Copies a message as one line: runs of white space become one space.
@@ -124,18 +130,6 @@ static mjguard_result loaded(mjguard_log *log, mjguard_result result, mjModel *m
   return mjguard_ok;
 }
 
-// MuJoCo's compiler is C++ with a C++ runtime of its own, so that nobody outside can catch what it
-// throws: for want of memory it throws std::bad_alloc, which ends in abort(). While a thread loads a
-// model, its SIGABRT leads back here instead; that of any other thread is what it was.
-static _Thread_local sigjmp_buf *abort_point;
-static struct sigaction previous_abort;
-
-static void handle_abort(int number) {
-  if (abort_point) siglongjmp(*abort_point, 1);
-  sigaction(number, &previous_abort, NULL);
-  raise(number);
-}
-
 // MARK: - Files
 
 // A file as MuJoCo got it. Entries are never moved: resources point to them.
@@ -143,6 +137,9 @@ typedef struct file_entry {
   char *path;
   unsigned char *bytes;
   size_t count;
+  // The same without a percent sign, if it was asked for.
+  unsigned char *masked;
+  size_t masked_count;
   struct file_entry *next;
 } file_entry;
 
@@ -171,6 +168,7 @@ mjguard_files *mjguard_make_files(void) {
 static void free_entry(file_entry *entry) {
   free(entry->path);
   free(entry->bytes);
+  free(entry->masked);
   free(entry);
 }
 
@@ -290,11 +288,79 @@ static unsigned char *read_whole(const char *path, size_t *count) {
   return bytes;
 }
 
+// MuJoCo makes messages of texts in a model, and takes the message for a printf format: an unknown class
+// called "%s%s%s" ends the process, "%x" tells what is on its stack. So the model is first compiled with
+// another character in place of every percent sign, which no file and no message of MuJoCo's holds.
+// Set in a child process alone, before it starts threads.
+static int is_masking;
+static const char percent_mask = 0x1A;
+
+static int is_xml(const file_entry *entry) {
+  for (size_t i = 0; i < entry->count; i++) {
+    const unsigned char c = entry->bytes[i];
+    // A byte order mark and white space may come first.
+    if (c == '<') return 1;
+    if (!isspace(c) && c != 0xEF && c != 0xBB && c != 0xBF) return 0;
+  }
+  return 0;
+}
+
+// Whether there is any percent sign, also as a character reference such as "&#37;".
+static int has_percent(const file_entry *entry) {
+  for (size_t i = 0; i < entry->count; i++) {
+    if (entry->bytes[i] == '%' || entry->bytes[i] == '&') return 1;
+  }
+  return 0;
+}
+
+// The length of a character reference to the percent sign that begins here; 0 if there is none.
+static size_t percent_reference(const unsigned char *text, size_t count) {
+  if (count < 5 || text[0] != '&' || text[1] != '#') return 0;
+  const int is_hex = text[2] == 'x' || text[2] == 'X';
+  size_t i = is_hex ? 3 : 2;
+  unsigned long value = 0;
+  for (; i < count && isxdigit(text[i]) && value < 1000; i++) {
+    const int c = tolower(text[i]);
+    if (!is_hex && !isdigit(c)) return 0;
+    value = value * (is_hex ? 16 : 10) + (unsigned long)(isdigit(c) ? c - '0' : c - 'a' + 10);
+  }
+  return value == '%' && i < count && text[i] == ';' ? i + 1 : 0;
+}
+
+static void mask_percents(file_entry *entry) {
+  if (entry->masked || !is_xml(entry) || !has_percent(entry)) return;
+  entry->masked = malloc(entry->count ? entry->count : 1);
+  if (!entry->masked) return;
+  size_t n = 0;
+  for (size_t i = 0; i < entry->count; n++) {
+    const size_t length = percent_reference(entry->bytes + i, entry->count - i);
+    if (length > 0 || entry->bytes[i] == '%') {
+      entry->masked[n] = (unsigned char)percent_mask;
+      i += length > 0 ? length : 1;
+    } else {
+      entry->masked[n] = entry->bytes[i++];
+    }
+  }
+  entry->masked_count = n;
+}
+
+static void unmask(char *text) {
+  for (; *text; text++) {
+    if (*text == percent_mask) *text = '%';
+  }
+}
+
 // Whatever MuJoCo opens is read at once and kept: a file that it opens twice cannot change in between,
 // and one that it only looks whether it is there counts as well.
 static int open_resource(mjResource *resource) {
   mjguard_files *files = resource->provider->data;
+  char name[PATH_MAX];
   const char *path = resource->name;
+  if (is_masking && strlen(path) < sizeof name) {
+    strcpy(name, path);
+    unmask(name);
+    path = name;
+  }
   pthread_mutex_lock(&files->lock);
   for (const place *here = files->places; here; here = here->next) {
     if (strcmp(here->asked, path) == 0) path = here->path;
@@ -307,6 +373,7 @@ static int open_resource(mjResource *resource) {
     if (bytes) entry = add_entry(files, path, bytes, count);
   }
   if (!files->main) files->main = entry;
+  if (is_masking && entry) mask_percents(entry);
   pthread_mutex_unlock(&files->lock);
   if (!entry) return 0;
   resource->data = entry;
@@ -315,6 +382,10 @@ static int open_resource(mjResource *resource) {
 
 static int read_resource(mjResource *resource, const void **buffer) {
   const file_entry *entry = resource->data;
+  if (is_masking && entry->masked) {
+    *buffer = entry->masked;
+    return (int)entry->masked_count;
+  }
   *buffer = entry->bytes;
   return (int)entry->count;
 }
@@ -374,35 +445,71 @@ static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size
   return model;
 }
 
-// Called between `begin_loading` and `end_loading`, inside a guarded call.
-static mjModel *load(const char *path, mjVFS *vfs, char *text, int size) {
-  sigjmp_buf point;
-  if (sigsetjmp(point, 1) == 0) {
-    abort_point = &point;
-    mjModel *model = compile(path, vfs, text, size);
-    mj_deleteVFS(vfs);
-    abort_point = NULL;
-    return model;
+// What a model may take. Each of them is told in the message that refuses a model.
+enum {
+  compiling_megabytes = 1536,  // all that is allocated while it is compiled, its data included
+  model_megabytes = 512,       // what is compiled; a task has a copy or two
+  data_megabytes = 256,        // the data of a worker, but for its arena, of which pages come as needed
+  compiling_seconds = 600,     // by the clock
+  processor_seconds = 60       // of all threads together
+};
+
+// Sizes that a text states outright, told before anything of that size is made; true if one is too large.
+static int is_too_large(mjguard_log *log, const char *what, double bytes) {
+  const double megabytes = bytes / (1 << 20);
+  if (megabytes <= model_megabytes) return 0;
+  snprintf(
+      log->error, sizeof log->error, "%s would take %.0f MB (at most %d)", what, megabytes,
+      model_megabytes);
+  return 1;
+}
+
+static int states_too_much(mjguard_log *log, const mjSpec *spec) {
+  char what[200];
+  for (mjsElement *e = mjs_firstElement(spec, mjOBJ_HFIELD); e; e = mjs_nextElement(spec, e)) {
+    const mjsHField *field = mjs_asHField(e);
+    snprintf(what, sizeof what, "a height field of %d x %d", field->nrow, field->ncol);
+    if (is_too_large(log, what, (double)field->nrow * field->ncol * sizeof(float))) return 1;
   }
-  copy_line(text, (size_t)size, "its compiler gave up; the model may need more memory than there is");
-  return NULL;
+  for (mjsElement *e = mjs_firstElement(spec, mjOBJ_TEXTURE); e; e = mjs_nextElement(spec, e)) {
+    const mjsTexture *texture = mjs_asTexture(e);
+    if (texture->builtin == mjBUILTIN_NONE) continue;
+    snprintf(what, sizeof what, "a texture of %d x %d", texture->width, texture->height);
+    const double pixels = (double)texture->width * (texture->height > 0 ? texture->height : 1);
+    if (is_too_large(log, what, pixels * texture->nchannel)) return 1;
+  }
+  const struct {
+    const char *name;
+    double numbers;
+  } sizes[] = {
+      {"nkey", 8.0 * spec->nkey},           {"nuserdata", spec->nuserdata},
+      {"nuser_body", spec->nuser_body},     {"nuser_jnt", spec->nuser_jnt},
+      {"nuser_geom", spec->nuser_geom},     {"nuser_site", spec->nuser_site},
+      {"nuser_cam", spec->nuser_cam},       {"nuser_tendon", spec->nuser_tendon},
+      {"nuser_actuator", spec->nuser_actuator}, {"nuser_sensor", spec->nuser_sensor},
+  };
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    snprintf(what, sizeof what, "the size %s", sizes[i].name);
+    if (is_too_large(log, what, 8 * sizes[i].numbers)) return 1;
+  }
+  if (spec->memory > (mjtSize)compiling_megabytes << 20) {
+    snprintf(
+        log->error, sizeof log->error, "the size memory is %lld MB (at most %d)",
+        (long long)(spec->memory >> 20), compiling_megabytes);
+    return 1;
+  }
+  return 0;
 }
 
-static void begin_loading(void) {
-  pthread_mutex_lock(&load_lock);
-  struct sigaction action = {.sa_handler = handle_abort};
-  sigaction(SIGABRT, &action, &previous_abort);
+// Called inside a guarded call. NULL if the text says enough to refuse the model.
+static mjSpec *parse(const char *path, const mjVFS *vfs, char *text, int size) {
+  if (has_suffix(path, ".mjb")) return NULL;
+  const int is_archive = has_suffix(path, ".mjz") || has_suffix(path, ".zip");
+  return is_archive ? mj_parse(path, NULL, vfs, text, size) : mj_parseXML(path, vfs, text, size);
 }
 
-static void end_loading(void) {
-  abort_point = NULL;
-  sigaction(SIGABRT, &previous_abort, NULL);
-  pthread_mutex_unlock(&load_lock);
-}
-
-mjguard_result mjguard_load(
-    mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
-  install();
+// Compiles a model here and now, without protection from what MuJoCo cannot report.
+static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
   char text[1024] = "";
   mjVFS vfs;
   mjpResourceProvider provider;
@@ -415,20 +522,198 @@ mjguard_result mjguard_load(
   provider.modified = is_modified;
   provider.data = files;
   *model = NULL;
-  begin_loading();
+  int refused = 0;
+  int *const is_refused = &refused;
   // After an error the virtual file system is left as it is: nothing says in what state.
   GUARDED(log, {
     mj_defaultVFS(&vfs);
     mount_everywhere(&vfs, &provider, path);
-    *model = load(path, &vfs, text, sizeof text);
+    if (is_masking) {
+      mjSpec *spec = parse(path, &vfs, text, sizeof text);
+      if (spec) {
+        *is_refused = states_too_much(log, spec);
+        mj_deleteSpec(spec);
+      }
+      *text = 0;
+    }
+    if (!*is_refused) *model = compile(path, &vfs, text, sizeof text);
+    mj_deleteVFS(&vfs);
   })
-  end_loading();
+  if (refused) return mjguard_error;
   // The reader of binary models tells what is wrong as a warning.
   if (result == mjguard_ok && !*model && !*text) {
     const char *reason = *log->warning ? log->warning : "this is no model of this version of MuJoCo";
     copy_line(text, sizeof text, reason);
   }
   return loaded(log, result, *model, text);
+}
+
+static mjguard_result refuse(mjguard_log *log, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(log->error, sizeof log->error, format, arguments);
+  va_end(arguments);
+  return mjguard_error;
+}
+
+static mjguard_result make_data(mjguard_log *log, const mjModel *model, mjData **data) {
+  GUARDED(log, *data = mj_makeData(model);)
+  return result;
+}
+
+// What the child process does, alone with one thread.
+static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_files *files) {
+  mjModel *model;
+  is_masking = 1;
+  mjguard_result result = load(log, path, files, &model);
+  unmask(log->error);
+  if (result != mjguard_ok) {
+    const size_t length = strlen(log->error);
+    if (strstr(log->error, "llocate memory") || strstr(log->error, "out of memory")) {
+      snprintf(
+          log->error + length, sizeof log->error - length, " (at most %d MB)", compiling_megabytes);
+    }
+    return result;
+  }
+  if (strchr(log->warning, percent_mask)) {
+    unmask(log->warning);
+    return refuse(log, "MuJoCo cannot warn of a name with %% in it: %.900s", log->warning);
+  }
+  int is_masked = 0;
+  for (const file_entry *entry = files->first; entry; entry = entry->next) {
+    is_masked |= entry->masked != NULL;
+  }
+  is_masking = 0;
+  if (is_masked) {
+    mj_deleteModel(model);
+    result = load(log, path, files, &model);
+    if (result != mjguard_ok) return result;
+  }
+  const long size = (long)(mj_sizeModel(model) >> 20);
+  if (size > model_megabytes) {
+    return refuse(log, "compiled, it takes %ld MB (at most %d)", size, model_megabytes);
+  }
+  mjData *data = NULL;
+  if (make_data(log, model, &data) != mjguard_ok || !data) {
+    return refuse(log, "its data would take more than %d MB of memory", compiling_megabytes);
+  }
+  const long count = (long)(data->nbuffer >> 20);
+  if (count > data_megabytes) {
+    return refuse(
+        log, "the data of each worker would take %ld MB (at most %d)", count, data_megabytes);
+  }
+  return mjguard_ok;
+}
+
+// Limits what this process may allocate from now on.
+static void limit_memory(void) {
+  long pages[6] = {0};
+  FILE *sizes = fopen("/proc/self/statm", "r");
+  if (!sizes) return;
+  const int found = fscanf(
+      sizes, "%ld %ld %ld %ld %ld %ld", pages, pages + 1, pages + 2, pages + 3, pages + 4, pages + 5);
+  fclose(sizes);
+  struct rlimit limit;
+  if (found != 6 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
+  const rlim_t bound =
+      (rlim_t)pages[5] * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)compiling_megabytes << 20);
+  if (bound < limit.rlim_cur) limit.rlim_cur = bound;
+  setrlimit(RLIMIT_DATA, &limit);
+}
+
+static void run_child(const char *path, mjguard_files *files, int output, pid_t parent) {
+  // Nobody waits for this process when its parent is gone.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  static const int numbers[] = {SIGINT, SIGTERM, SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGALRM, SIGXCPU};
+  sigset_t all;
+  sigemptyset(&all);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    signal(numbers[i], SIG_DFL);
+    sigaddset(&all, numbers[i]);
+  }
+  pthread_sigmask(SIG_UNBLOCK, &all, NULL);
+  const struct rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  // The libraries' last words are of no use to anybody.
+  const int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nowhere >= 0) {
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+  }
+  alarm(compiling_seconds);
+  const struct rlimit time = {processor_seconds, processor_seconds + 1};
+  setrlimit(RLIMIT_CPU, &time);
+  limit_memory();
+  static mjguard_log log;
+  const mjguard_result result = try_model(&log, path, files);
+  if (result == mjguard_ok) log.error[0] = 0;
+  const char *bytes = (const char *)&log;
+  for (size_t done = 0; done < sizeof log;) {
+    const ssize_t count = write(output, bytes + done, sizeof log - done);
+    if (count < 0 && errno != EINTR) break;
+    if (count > 0) done += (size_t)count;
+  }
+  _exit(result == mjguard_ok ? 0 : 1);
+}
+
+// Compiles a model for the first time in a process of its own: no model can end this one, nor take its
+// memory. MuJoCo's compiler is C++ with a runtime of its own, so that nobody outside can catch what it
+// throws: for want of memory it ends in abort().
+static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_files *files) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return refuse(log, "it cannot be compiled: %s", strerror(errno));
+  const pid_t parent = getpid();
+  const pid_t child = fork();
+  if (child < 0) {
+    const int number = errno;
+    close(ends[0]);
+    close(ends[1]);
+    return refuse(log, "no process can be started to compile it: %s", strerror(number));
+  }
+  if (child == 0) run_child(path, files, ends[1], parent);
+  close(ends[1]);
+  mjguard_log told = {0};
+  size_t done = 0;
+  while (done < sizeof told) {
+    const ssize_t count = read(ends[0], (char *)&told + done, sizeof told - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    done += (size_t)count;
+  }
+  close(ends[0]);
+  int status = 0;
+  pid_t ended;
+  do ended = waitpid(child, &status, 0);
+  while (ended < 0 && errno == EINTR);
+  if (done == sizeof told) {
+    if (!*told.error) return mjguard_ok;
+    memcpy(log->error, told.error, sizeof log->error);
+    return mjguard_error;
+  }
+  const int number = ended == child && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (number == SIGXCPU) {
+    return refuse(
+        log, "compiling it takes more than %d s of processor time", processor_seconds);
+  }
+  if (number == SIGALRM) return refuse(log, "compiling it takes longer than %d s", compiling_seconds);
+  if (number == SIGABRT || number == SIGKILL) {
+    return refuse(
+        log, "its compiler gave up; the model may need more memory than there is, or than %d MB",
+        compiling_megabytes);
+  }
+  return refuse(log, "MuJoCo's compiler crashes on it (%s)", number ? strsignal(number) : "no answer");
+}
+
+mjguard_result mjguard_load(
+    mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
+  install();
+  *model = NULL;
+  pthread_mutex_lock(&load_lock);
+  mjguard_result result = try_in_child(log, path, files);
+  if (result == mjguard_ok) result = load(log, path, files, model);
+  pthread_mutex_unlock(&load_lock);
+  return result;
 }
 
 mjguard_result mjguard_copy_model(mjguard_log *log, mjModel **copy, const mjModel *model) {
@@ -449,7 +734,7 @@ mjguard_result mjguard_set_constants(mjguard_log *log, mjModel *model, mjData *d
 mjguard_result mjguard_make_data(mjguard_log *log, const mjModel *model, mjData **data) {
   install();
   *data = NULL;
-  GUARDED(log, *data = mj_makeData(model);)
+  mjguard_result result = make_data(log, model, data);
   if (result == mjguard_ok && !*data) {
     copy_line(log->error, sizeof log->error, "not enough memory for the model's data");
     result = mjguard_error;

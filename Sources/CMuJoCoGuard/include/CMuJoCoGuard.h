@@ -57,6 +57,9 @@ int mjguard_place_file(mjguard_files *files, const char *asked, const char *path
 ///
 /// Every file that MuJoCo opens for it, the model's own included, is read here, once, and is among
 /// `files` afterwards.
+///
+/// It is compiled in a child process first, with a limit on its memory, so that no model can end this process
+/// or take what it has.
 mjguard_result mjguard_load(
     mjguard_log *log, const char *path, mjguard_files *files, mjModel **model);
 /// Copies a model into `*copy`, which is made if it is NULL.
