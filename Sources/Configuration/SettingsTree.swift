@@ -82,8 +82,11 @@ package struct SettingsTree: Sendable, Equatable {
 
 /// At most 60 characters of a text, on one line.
 package func abbreviated(_ text: String) -> String {
-  let line = text.map { $0.isNewline ? " " : $0 }
-  return line.count > 60 ? String(line.prefix(57)) + "..." : String(line)
+  // A character may be of many scalars.
+  let line = visible(
+    String(text.unicodeScalars.prefix(240).map { $0.properties.isWhitespace ? " " : Character($0) })
+  )
+  return line.count > 60 ? String(line.prefix(57)) + "..." : line
 }
 
 // MARK: - Reading
@@ -128,6 +131,11 @@ extension SettingsTree {
     if let (line, column) = Self.firstAlias(in: text) {
       throw place.error(line, column, "anchors and aliases are not supported")
     }
+    // The parser takes it for a byte order mark wherever a word begins with it, and drops it.
+    if let (line, column) = Self.firstByteOrderMark(in: text) {
+      throw place.error(
+        line, column, "the character U+FEFF (byte order mark) is not supported inside a file")
+    }
     do {
       // The parser owns the anchors, which nodes refer to weakly.
       let parser = try Parser(yaml: text)
@@ -142,6 +150,33 @@ extension SettingsTree {
     } catch {
       throw place.error(1, 1, "not readable as YAML")
     }
+  }
+
+  /// The first byte order mark after the beginning, as a character or as `\uFEFF`.
+  private static func firstByteOrderMark(in text: String) -> (line: Int, column: Int)? {
+    // Words from the marks on: most texts hold neither.
+    let mark: Unicode.Scalar = "\u{FEFF}"
+    let isSuspect =
+      text.unicodeScalars.dropFirst().contains(mark)
+      || text.range(of: "feff", options: .caseInsensitive) != nil
+    if !isSuspect { return nil }
+    var (line, column) = (1, 1)
+    var index = text.unicodeScalars.startIndex
+    let scalars = text.unicodeScalars
+    while index < scalars.endIndex {
+      let isMark =
+        scalars[index] == mark && index != scalars.startIndex
+        || scalars[index] == "\\"
+          && ["\\ufeff", "\\u0000feff"].contains { escape in
+            scalars[index...].prefix(escape.unicodeScalars.count).map { String($0).lowercased() }
+              .joined() == escape
+          }
+      if isMark { return (line, column) }
+      column += 1
+      if scalars[index] == "\n" { (line, column) = (line + 1, 1) }
+      index = scalars.index(after: index)
+    }
+    return nil
   }
 
   /// The first `*name` for which there is a `&name`, outside comments.
@@ -242,10 +277,14 @@ extension SettingsTree {
         mark.line, mark.column,
         problem.contains("another document")
           ? "a second document begins (one experiment per file)" : "not valid YAML: \(problem)")
-    case .reader(let problem, let offset, _, let yaml):
-      let before = yaml.prefix(offset ?? 0)
-      let line = before.count { $0.isNewline } + 1
-      return place.error(line, 1, "not valid YAML: \(problem)")
+    case .reader(let problem, let offset, let value, let yaml):
+      // The offset counts bytes.
+      let before = Array(yaml.utf8.prefix(offset ?? 0))
+      let line = before.count { $0 == UInt8(ascii: "\n") } + 1
+      let start = before.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+      let column = String(decoding: before[start...], as: UTF8.self).unicodeScalars.count + 1
+      let character = value > 0 ? " (U+" + String(value, radix: 16, uppercase: true) + ")" : ""
+      return place.error(line, column, "not valid YAML: \(problem)\(character)")
     case .duplicatedKeysInMapping(let duplicates, let context):
       let key = duplicates.first ?? ""
       return place.error(
@@ -413,11 +452,11 @@ extension SettingsTree {
       case "\n": result += "\\n"
       case "\t": result += "\\t"
       case "\r": result += "\\r"
-      case _
-      where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value)
-        || scalar.value == 0x2028 || scalar.value == 0x2029 || scalar.value == 0xFEFF:
+      case _ where !isVisible(scalar) || scalar.value == 0xA0 || scalar.value == 0xFFFD:
         let hexadecimal = String(scalar.value, radix: 16, uppercase: true)
-        result += "\\u" + String(repeating: "0", count: 4 - hexadecimal.count) + hexadecimal
+        let digits = scalar.value > 0xFFFF ? 8 : 4
+        result += digits == 8 ? "\\U" : "\\u"
+        result += String(repeating: "0", count: digits - hexadecimal.count) + hexadecimal
       default: result.unicodeScalars.append(scalar)
       }
     }

@@ -79,6 +79,8 @@ public struct RolloutPlan: Sendable {
   public var iteration: Int
   /// Rollouts per condition, at least 1.
   public var samples: Int
+  /// The number of the first of them, part of the key of its random stream.
+  public var firstSample = 0
   /// `.rollout` for training, `.evaluation` for judging a policy: they never share random numbers.
   public var purpose: RandomStream.Purpose
   /// Exploration noise; nil for the policy's mean actions.
@@ -163,6 +165,8 @@ public func rollout<System: Plant, P: Policy>(
     let noise = noise.span
     for t in 0...T {
       step = t
+      // One step may take long: whoever gives the work up does not wait for all of them.
+      if Task.isCancelled { throw PlantFailure("it was given up") }
       // Asking the limit first: an instant is an opaque value, which is copied by calls.
       if let timeLimit, let deadline, ContinuousClock.now > deadline {
         throw PlantFailure("the rollout takes longer than \(timeLimit) s")
@@ -257,7 +261,8 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
     conditions.count * samples, workers: plan.workers, ownThreads: T.System.waitsForRealTime,
     makeContext: { RolloutWorker<T, P>(task) },
     body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws -> R? in
-      let (condition, sample) = (job / samples, job % samples)
+      let (condition, index) = (job / samples, job % samples)
+      let sample = plan.firstSample + index
       var outcome = SampleOutcome()
       let clock = ContinuousClock()
       let start = clock.now
@@ -277,8 +282,11 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
               sample: sample, attempt: attempt, step: error.step, reason: error.reason))
         }
       }
+      try Task.checkCancellation()
       outcome.seconds = (clock.now - start).inSeconds
-      guard let batch = pending[condition].adding(outcome, sample: sample, condition: condition)
+      guard
+        let batch = pending[condition].adding(
+          outcome, index: index, first: plan.firstSample, condition: condition)
       else { return nil }
       return try await finish(batch)
     })
@@ -422,9 +430,11 @@ private final class PendingCondition: Sendable {
   }
 
   /// The batch in the order of its samples, for the worker that brought the last one.
-  func adding(_ outcome: SampleOutcome, sample: Int, condition: Int) -> RolloutBatch? {
+  func adding(
+    _ outcome: SampleOutcome, index: Int, first: Int, condition: Int
+  ) -> RolloutBatch? {
     let complete: [SampleOutcome]? = outcomes.withLock { outcomes in
-      outcomes.list[sample] = outcome
+      outcomes.list[index] = outcome
       outcomes.missing -= 1
       if outcomes.missing > 0 { return nil }
       let list = outcomes.list
@@ -434,7 +444,7 @@ private final class PendingCondition: Sendable {
     return complete.map { list in
       RolloutBatch(
         condition: condition, trajectories: list.compactMap(\.trajectory),
-        samples: list.indices.filter { list[$0].trajectory != nil },
+        samples: list.indices.filter { list[$0].trajectory != nil }.map { first + $0 },
         discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
     }
   }

@@ -32,6 +32,8 @@ struct Evaluate: AsyncParsableCommand {
   var actions: String?
 
   func validate() throws {
+    try requirePath(path, "the run")
+    if let actions { try requirePath(actions, "--actions") }
     if !(1...1_000_000).contains(rollouts) {
       throw ValidationError("--rollouts: \(rollouts) is not allowed (must be 1 to 1000000)")
     }
@@ -42,25 +44,33 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let (file, loaded) = try open()
-    let learner = try learner(of: loaded, workers: 1)
+    let learner: any Learner
+    do {
+      if actions != nil { try loaded.requireMemory(keeping: rollouts) }
+      learner = try loaded.learner()
+    } catch {
+      throw CommandFailure(error, otherwise: .badInput)
+    }
+    // Before the work: where it cannot be written, it need not be done.
+    let actionsFile = try actions.map { try outputFile($0, beside: file, of: loaded) }
     let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let (rollouts, seed, noise) = (rollouts, seed, noise)
+    let keepsTrajectories = actions != nil
     let (outcome, signalNumber) = await interruptible {
       () -> Result<(training: Evaluation, test: Evaluation?), any Error> in
       do {
         return .success(
           try await loaded.evaluate(
             policyAt: file, of: learner, rollouts: rollouts, seed: seed, isNoisy: noise,
-            workers: count))
+            workers: count, keepsTrajectories: keepsTrajectories))
       } catch {
         return .failure(error)
       }
     }
     do {
       let (training, test) = try outcome.get()
-      if let actions {
-        try loaded.writeActions(
-          of: [training] + (test.map { [$0] } ?? []), to: URL(fileURLWithPath: actions))
+      if let actionsFile {
+        try loaded.writeActions(of: [training] + (test.map { [$0] } ?? []), to: actionsFile)
       }
       printLine("\(loaded.experiment.task): \(rollouts) rollouts per condition, seed \(seed)")
       printTable(training)
@@ -75,6 +85,8 @@ struct Evaluate: AsyncParsableCommand {
           "test conditions: success rate \(percent(test.successRate)), "
             + "mean cost \(number(test.meanCost))")
       }
+    } catch let error as RunDirectoryError {
+      throw CommandFailure(error, otherwise: .runFailed)
     } catch is CancellationError {
       throw ExitCode(128 + (signalNumber ?? SIGINT))
     } catch let error as PolicyFileError {
@@ -92,22 +104,46 @@ struct Evaluate: AsyncParsableCommand {
     let url = URL(fileURLWithPath: path)
     do {
       if !isDirectory.boolValue {
+        let yaml: String
+        do {
+          yaml = try storedExperiment(at: url)
+        } catch {
+          throw CommandFailure(error, otherwise: .badInput)
+        }
         let loaded = try Experiment.load(
-          yaml: storedExperiment(at: url), name: url.lastPathComponent, folder: folder(of: url))
+          yaml: yaml, name: url.lastPathComponent, folder: folder(of: url))
         return (url, loaded)
       }
       let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
       if !FileManager.default.fileExists(atPath: policy.path) {
         throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
       }
-      return (
-        policy,
-        try Experiment.load(url.appendingPathComponent(RunDirectory.FileName.experiment))
-      )
+      let loaded = try Experiment.load(
+        url.appendingPathComponent(RunDirectory.FileName.experiment))
+      if let change = RunDirectory.change(in: url, to: loaded) {
+        printToStandardError("gps: warning: this is not what the run learned on: \(change)")
+      } else if let other = try loaded.mismatch(with: storedExperiment(at: policy)) {
+        printToStandardError("gps: warning: the policy is not this run's: \(other)")
+      }
+      return (policy, loaded)
     } catch let failure as CommandFailure {
       throw failure
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
+    }
+  }
+
+  /// A file to write to that is none of the run's own.
+  private func outputFile(
+    _ path: String, beside policy: URL, of loaded: LoadedExperiment
+  ) throws -> OutputFile {
+    let run = folder(of: policy)
+    do {
+      return try OutputFile(
+        path,
+        inputs: [policy.path] + loaded.inputs + RunDirectory.files(in: run))
+    } catch {
+      throw CommandFailure("--actions: \(error)", .badInput)
     }
   }
 

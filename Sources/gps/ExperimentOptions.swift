@@ -26,12 +26,12 @@ struct ExperimentOptions: ParsableArguments {
   @Flag(help: "Replace the run in an output directory that is not empty.")
   var force = false
 
-  /// The experiment, with a command's shorthands and then `--set` over what the file says.
+  /// The experiment, with a command's shorthands and `--set` over what the file says.
   func load(shorthands: [Experiment.Override]) throws -> LoadedExperiment {
+    let all = shorthands + overrides.map { Experiment.Override($0) }
+    try requireAgreement(of: all)
     do {
-      return try Experiment.load(
-        experimentURL(experiment),
-        overrides: shorthands + overrides.map { Experiment.Override($0) })
+      return try Experiment.load(experimentURL(experiment), overrides: all)
     } catch let failure as CommandFailure {
       throw failure
     } catch {
@@ -39,16 +39,22 @@ struct ExperimentOptions: ParsableArguments {
     }
   }
 
-  /// Where the results of an experiment go.
-  func runDirectory(of loaded: LoadedExperiment) -> URL {
-    output.map { URL(fileURLWithPath: $0, isDirectory: true) }
-      ?? RunDirectory.standardURL(
+  /// Where the results of an experiment go: a folder that is named, or a new one.
+  func runDirectory(of loaded: LoadedExperiment) throws -> URL {
+    if let output { return URL(fileURLWithPath: output, isDirectory: true) }
+    do {
+      return try RunDirectory.claim(
         task: loaded.experiment.task, seed: loaded.experiment.seed,
         in: URL(fileURLWithPath: "runs", isDirectory: true))
+    } catch {
+      throw CommandFailure(error, otherwise: .runFailed)
+    }
   }
 
   /// Checks what goes together.
   func validate(resuming: Bool) throws {
+    try requirePath(experiment, "the experiment")
+    if let output { try requirePath(output, "--output") }
     if resuming && output == nil { throw ValidationError("--resume needs --output") }
     if resuming && force { throw ValidationError("--resume and --force exclude each other") }
   }
@@ -57,5 +63,40 @@ struct ExperimentOptions: ParsableArguments {
   func start(in url: URL, resuming: Bool) -> RunOptions.Start {
     if resuming && RunDirectory.holdsCheckpoints(url) { return .resumed }
     return .anew(replacing: force || resuming && RunDirectory.isUnstarted(url))
+  }
+}
+
+/// Checks that a path is not empty, as that of a shell's variable that is not set.
+func requirePath(_ path: String, _ what: String) throws {
+  if path.isEmpty { throw ValidationError("\(what): an empty path is not allowed") }
+}
+
+/// Checks that no setting is asked for twice with different values.
+///
+/// - Throws: `CommandFailure` that names both.
+private func requireAgreement(of overrides: [Experiment.Override]) throws {
+  func parts(_ override: Experiment.Override) -> (path: [Substring], value: String)? {
+    guard let equals = override.assignment.firstIndex(of: "=") else { return nil }
+    let path = override.assignment[..<equals].split(separator: ".")
+    let value = override.assignment[override.assignment.index(after: equals)...]
+    return (path, value.trimmingCharacters(in: .whitespaces))
+  }
+  for (i, later) in overrides.enumerated() {
+    for earlier in overrides[..<i] {
+      guard let (path, value) = parts(later), let (other, otherValue) = parts(earlier) else {
+        continue
+      }
+      // A section and a setting in it speak of the same thing; in this order the latter refines the
+      // former.
+      let isEqual =
+        value == otherValue || Double(value) != nil && Double(value) == Double(otherValue)
+      let isSame = path == other && !isEqual
+      let isOverwritten = other.count > path.count && other.starts(with: path)
+      if isSame || isOverwritten {
+        throw CommandFailure(
+          "\(earlier.source) and \(later.source) contradict each other: leave one of them out",
+          .badInput)
+      }
+    }
   }
 }

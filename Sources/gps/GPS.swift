@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Foundation
 @_spi(Programs) import GuidedPolicySearch
 import ShippedExperiments
@@ -24,23 +25,71 @@ struct GPS: AsyncParsableCommand {
 
 @main
 enum Main {
-  static func main() async {
+  /// The first thread starts the command and waits for its end: it has nothing else to do than to take
+  /// signals.
+  static func main() {
+    openStandardStreams()
+    unblockSignals()
+    explainWantOfMemory()
     configureHeap()
+    let command: any ParsableCommand
     do {
-      var command = try GPS.parseAsRoot()
-      if var asynchronous = command as? any AsyncParsableCommand {
-        try await asynchronous.run()
-      } else {
+      command = try GPS.parseAsRoot()
+      if !(command is any AsyncParsableCommand) {
+        var command = command
         try command.run()
+        try requireOutput()
+        quit(ExitStatus.done.rawValue)
       }
-    } catch let failure as CommandFailure {
-      printToStandardError("gps: \(failure.message)")
-      exit(failure.status.rawValue)
+      try requireThreads()
     } catch {
-      // Usage, help and version: the parser knows the text and the code (64 for bad usage).
-      GPS.exit(withError: error)
+      end(error)
     }
+    let isDone = DispatchSemaphore(value: 0)
+    Task.detached {
+      do {
+        // Commands are values that parsing has made; this one has no other user.
+        if var command = command as? any AsyncParsableCommand { try await command.run() }
+        try requireOutput()
+      } catch {
+        end(error)
+      }
+      isDone.signal()
+    }
+    isDone.wait()
+    quit(ExitStatus.done.rawValue)
   }
+
+  /// Tells why the program ends, with the exit code that belongs to it.
+  private static func end(_ error: any Error) -> Never {
+    if let failure = error as? CommandFailure {
+      printToStandardError("gps: \(failure.message)")
+      quit(failure.status.rawValue)
+    }
+    // Usage, help and version: the parser knows the text and the code (64 for bad usage).
+    let (text, code) = (GPS.fullMessage(for: error), GPS.exitCode(for: error))
+    if !text.isEmpty {
+      if code.isSuccess {
+        put(text + "\n")
+      } else {
+        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+          printToStandardError(String(line))
+        }
+      }
+    }
+    do throws(CommandFailure) { try requireOutput() } catch {
+      printToStandardError("gps: \(error.message)")
+      quit(error.status.rawValue)
+    }
+    quit(code.rawValue)
+  }
+}
+
+/// Ends the program without what libraries do then: where memory is short, OpenBLAS waits for ever for its
+/// threads.
+private func quit(_ code: Int32) -> Never {
+  fflush(nil)
+  _exit(code)
 }
 
 /// The exit codes of the program (`sysexits.h`).
@@ -63,7 +112,8 @@ struct CommandFailure: Error {
       switch error {
       case is SettingsError, is ShippedExperimentsError: .badInput
       case is UnknownDynamics, is InvalidOption: .badInput
-      case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead, RunDirectoryError.inUse:
+      case RunDirectoryError.notEmpty, RunDirectoryError.cannotRead, RunDirectoryError.inUse,
+        RunDirectoryError.noRun, RunDirectoryError.inputInside:
         .badInput
       case is CheckpointError: .badInput
       case RunDirectoryError.cannotWrite: .runFailed

@@ -1,50 +1,108 @@
-import Dispatch
 import Foundation
 import Synchronization
 
-/// Whether somebody asked for an end after the step at hand.
-final class StopRequest: Sendable {
-  private let flag = Atomic(false)
+/// Ctrl-C and termination requests, counted and acted on outside of Swift's task pool, every thread of
+/// which may be busy for hours.
+///
+/// The handler counts; the second request ends the process there and then, whatever all threads are at.
+/// The first wakes a thread of its own, which does what a handler may not.
+private enum Requests {
+  static let count = Atomic<Int>(0)
+  static let number = Atomic<Int32>(0)
+  static let bell = Bell()
 
-  var isMade: Bool { flag.load(ordering: .relaxed) }
+  /// Takes over from the default action, which is to end the process.
+  static func take() {
+    count.store(0, ordering: .relaxed)
+    // Made before a handler may need it.
+    _ = bell
+    var action = sigaction()
+    action.__sigaction_handler.sa_handler = { number in
+      let earlier = Requests.count.wrappingAdd(1, ordering: .relaxed).oldValue
+      if earlier > 0 { _exit(128 + number) }
+      Requests.number.store(number, ordering: .relaxed)
+      Requests.bell.ring()
+    }
+    action.sa_flags = SA_RESTART
+    for number in [SIGINT, SIGTERM] { sigaction(number, &action, nil) }
+  }
 
-  func make() { flag.store(true, ordering: .relaxed) }
+  /// Gives the default action back.
+  static func release() {
+    for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) }
+  }
 }
+
+/// What a signal handler may ring: of all that wakes a thread, `sem_post` alone is promised to be safe
+/// there.
+///
+/// `@unchecked`: the pointer never changes, and the functions of semaphores may be called by any thread.
+private final class Bell: @unchecked Sendable {
+  private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+
+  init() { sem_init(semaphore, 0, 0) }
+
+  func ring() {
+    let before = errno
+    sem_post(semaphore)
+    errno = before
+  }
+
+  /// Waits until it is rung, for so many seconds at most.
+  func wait(seconds: Int? = nil) -> Bool {
+    while true {
+      var result: Int32
+      if let seconds {
+        var end = timespec()
+        clock_gettime(CLOCK_REALTIME, &end)
+        end.tv_sec += seconds
+        result = sem_timedwait(semaphore, &end)
+      } else {
+        result = sem_wait(semaphore)
+      }
+      if result == 0 { return true }
+      if errno != EINTR { return false }
+    }
+  }
+}
+
+/// Whether somebody asked for an end after the step at hand.
+struct StopRequest: Sendable {
+  var isMade: Bool { Requests.count.load(ordering: .relaxed) > 0 }
+}
+
+/// Seconds that the iteration at hand may still take after a request; then it is given up.
+private let patience = 10
 
 /// Runs work that Ctrl-C or a termination request ends early; a second one ends the process at once.
 ///
 /// - Parameters:
-///   - request: made by the first signal, for work that ends itself at a good moment; nil to cancel the
-///     work.
+///   - request: what the work looks at in order to end itself at a good moment; work that has not come to
+///     one in ten seconds is cancelled. Nil to cancel it at once.
 ///   - work: what runs.
 /// - Returns: the work's result and the signal that ended it, if one did.
 func interruptible<Result: Sendable>(
   stopping request: StopRequest? = nil, _ work: @escaping @Sendable () async -> Result
 ) async -> (result: Result, signal: Int32?) {
+  Requests.take()
   let task = Task { await work() }
-  let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
-  let sources = [SIGINT, SIGTERM].map { number in
-    // The default action must not end the process before the source sees the signal.
-    signal(number, SIG_IGN)
-    let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-    source.setEventHandler { continuation.yield(number) }
-    source.resume()
-    return source
-  }
-  let listener = Task { () -> Int32? in
-    var first: Int32?
-    for await number in stream {
-      if first != nil { _exit(128 + number) }
-      first = number
-      if let request { request.make() } else { task.cancel() }
-      printToStandardError(
-        "\ngps: stopping\(request == nil ? "" : " after this iteration"); once more to stop at once"
-      )
+  let listener = Thread {
+    Thread.current.name = "signals"
+    _ = Requests.bell.wait()
+    // Rung at the end of the work, too.
+    if Requests.count.load(ordering: .relaxed) == 0 { return }
+    printToStandardError(
+      "gps: stopping\(request == nil ? "" : " after this iteration"); once more to stop at once",
+      afterBreak: true)
+    if request != nil {
+      _ = Requests.bell.wait(seconds: patience)
     }
-    return first
+    task.cancel()
   }
+  listener.start()
   let result = await task.value
-  continuation.finish()
-  for source in sources { source.cancel() }
-  return (result, await listener.value)
+  Requests.release()
+  let isStopped = Requests.count.load(ordering: .relaxed) > 0
+  Requests.bell.ring()
+  return (result, isStopped ? Requests.number.load(ordering: .relaxed) : nil)
 }

@@ -35,11 +35,12 @@ struct Optimize: AsyncParsableCommand {
     let loaded = try source.load(shorthands: shorthands)
     let learner: any Learner
     do {
+      try loaded.requireMemory(isSampled: false, workers: options.workerCount)
       learner = try loaded.optimizer(workers: options.workerCount)
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
-    let url = source.runDirectory(of: loaded)
+    let url = try source.runDirectory(of: loaded)
     try await options.run(
       loaded, by: learner, in: url, start: source.start(in: url, resuming: resume)
     ) { report in

@@ -27,7 +27,7 @@ struct ProgressPrinter {
   /// What is printed before the first iteration.
   func begin(_ headline: String) {
     if isQuiet { return }
-    put(headline + "\n")
+    printLine(headline)
     if isTerminal {
       put(columns.map { pad($0.title, $0.width) }.joined(separator: " ") + "\n")
       if done < iterations { put("  iteration \(done + 1) of \(iterations) ...") }

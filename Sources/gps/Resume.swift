@@ -20,12 +20,20 @@ struct Resume: AsyncParsableCommand {
 
   @OptionGroup(title: "Running") var options: RunOptions
 
+  func validate() throws { try requirePath(path, "the run") }
+
   func run() async throws {
     let url = URL(fileURLWithPath: path, isDirectory: true)
     let loaded: LoadedExperiment
     do {
-      if !FileManager.default.fileExists(atPath: url.path) {
+      var isDirectory: ObjCBool = false
+      if !FileManager.default.fileExists(atPath: url.path, isDirectory: &isDirectory) {
         throw CommandFailure("\(path): no such run directory", .badInput)
+      }
+      if !isDirectory.boolValue {
+        throw CommandFailure(
+          "\(path) is a file: gps resume wants the run's folder\(runFolder(around: url))",
+          .badInput)
       }
       if !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: path) }
       loaded = try Experiment.load(
@@ -41,4 +49,14 @@ struct Resume: AsyncParsableCommand {
     try await options.run(
       loaded, by: learner(of: loaded, workers: options.workerCount), in: url, start: .resumed)
   }
+}
+
+/// " (…)" with the run that a file is in; nothing if it is in none.
+private func runFolder(around file: URL) -> String {
+  var folder = file.standardizedFileURL.deletingLastPathComponent()
+  for _ in 0..<2 {
+    if RunDirectory.holdsCheckpoints(folder) { return " (\(displayPath(folder)))" }
+    folder = folder.deletingLastPathComponent()
+  }
+  return ""
 }

@@ -35,9 +35,10 @@ struct Run: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try source.load(shorthands: shorthands)
-    let url = source.runDirectory(of: loaded)
+    let learner = try learner(of: loaded, workers: options.workerCount)
+    let url = try source.runDirectory(of: loaded)
     try await options.run(
-      loaded, by: learner(of: loaded, workers: options.workerCount), in: url,
+      loaded, by: learner, in: url,
       start: source.start(in: url, resuming: resume))
   }
 
@@ -58,6 +59,7 @@ struct Run: AsyncParsableCommand {
 /// What an experiment is learned with; settings that do not go together are bad input.
 func learner(of loaded: LoadedExperiment, workers: Int) throws -> any Learner {
   do {
+    try loaded.requireMemory(workers: workers)
     return try loaded.learner(workers: workers)
   } catch {
     throw CommandFailure(error, otherwise: .badInput)

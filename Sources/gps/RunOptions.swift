@@ -84,6 +84,7 @@ struct RunOptions: ParsableArguments {
     if summary.outcome == .interrupted {
       throw ExitCode(128 + (signalNumber ?? SIGINT))
     }
+    try requireOutput()
   }
 }
 

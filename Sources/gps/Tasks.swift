@@ -43,6 +43,6 @@ struct Options: ParsableCommand {
       throw CommandFailure(
         "there is no setting \"\(setting ?? "")\"; `gps options` lists them all", .badInput)
     }
-    printLine(text)
+    put(text + "\n")
   }
 }

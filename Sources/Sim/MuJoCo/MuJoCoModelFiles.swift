@@ -1,4 +1,5 @@
 import CMuJoCoGuard
+import Configuration
 package import Foundation
 import GPSCore
 
@@ -53,10 +54,15 @@ package struct MuJoCoModelFiles: Sendable {
   package var changedSinceCopied: [String] {
     if origin == folder { return [] }
     return contents.keys.sorted().filter { name in
-      guard let data = FileManager.default.contents(atPath: origin + "/" + name) else {
-        return false
+      let own = contents[name]
+      do throws(FileProblem) {
+        return try RegularFile.read(origin + "/" + name, atMost: max(own?.count ?? 0, 1 << 20))
+          != own
+      } catch {
+        var status = stat()
+        // Too large now is changed, too.
+        return stat(origin + "/" + name, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
       }
-      return Array(data) != contents[name]
     }
   }
 
@@ -90,9 +96,8 @@ package struct MuJoCoModelFiles: Sendable {
       for (depth, component) in components.enumerated().dropLast().reversed()
       where component == copyName {
         let above = components[..<depth].map { "/" + $0 }.joined()
-        let list = URL(fileURLWithPath: above + "/" + listName)
-        guard let data = try? Data(contentsOf: list),
-          let list = try? JSONDecoder().decode(List.self, from: data),
+        guard let bytes = try? RegularFile.read(above + "/" + listName, atMost: 1 << 24),
+          let list = try? JSONDecoder().decode(List.self, from: Data(bytes)),
           components[(depth + 1)...].joined(separator: "/") == list.model
         else { continue }
         let folder = above + "/" + copyName

@@ -1,0 +1,88 @@
+import Foundation
+
+/// Opens what is closed of standard input, output and error, so that no file of a run ever gets their
+/// numbers, and messages are never written into one.
+///
+/// To be called before anything else is opened.
+func openStandardStreams() {
+  for stream in STDIN_FILENO...STDERR_FILENO where fcntl(stream, F_GETFD) < 0 && errno == EBADF {
+    // The lowest free number is this one.
+    var descriptor = open("/dev/null", stream == STDIN_FILENO ? O_RDONLY : O_WRONLY)
+    // Where there is no such device, a folder holds the place; nothing can be written to it.
+    if descriptor < 0 { descriptor = open("/", O_RDONLY | O_DIRECTORY) }
+  }
+}
+
+/// Lets Ctrl-C and termination requests through: whoever started the program may block them.
+///
+/// To be called on the first thread, which waits while others work.
+func unblockSignals() {
+  var signals = sigset_t()
+  sigemptyset(&signals)
+  for number in [SIGINT, SIGTERM] { sigaddset(&signals, number) }
+  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+}
+
+/// Checks that there can be as many threads as Swift's task pool will have: it waits for ever for one
+/// that the system denies it.
+///
+/// - Throws: `CommandFailure`.
+func requireThreads() throws(CommandFailure) {
+  // One per core, one for signals, one of the pool's own.
+  let wanted = max(1, ProcessInfo.processInfo.activeProcessorCount) + 2
+  var threads: [pthread_t] = []
+  var gate = pthread_mutex_t()
+  pthread_mutex_init(&gate, nil)
+  var problem: Int32 = 0
+  withUnsafeMutablePointer(to: &gate) { gate in
+    pthread_mutex_lock(gate)
+    for _ in 0..<wanted where problem == 0 {
+      var thread = pthread_t()
+      problem = pthread_create(
+        &thread, nil,
+        { gate in
+          // All of them live until the last is made.
+          let gate = gate?.assumingMemoryBound(to: pthread_mutex_t.self)
+          if let gate {
+            pthread_mutex_lock(gate)
+            pthread_mutex_unlock(gate)
+          }
+          return nil
+        }, gate)
+      if problem == 0 { threads.append(thread) }
+    }
+    pthread_mutex_unlock(gate)
+    for thread in threads { pthread_join(thread, nil) }
+  }
+  pthread_mutex_destroy(&gate)
+  if problem == 0 { return }
+  throw CommandFailure(
+    "the system allows only \(threads.count) more threads where \(wanted) are needed "
+      + "(\(String(cString: strerror(problem)))); raise its limits on processes or on memory "
+      + "(ulimit -u, ulimit -v)", .runFailed)
+}
+
+/// Tells in a sentence that memory ran out, instead of in a crash report: Swift and C++ end a program
+/// by a signal where they cannot allocate.
+///
+/// Whether it was that is told by asking the system for a little more; any other crash is left to be
+/// one.
+func explainWantOfMemory() {
+  var action = sigaction()
+  action.__sigaction_handler.sa_handler = { number in
+    // Nothing here allocates or takes a lock.
+    let size = 64 << 20
+    let page = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if page == MAP_FAILED {
+      let text: StaticString = "gps: there is not enough memory to go on\n"
+      _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+      _exit(70)
+    }
+    munmap(page, size)
+    signal(number, SIG_DFL)
+    raise(number)
+  }
+  // The handler runs once, on whatever stack there is.
+  action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+  for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGBUS] { sigaction(number, &action, nil) }
+}
