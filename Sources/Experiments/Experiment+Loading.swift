@@ -44,9 +44,11 @@ extension Experiment {
   public static func load(
     _ url: URL, overrides: [Override] = []
   ) throws(SettingsError) -> LoadedExperiment {
-    try load(
+    var loaded = try load(
       yaml: text(of: url), name: url.lastPathComponent, folder: url.deletingLastPathComponent(),
       overrides: overrides)
+    loaded.file = url
+    return loaded
   }
 
   /// Makes an experiment given as text ready to run; models are sought relative to `folder`.
@@ -93,27 +95,33 @@ extension Experiment {
     func refuse(_ problem: String) -> SettingsError {
       SettingsError(origin: .wholeFile(name: url.path), path: "", problem: problem)
     }
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isDirectory) else {
-      throw refuse("no such file")
-    }
-    if isDirectory.boolValue { throw refuse("this is a folder, not an experiment file") }
-    let data: Data
-    do {
-      let handle = try FileHandle(forReadingFrom: url)
-      defer { try? handle.close() }
-      // One byte more than allowed is enough to know; a device or a film is never read whole.
-      data = try handle.read(upToCount: SettingsTree.maximumBytes + 1) ?? Data()
+    let bytes: [UInt8]
+    do throws(FileProblem) {
+      bytes = try RegularFile.read(url.path, atMost: SettingsTree.maximumBytes)
     } catch {
-      throw refuse("cannot be read: \(plainReason(error))")
+      var status = stat()
+      if stat(url.path, &status) != 0 && errno == ENOENT { throw refuse("no such file") }
+      throw refuse("cannot be read as an experiment: \(error)")
     }
-    if data.count > SettingsTree.maximumBytes {
-      throw refuse("too large for an experiment (at most \(SettingsTree.maximumBytes) bytes)")
-    }
-    guard let text = String(data: data, encoding: .utf8) else {
-      throw refuse("not UTF-8 text")
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      let (line, column) = firstInvalid(in: bytes)
+      throw SettingsError(
+        origin: .file(name: url.lastPathComponent, line: line, column: column), path: "",
+        problem: "not UTF-8 text")
     }
     return text
+  }
+
+  /// Line and column, from 1, of the first byte that is not UTF-8.
+  private static func firstInvalid(in bytes: [UInt8]) -> (line: Int, column: Int) {
+    var (line, column) = (1, 1)
+    var decoder = UTF8()
+    var iterator = bytes.makeIterator()
+    while case .scalarValue(let scalar) = decoder.decode(&iterator) {
+      column += 1
+      if scalar == "\n" { (line, column) = (line + 1, 1) }
+    }
+    return (line, column)
   }
 }
 
@@ -127,4 +135,6 @@ public struct LoadedExperiment: Sendable {
   public var initialControllers: [LinearGaussianController]
   /// The model file, absolute; nil for native systems.
   public var model: URL?
+  /// The experiment file; nil for an experiment given as text.
+  public internal(set) var file: URL?
 }

@@ -120,7 +120,11 @@ struct ExperimentLoader {
       var conditions: [Condition] = []
       for (index, settings) in list.enumerated() {
         let path = "conditions.\(key).\(index)"
-        let name = settings.name.isEmpty ? "\(index)" : settings.name
+        var name = settings.name
+        if name.isEmpty {
+          name = "\(index)"
+          while list.contains(where: { $0.name == name }) { name += "_" }
+        }
         if conditions.contains(where: { $0.name == name }) {
           throw refuse(
             "\(path).name", abbreviated(name),

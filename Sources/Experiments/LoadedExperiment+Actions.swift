@@ -9,10 +9,10 @@ extension LoadedExperiment {
   ///
   /// - Parameters:
   ///   - evaluations: from `evaluate`.
-  ///   - url: replaced at once if it exists.
+  ///   - file: where to.
   /// - Throws: `RunDirectoryError.cannotWrite`.
   public func writeActions(
-    of evaluations: [Evaluation], to url: URL
+    of evaluations: [Evaluation], to file: OutputFile
   ) throws(RunDirectoryError) {
     var rows = CSVRows(
       header: ["condition", "sample", "step", "time_s"]
@@ -31,6 +31,6 @@ extension LoadedExperiment {
         }
       }
     }
-    try CheckedFile.replace(url.path, with: rows.bytes)
+    try file.write(rows.bytes)
   }
 }

@@ -28,6 +28,13 @@ extension LoadedExperiment {
   /// its contents in hexadecimal and its name; empty for native systems.
   public var modelIdentity: String { modelFiles?.identity ?? "" }
 
+  /// The experiment file and the files of the model.
+  public var inputs: [String] {
+    (file.map { [$0.path] } ?? [])
+      + (modelFiles.map { files in files.contents.keys.sorted().map { files.folder + "/" + $0 } }
+        ?? [])
+  }
+
   /// What is worth saying of the model when a run begins or goes on: what was added to the state, and that
   /// the model has changed since where the run began, which goes on with its own copy.
   public var remarks: [String] {

@@ -82,16 +82,19 @@ extension LoadedExperiment: RunSource {
   ///   - seed: of initial states and noise.
   ///   - isNoisy: whether the policy's own noise is added.
   ///   - workers: how much runs at once.
+  ///   - keepsTrajectories: whether the rollouts themselves are among the result.
   /// - Returns: costs and successes in the training conditions and, if there are any, in the test
   ///   conditions.
   /// - Throws: `PolicyFileError` if the policy cannot be read or does not fit the experiment, or an error
   ///   of the simulator's.
   public func evaluate<L: Learner>(
-    policyAt url: URL, of learner: L, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int
+    policyAt url: URL, of learner: L, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int,
+    keepsTrajectories: Bool = true
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     let file = try PolicyFile<L.Actor>(contentsOf: url)
     return try await evaluate(
-      file.policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers)
+      file.policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers,
+      keepsTrajectories: keepsTrajectories)
   }
 
   /// Rolls out a policy in all conditions.
@@ -100,15 +103,17 @@ extension LoadedExperiment: RunSource {
   /// - Throws: `PolicyFileError` if the policy does not fit the experiment, or an error of the
   ///   simulator's.
   public func evaluate(
-    _ policy: some Policy, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int
+    _ policy: some Policy, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int,
+    keepsTrajectories: Bool = true
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     try await evaluate(
-      policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers)
+      policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers,
+      keepsTrajectories: keepsTrajectories)
   }
 
   private func evaluate(
     _ policy: some Policy, on task: some ControlTask, rollouts: Int, seed: UInt64, isNoisy: Bool,
-    workers: Int
+    workers: Int, keepsTrajectories: Bool
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     if let problem = policy.mismatch(with: task.dimensions) {
       throw PolicyFileError.invalid(path: "the policy", reason: problem)
@@ -118,7 +123,8 @@ extension LoadedExperiment: RunSource {
       try await evaluation(
         of: policy, on: task, in: conditions, iteration: 0, rollouts: rollouts,
         noise: isNoisy ? ExplorationNoise() : nil, initialStateNoise: true,
-        timeLimit: experiment.search.rollouts.timeLimit, stream: stream, workers: workers)
+        timeLimit: experiment.search.rollouts.timeLimit, stream: stream, workers: workers,
+        keepsTrajectories: keepsTrajectories)
     }
     let training = try await judge(task.conditions)
     let test = task.testConditions.isEmpty ? nil : try await judge(task.testConditions)

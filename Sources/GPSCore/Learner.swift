@@ -39,6 +39,13 @@ public protocol Learner: Sendable {
   func mismatch(with state: State) -> String?
 }
 
+/// Why an iteration could not be finished, with what is known of it: a run writes that down before it
+/// ends.
+public protocol FailedIteration: Error {
+  /// What was rolled out, and what failed.
+  var report: Report { get }
+}
+
 /// What every learner's state tells.
 public protocol LearnerState: Storable {
   /// Iterations done.

@@ -70,9 +70,13 @@ extension GuidedSearch {
       for (i, step) in zip(failed, rescued) { steps[i] = step }
     }
     if steps.allSatisfy(\.samples.isEmpty) {
+      var next = state
+      next.iteration += 1
       throw SearchError.noRollouts(
         iteration: state.iteration,
-        reason: steps.first?.batch.discarded.last?.reason ?? "no conditions")
+        reason: steps.first?.batch.discarded.last?.reason ?? "no conditions",
+        report: report(
+          on: next, steps, policy: nil, test: nil, loss: nil, seconds: StageSeconds(), notes: []))
     }
   }
 

@@ -197,15 +197,22 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
 }
 
 /// Why a search cannot go on.
-public enum SearchError: Error, Sendable, Equatable, CustomStringConvertible {
+public enum SearchError: FailedIteration, Sendable, CustomStringConvertible {
   /// Every rollout of every condition failed in the simulator; the reason is that of the first
   /// condition's last attempt.
-  case noRollouts(iteration: Int, reason: String)
+  case noRollouts(iteration: Int, reason: String, report: Report)
+
+  /// The rollouts that failed.
+  public var report: Report {
+    switch self {
+    case .noRollouts(_, _, let report): report
+    }
+  }
 
   /// One sentence for people.
   public var description: String {
     switch self {
-    case .noRollouts(let iteration, let reason):
+    case .noRollouts(let iteration, let reason, _):
       "no rollout of iteration \(iteration) succeeded; the last failed because \(reason)"
     }
   }

@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 package import GPSCore
 
@@ -13,22 +14,28 @@ package final class CheckedFile {
   /// A new, empty file in the place of whatever was there (a link is replaced, never followed).
   package init(creating path: String) throws(RunDirectoryError) {
     if unlink(path) != 0 && errno != ENOENT {
-      throw .cannotWrite(path: path, reason: reason(of: errno))
+      throw .cannotWrite(path: path, reason: systemReason(errno))
     }
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
     self.path = path
     self.descriptor = descriptor
   }
 
   /// An existing file, cut off after so many bytes, at whose end to go on (a link is not followed).
   package init(appendingTo path: String, keeping length: Int) throws(RunDirectoryError) {
-    let descriptor = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    // Without waiting, as opening a pipe would for its reader.
+    let descriptor = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    var status = stat()
+    if fstat(descriptor, &status) == 0, let kind = RegularFile.kind(of: status) {
+      close(descriptor)
+      throw .cannotWrite(path: path, reason: "it is a \(kind), not a file")
+    }
     if ftruncate(descriptor, off_t(length)) != 0 || lseek(descriptor, off_t(length), SEEK_SET) < 0 {
       let number = errno
       close(descriptor)
-      throw .cannotWrite(path: path, reason: reason(of: number))
+      throw .cannotWrite(path: path, reason: systemReason(number))
     }
     self.path = path
     self.descriptor = descriptor
@@ -50,7 +57,7 @@ package final class CheckedFile {
         // Take back the part that was written; if even that fails, the error is the same.
         _ = ftruncate(descriptor, off_t(length))
         _ = lseek(descriptor, off_t(length), SEEK_SET)
-        throw .cannotWrite(path: path, reason: reason(of: number))
+        throw .cannotWrite(path: path, reason: systemReason(number))
       }
       offset += written
     }
@@ -60,7 +67,7 @@ package final class CheckedFile {
   /// Waits until the bytes are on the disk.
   package func synchronize() throws(RunDirectoryError) {
     if fsync(descriptor) != 0 && errno != EINVAL && errno != EROFS {
-      throw .cannotWrite(path: path, reason: reason(of: errno))
+      throw .cannotWrite(path: path, reason: systemReason(errno))
     }
   }
 
@@ -115,7 +122,7 @@ package final class CheckedFile {
     if rename(draft, path) != 0 {
       let number = errno
       unlink(draft)
-      throw .cannotWrite(path: path, reason: reason(of: number))
+      throw .cannotWrite(path: path, reason: systemReason(number))
     }
     // The name itself must reach the disk too.
     let folder = (path as NSString).deletingLastPathComponent

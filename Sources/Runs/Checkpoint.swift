@@ -78,16 +78,12 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
   ///
   /// - Throws: `CheckpointError`.
   public init(contentsOf url: URL) throws(CheckpointError) {
-    let data: Data
     do {
-      data = try Data(contentsOf: url)
+      try self.init(bytes: Safetensors.bytes(ofFile: url.path))
+    } catch let error as FileProblem {
+      throw .unreadable(path: url.path, reason: "\(error)")
     } catch {
-      throw .unreadable(path: url.path, reason: plainReason(error))
-    }
-    do {
-      try self.init(bytes: Array(data))
-    } catch {
-      throw .invalid(path: url.path, reason: error.reason)
+      throw .invalid(path: url.path, reason: "\(error)")
     }
   }
 
@@ -227,9 +223,15 @@ struct CheckpointFolder {
     return prefix + String(repeating: "0", count: max(0, 6 - digits.count)) + digits + suffix
   }
 
+  /// Whether there is something of that name.
+  func holds(_ name: String) -> Bool {
+    var status = stat()
+    return stat(path(name), &status) == 0
+  }
+
   /// The numbered checkpoints, newest first.
   var names: [(iteration: Int, name: String)] {
-    let contents = (try? FileManager.default.contentsOfDirectory(atPath: url.path)) ?? []
+    let contents = (try? Folder.names(in: url.path)) ?? []
     return contents.compactMap { name in
       guard name.hasPrefix(Self.prefix), name.hasSuffix(Self.suffix) else { return nil }
       let iteration = Int(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count))
@@ -244,8 +246,18 @@ struct CheckpointFolder {
       unlink(url.path)
     }
     if mkdir(url.path, 0o755) != 0 && errno != EEXIST {
-      throw .cannotWrite(path: url.path, reason: reason(of: errno))
+      throw .cannotWrite(path: url.path, reason: systemReason(errno))
     }
+  }
+
+  /// Whether a file is a checkpoint of this program, damaged or not: its header begins like one.
+  func isOurs(_ name: String) -> Bool {
+    let size = 1 << 16
+    guard let bytes = RegularFile.beginning(of: path(name), bytes: size) else { return false }
+    // Texts come first in the header, in the order of their names; a long experiment is among them.
+    let text = String(decoding: bytes.dropFirst(8), as: UTF8.self)
+    return text.hasPrefix("{\"__metadata__\":{\"")
+      && (text.contains("\"format\":\"\(CheckpointFormat.name)\"") || bytes.count == size)
   }
 
   /// Removes all checkpoints; a folder that is a link is not followed.
@@ -258,7 +270,7 @@ struct CheckpointFolder {
 
   /// Removes what a killed process left half-written.
   func removeDrafts() {
-    let contents = (try? FileManager.default.contentsOfDirectory(atPath: url.path)) ?? []
+    let contents = (try? Folder.names(in: url.path)) ?? []
     for name in contents where name.hasSuffix(Self.suffix + CheckedFile.draftSuffix) {
       unlink(path(name))
     }
@@ -283,7 +295,7 @@ struct CheckpointFolder {
   ) {
     var refused: [CheckpointError] = []
     let candidates = names.map(\.name)
-    if candidates.isEmpty && !FileManager.default.fileExists(atPath: path(Self.best)) {
+    if candidates.isEmpty && !holds(Self.best) {
       throw .none(path: url.deletingLastPathComponent().path)
     }
     for name in candidates + [Self.best] {

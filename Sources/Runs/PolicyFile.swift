@@ -45,14 +45,8 @@ public struct PolicyFile<Actor: Policy & Storable>: Sendable {
   ///
   /// - Throws: `PolicyFileError`.
   public init(contentsOf url: URL) throws(PolicyFileError) {
-    let data: Data
     do {
-      data = try Data(contentsOf: url)
-    } catch {
-      throw .unreadable(path: url.path, reason: plainReason(error))
-    }
-    do {
-      let bytes = Array(data)
+      let bytes = try Safetensors.bytes(ofFile: url.path)
       let file = try Safetensors(bytes: bytes)
       if file.metadata["format"] == CheckpointFormat.name {
         let reader = ValueReader(try Safetensors(sealed: bytes))
@@ -65,8 +59,8 @@ public struct PolicyFile<Actor: Policy & Storable>: Sendable {
       } else {
         try self.init(file)
       }
-    } catch let error as StoredValueError {
-      throw .invalid(path: url.path, reason: error.reason)
+    } catch let error as FileProblem {
+      throw .unreadable(path: url.path, reason: "\(error)")
     } catch {
       throw .invalid(path: url.path, reason: "\(error)")
     }
@@ -100,19 +94,15 @@ private enum PolicyFileFormat {
 ///
 /// - Throws: `PolicyFileError`.
 public func storedExperiment(at url: URL) throws(PolicyFileError) -> String {
-  let data: Data
   do {
-    data = try Data(contentsOf: url)
-  } catch {
-    throw .unreadable(path: url.path, reason: plainReason(error))
-  }
-  do {
-    let file = try Safetensors(bytes: Array(data))
+    let file = try Safetensors(bytes: Safetensors.bytes(ofFile: url.path))
     let format = file.metadata["format"]
     if format != PolicyFileFormat.name && format != CheckpointFormat.name {
       throw StoredValueError("it is not a policy file")
     }
     return try ValueReader(file).text("experiment")
+  } catch let error as FileProblem {
+    throw .unreadable(path: url.path, reason: "\(error)")
   } catch {
     throw .invalid(path: url.path, reason: "\(error)")
   }

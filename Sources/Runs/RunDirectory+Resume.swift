@@ -1,3 +1,4 @@
+import Configuration
 public import Foundation
 import GPSCore
 
@@ -7,14 +8,30 @@ struct KeptRows {
   var length = 0
   /// The iteration of the last row kept; nil if there is none.
   var lastIteration: Int?
+  /// Rows of the last iteration kept.
+  private var rows = 0
+  /// Whether each iteration up to the last kept has its rows, in order.
+  private(set) var isComplete = true
 
   /// Finds the rows before an iteration: whole rows, from the first on, up to one of that iteration
   /// or later, or one that is cut off.
   ///
+  /// - Parameters:
+  ///   - path: the file.
+  ///   - header: its first line.
+  ///   - iteration: the first whose rows are not kept.
+  ///   - rowsEach: how many rows an iteration has, where that is known.
   /// - Throws: `RunDirectoryError.cannotRead`, if the header is not the one given, too.
-  init(of path: String, header: [UInt8], before iteration: Int) throws(RunDirectoryError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    if descriptor < 0 { throw .cannotRead(path: path, reason: reason(of: errno)) }
+  init(of path: String, header: [UInt8], before iteration: Int, rowsEach: Int? = nil)
+    throws(RunDirectoryError)
+  {
+    defer { if !isLastComplete(rowsEach) { isComplete = false } }
+    let descriptor: Int32
+    do throws(FileProblem) {
+      descriptor = try RegularFile.open(path)
+    } catch {
+      throw .cannotRead(path: path, reason: "\(error)")
+    }
     defer { close(descriptor) }
     // Trajectories of a long run are gigabytes: a piece at a time.
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
@@ -26,7 +43,7 @@ struct KeptRows {
       let count = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
       if count < 0 {
         if errno == EINTR { continue }
-        throw .cannotRead(path: path, reason: reason(of: errno))
+        throw .cannotRead(path: path, reason: systemReason(errno))
       }
       if count == 0 { break }
       for byte in buffer[..<count] {
@@ -43,6 +60,11 @@ struct KeptRows {
         if byte == UInt8(ascii: "\n") && !isQuoted {
           guard let row = number, !isFirstField else { return }
           length = offset
+          if row != lastIteration {
+            if row != (lastIteration ?? -1) + 1 || !isLastComplete(rowsEach) { isComplete = false }
+            rows = 0
+          }
+          rows += 1
           lastIteration = row
           number = nil
           isFirstField = true
@@ -64,12 +86,20 @@ struct KeptRows {
   }
 }
 
+extension KeptRows {
+  private func isLastComplete(_ rowsEach: Int?) -> Bool {
+    guard let rowsEach, lastIteration != nil else { return true }
+    return rows == rowsEach
+  }
+}
+
 extension RunDirectory {
   /// Seconds of the iterations that stand in `progress.csv`: of each stage, and in all.
   var recordedSeconds: StageSeconds {
     let path = url.appendingPathComponent(FileName.progress).path
     var seconds = StageSeconds()
-    let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+    let bytes = (try? RegularFile.read(path, atMost: 1 << 30)) ?? []
+    let text = String(decoding: bytes, as: UTF8.self)
     let names = signals.progressColumns
     // All fields of this file are numbers.
     for row in text.split(separator: "\n").dropFirst() {
@@ -91,16 +121,51 @@ extension RunDirectory {
   /// may be begun anew, and nothing is lost.
   public static func isUnstarted(_ url: URL) -> Bool {
     func path(_ name: String) -> String { url.appendingPathComponent(name).path }
-    if !FileManager.default.fileExists(atPath: path(FileName.lock)) { return false }
+    if RegularFile.beginning(of: path(FileName.lock), bytes: 1) != [] { return false }
     if holdsCheckpoints(url) { return false }
-    let progress = (try? String(contentsOfFile: path(FileName.progress), encoding: .utf8)) ?? ""
-    return progress.split(separator: "\n").count <= 1
+    guard let names = try? Folder.names(in: url.path) else { return false }
+    if names == [FileName.lock] { return true }
+    // What a run makes first; with files of somebody else's it is none.
+    func text(_ name: String) -> String? {
+      RegularFile.beginning(of: path(name), bytes: 1 << 16).map {
+        String(decoding: $0, as: UTF8.self)
+      }
+    }
+    if names.contains(FileName.progress) {
+      guard let progress = text(FileName.progress), progress.split(separator: "\n").count <= 1,
+        "iteration,rollouts".hasPrefix(progress.prefix(18))
+      else { return false }
+    }
+    var status = stat()
+    guard stat(path(FileName.checkpoints), &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+      return false
+    }
+    guard names.contains(FileName.log) else { return names.count == 2 }
+    return text(FileName.log).map { $0.isEmpty || RunLog.wrote($0) } ?? false
   }
 
   /// Whether there is a run at this place that can be resumed, or could be if it were not damaged.
   public static func holdsCheckpoints(_ url: URL) -> Bool {
     let folder = CheckpointFolder(in: url)
     return !folder.names.isEmpty
-      || FileManager.default.fileExists(atPath: folder.path(CheckpointFolder.best))
+      || folder.holds(CheckpointFolder.best)
+  }
+
+  /// What has changed in a run's directory since its newest checkpoint, as a clause; nil if nothing has.
+  ///
+  /// - Parameters:
+  ///   - url: the directory.
+  ///   - source: what is there now.
+  public static func change(in url: URL, to source: some RunSource) -> String? {
+    let folder = CheckpointFolder(in: url)
+    for name in folder.names.map(\.name) + [CheckpointFolder.best] {
+      guard let bytes = try? Safetensors.bytes(ofFile: folder.path(name)),
+        let file = try? Safetensors(sealed: bytes),
+        file.metadata["format"] == CheckpointFormat.name
+      else { continue }
+      return file.metadata["model"].flatMap { source.modelMismatch(with: $0) }
+        ?? file.metadata["experiment"].flatMap { source.mismatch(with: $0) }
+    }
+    return nil
   }
 }

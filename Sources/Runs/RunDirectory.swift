@@ -1,3 +1,4 @@
+import Configuration
 public import Foundation
 public import GPSCore
 import LinearAlgebra
@@ -41,6 +42,18 @@ public final class RunDirectory {
     ]
   }
 
+  /// The paths of all files that a run has in its directory, checkpoints and model included.
+  public static func files(in url: URL) -> [String] {
+    var files = (FileName.all + [FileName.lock, FileName.modelList]).map {
+      url.appendingPathComponent($0).path
+    }
+    for name in [FileName.checkpoints, FileName.model] {
+      let folder = url.appendingPathComponent(name).path
+      files += (FileManager.default.subpaths(atPath: folder) ?? []).map { folder + "/" + $0 }
+    }
+    return files
+  }
+
   /// What the columns of the CSV files are called and how far apart the rows of `trajectories.csv` are.
   public struct Signals: Sendable {
     /// n names.
@@ -49,6 +62,8 @@ public final class RunDirectory {
     public var controlNames: [String]
     /// Seconds between two controls.
     public var controlPeriod: Double
+    /// Training conditions: rows that an iteration has in `conditions.csv`.
+    public var conditionCount: Int
     /// What the learner reports.
     public var columns: Report.Columns
 
@@ -57,6 +72,7 @@ public final class RunDirectory {
       stateNames = task.stateNames
       controlNames = task.controlNames
       controlPeriod = task.controlPeriod
+      conditionCount = task.conditions.count
       self.columns = columns
     }
   }
@@ -128,7 +144,9 @@ public final class RunDirectory {
     checkpoints = CheckpointFolder(in: url)
     log = try RunLog(appendingTo: path(FileName.log), echoes: echoesWarnings)
     let logger = log.logger()
-    func reopen(_ name: String, _ columns: [String]) throws(RunDirectoryError) -> CheckedFile {
+    func reopen(
+      _ name: String, _ columns: [String], rowsEach: Int? = nil
+    ) throws(RunDirectoryError) -> CheckedFile {
       let header = CSVRows(header: columns).bytes
       if !FileManager.default.fileExists(atPath: path(name)) {
         logger.warning("\(name) is gone, and is begun anew")
@@ -136,15 +154,16 @@ public final class RunDirectory {
         try file.append(header)
         return file
       }
-      let kept = try KeptRows(of: path(name), header: header, before: iterations)
-      if (kept.lastIteration ?? -1) + 1 < iterations {
+      let kept = try KeptRows(
+        of: path(name), header: header, before: iterations, rowsEach: rowsEach)
+      if (kept.lastIteration ?? -1) + 1 < iterations || !kept.isComplete {
         logger.warning("\(name) lacks rows of the iterations before \(iterations)")
       }
       return try CheckedFile(appendingTo: path(name), keeping: kept.length)
     }
     let columns = signals.headers
-    progress = try reopen(FileName.progress, columns[0])
-    conditions = try reopen(FileName.conditions, columns[1])
+    progress = try reopen(FileName.progress, columns[0], rowsEach: 1)
+    conditions = try reopen(FileName.conditions, columns[1], rowsEach: signals.conditionCount)
     rollouts = try reopen(FileName.rollouts, columns[2])
     trajectories = try reopen(FileName.trajectories, columns[3])
     checkpoints.removeDrafts()
@@ -167,7 +186,7 @@ public final class RunDirectory {
       let folder = url.appendingPathComponent(components[..<count].joined(separator: "/")).path
       if isLink(folder) { unlink(folder) }
       if mkdir(folder, 0o777) != 0 && errno != EEXIST {
-        throw .cannotWrite(path: folder, reason: reason(of: errno))
+        throw .cannotWrite(path: folder, reason: systemReason(errno))
       }
     }
     try CheckedFile.replace(file.path, with: Array(data))
@@ -183,8 +202,8 @@ public final class RunDirectory {
   private static func removeModel(in url: URL) {
     struct List: Decodable { var files: [String] }
     let listURL = url.appendingPathComponent(FileName.modelList)
-    guard let data = try? Data(contentsOf: listURL),
-      let list = try? JSONDecoder().decode(List.self, from: data)
+    guard let bytes = try? RegularFile.read(listURL.path, atMost: 1 << 24),
+      let list = try? JSONDecoder().decode(List.self, from: Data(bytes))
     else { return }
     var folders: Set<String> = []
     for name in list.files {
@@ -214,33 +233,29 @@ public final class RunDirectory {
   private static func prepare(
     _ url: URL, replacing: Bool
   ) throws(RunDirectoryError) -> RunLock {
-    let manager = FileManager.default
-    do {
-      try manager.createDirectory(at: url, withIntermediateDirectories: true)
-    } catch {
-      throw .cannotWrite(path: url.path, reason: plainReason(error))
-    }
+    try Folder.make(url.path)
     func requireEmpty() throws(RunDirectoryError) {
-      let contents: [String]
-      do {
-        contents = try manager.contentsOfDirectory(atPath: url.path)
-      } catch {
-        throw .cannotRead(path: url.path, reason: plainReason(error))
+      if try Folder.names(in: url.path).contains(where: { $0 != FileName.lock }) {
+        throw .notEmpty(path: url.path)
       }
-      if contents.contains(where: { $0 != FileName.lock }) { throw .notEmpty(path: url.path) }
     }
-    if !replacing { try requireEmpty() }
+    func requireRun() throws(RunDirectoryError) {
+      let isEmpty = try Folder.names(in: url.path).allSatisfy { $0 == FileName.lock }
+      if !isEmpty && !isRun(url) { throw .noRun(path: url.path) }
+    }
+    if replacing { try requireRun() } else { try requireEmpty() }
     let lock = try RunLock(in: url)
     if !replacing {
       // Another run may have come and gone before the lock was ours.
       try requireEmpty()
       return lock
     }
+    try requireRun()
     // Results of the earlier run must not be taken for those of this one.
     for name in FileName.all {
       let path = url.appendingPathComponent(name).path
       if unlink(path) != 0 && errno != ENOENT {
-        throw .cannotWrite(path: path, reason: reason(of: errno))
+        throw .cannotWrite(path: path, reason: systemReason(errno))
       }
     }
     removeModel(in: url)
@@ -248,10 +263,39 @@ public final class RunDirectory {
     return lock
   }
 
-  /// `runs/<task>-<date>-<seed>`, with a number behind it if that exists already.
-  public static func standardURL(task: String, seed: UInt64, date: Date = .now, in folder: URL)
-    -> URL
-  {
+  /// Whether a directory holds a run of this program: a checkpoint of one, its table of iterations, or
+  /// the files that a run begins with, as the program writes them.
+  public static func isRun(_ url: URL) -> Bool {
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+    var status = stat()
+    // Every run has locked its directory before it wrote to it.
+    if lstat(path(FileName.lock), &status) != 0 || status.st_mode & S_IFMT != S_IFREG
+      || status.st_size != 0
+    {
+      return false
+    }
+    if isUnstarted(url) { return true }
+    let beginning = RegularFile.beginning(of: path(FileName.progress), bytes: 1 << 14) ?? []
+    let header = String(decoding: beginning.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    if header.hasPrefix("iteration,rollouts,") && header.hasSuffix(",seconds_total") { return true }
+    let checkpoints = CheckpointFolder(in: url)
+    return (checkpoints.names.map(\.name) + [CheckpointFolder.best]).contains {
+      checkpoints.isOurs($0)
+    }
+  }
+
+  /// Makes a directory for a run: `<task>-<date>-<seed>`, with a number behind it if that is taken.
+  ///
+  /// - Parameters:
+  ///   - task: the experiment's name, of which the path takes what is safe.
+  ///   - seed: of the run.
+  ///   - date: when it begins.
+  ///   - folder: made with its parents if it does not exist.
+  /// - Returns: the new directory, which is empty and nobody else's.
+  /// - Throws: `RunDirectoryError.cannotWrite`.
+  public static func claim(
+    task: String, seed: UInt64, date: Date = .now, in folder: URL
+  ) throws(RunDirectoryError) -> URL {
     let style = Date.VerbatimFormatStyle(
       format:
         "\(year: .defaultDigits)\(month: .twoDigits)\(day: .twoDigits)T\(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased))\(minute: .twoDigits)\(second: .twoDigits)",
@@ -262,13 +306,13 @@ public final class RunDirectory {
     ).drop { $0 == "." }
     while safe.utf8.count > 150 { safe.removeLast() }
     let name = "\(safe)-\(date.formatted(style))-\(seed)"
-    var url = folder.appendingPathComponent(name)
-    var number = 2
-    while FileManager.default.fileExists(atPath: url.path) {
-      url = folder.appendingPathComponent("\(name)-\(number)")
-      number += 1
+    try Folder.make(folder.path)
+    for number in 1... {
+      let url = folder.appendingPathComponent(
+        number == 1 ? name : "\(name)-\(number)", isDirectory: true)
+      if try Folder.makeNew(url.path) { return url }
     }
-    return url
+    throw .cannotWrite(path: folder.path, reason: "all names are taken")
   }
 
   /// Writes the experiment in place of the one before.
@@ -334,18 +378,6 @@ public final class RunDirectory {
   }
 }
 
-/// The last part of Foundation's explanation, which names no paths.
-package func plainReason(_ error: any Error) -> String {
-  let error = error as NSError
-  if let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError,
-    underlying.domain == NSPOSIXErrorDomain
-  {
-    return reason(of: Int32(underlying.code))
-  }
-  return error.domain == NSPOSIXErrorDomain
-    ? reason(of: Int32(error.code)) : error.localizedDescription
-}
-
 // MARK: - Rows
 
 extension RunDirectory.Signals {
@@ -378,9 +410,12 @@ extension RunDirectory {
 
   /// Appends the rows of one iteration.
   ///
-  /// - Parameter report: its trajectories have the states and controls that the signals name.
+  /// - Parameters:
+  ///   - report: its trajectories have the states and controls that the signals name.
+  ///   - isWhole: whether the iteration came to its end; one that did not has no row in
+  ///     `progress.csv`.
   /// - Throws: `RunDirectoryError`; the files keep the iterations before.
-  public func append(_ report: Report) throws(RunDirectoryError) {
+  public func append(_ report: Report, isWhole: Bool = true) throws(RunDirectoryError) {
     var rolloutRows = CSVRows()
     func add(
       _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool]
@@ -428,7 +463,7 @@ extension RunDirectory {
     }
     try rollouts.append(rolloutRows.bytes)
     try conditions.append(conditionRows(report).bytes)
-    try progress.append(progressRow(report).bytes)
+    if isWhole { try progress.append(progressRow(report).bytes) }
   }
 
   private func appendRows(

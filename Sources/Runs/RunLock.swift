@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 
 /// The right to write to a run directory, which one process holds until it ends, however it ends.
@@ -11,8 +12,13 @@ final class RunLock {
     let path = directory.appendingPathComponent(RunDirectory.FileName.lock).path
     // Nothing is stored before the lock is ours: an object that is whole closes its descriptor itself,
     // and a number that is closed twice may be another file's by then.
-    let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o644)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: reason(of: errno)) }
+    let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0o644)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    var status = stat()
+    if fstat(descriptor, &status) == 0, let kind = RegularFile.kind(of: status) {
+      close(descriptor)
+      throw .cannotWrite(path: path, reason: "it is a \(kind), not a file")
+    }
     // The file is never removed: a process that had opened the old one would not see the new one's lock.
     var result: Int32
     repeat { result = flock(descriptor, LOCK_EX | LOCK_NB) } while result != 0 && errno == EINTR

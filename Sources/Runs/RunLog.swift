@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 import GPSCore
 public import Logging
@@ -22,10 +23,10 @@ public final class RunLog: Sendable {
 
   /// Goes on with a log, or begins one.
   init(appendingTo path: String, echoes: Bool) throws(RunDirectoryError) {
-    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+    var status = stat()
     let opened: CheckedFile
-    if let size = attributes?[.size] as? Int {
-      opened = try CheckedFile(appendingTo: path, keeping: size)
+    if lstat(path, &status) == 0 {
+      opened = try CheckedFile(appendingTo: path, keeping: Int(status.st_size))
     } else {
       opened = try CheckedFile(creating: path)
     }
@@ -38,7 +39,13 @@ public final class RunLog: Sendable {
     Logger(label: label) { _ in Handler(log: self) }
   }
 
+  /// Whether a log begins like one of this program.
+  static func wrote(_ text: String) -> Bool {
+    text.prefixMatch(of: #/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z [a-z]+: /#) != nil
+  }
+
   fileprivate func write(_ level: Logger.Level, _ message: String) {
+    let message = visible(message, limit: 2000)
     let line = "\(Date.now.formatted(.iso8601)) \(level): \(message)\n"
     file.withLock { file in
       // A full disk is reported by the files that matter; the log must not end the run.

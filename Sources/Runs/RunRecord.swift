@@ -44,14 +44,21 @@ struct RunRecord<L: Learner> {
   ///   - next: the state after it.
   ///   - report: what it did.
   ///   - summary: what the run came to with it.
-  /// - Throws: `RunDirectoryError`; the newest checkpoint is then still that of an earlier iteration.
+  /// - Throws: `RunDirectoryError`, also when the policy could not be read again; the newest checkpoint
+  ///   is then still that of an earlier iteration.
   mutating func add(
     _ next: L.State, _ report: Report, _ summary: Summary
   ) throws(RunDirectoryError) {
     if let policy = learner.policy(of: next) {
-      try directory.write(
-        policy: PolicyFile(policy: policy, task: source.taskName, experiment: experiment)
-          .safetensors)
+      let file = PolicyFile(policy: policy, task: source.taskName, experiment: experiment)
+        .safetensors
+      // A run that ends well promises a policy that can be read again.
+      do {
+        _ = try PolicyFile<L.Actor>(file)
+      } catch {
+        throw .unusablePolicy(iteration: report.iteration, reason: "\(error)")
+      }
+      try directory.write(policy: file)
     }
     try directory.append(report)
     iteration = next.iteration

@@ -33,6 +33,9 @@ public struct RunSession<L: Learner> {
     self.learner = learner
     self.source = source
     checkpoint = nil
+    if replacing, let input = Folder.holds(anyOf: source.inputs, in: url.path) {
+      throw .inputInside(path: input, directory: url.path)
+    }
     directory = try RunDirectory(
       at: url, experiment: source.archivedYAML, attachments: source.attachments,
       signals: RunDirectory.Signals(task, columns: learner.columns), replacing: replacing,
@@ -159,6 +162,11 @@ public struct RunSession<L: Learner> {
       summary.outcome = .interrupted
       try record.saveIfNew()
     } catch {
+      if let failed = error as? any FailedIteration {
+        // The rollouts that failed and why stand in the files, for that is when they are needed most.
+        try? directory.append(failed.report, isWhole: false)
+        summary.discardedRollouts += failed.report.discardedRollouts
+      }
       summary.outcome = .failed
       summary.failure = "\(error)"
       summary.wallSeconds = elapsed()

@@ -11,6 +11,8 @@ public protocol RunSource: Sendable {
   var archivedYAML: String { get }
   /// Further files that the experiment refers to, by their paths in the directory.
   var attachments: [String: Data] { get }
+  /// The files that it was made from, which a run must not replace.
+  var inputs: [String] { get }
   /// What tells one model from another: for each of its files a line with a checksum, a space and the
   /// file's name; empty without a model.
   var modelIdentity: String { get }
@@ -27,6 +29,8 @@ public protocol RunSource: Sendable {
 extension RunSource {
   /// Nothing.
   public var remarks: [String] { [] }
+  /// None.
+  public var inputs: [String] { [] }
 
   /// Why the model is not the one that was stored, as a clause; nil if it is.
   func modelMismatch(with stored: String) -> String? {

@@ -33,7 +33,8 @@ private let good = """
 
   """
 
-private let nowhere = URL(fileURLWithPath: "/nonexistent", isDirectory: true)
+private let nowhere = FileManager.default.temporaryDirectory.appendingPathComponent(
+  "gps-missing-\(UUID().uuidString)", isDirectory: true)
 
 private func problem(_ text: String, _ overrides: [Experiment.Override] = []) -> String {
   do {

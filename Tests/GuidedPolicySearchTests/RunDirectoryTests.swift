@@ -172,7 +172,7 @@ private func signals() throws -> RunDirectory.Signals {
     #expect(try folder.text("f") == "two")
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["f"])
     #expect(throws: RunDirectoryError.self) {
-      try CheckedFile.replace("/nonexistent/f", with: [])
+      try CheckedFile.replace(folder.url.appendingPathComponent("missing/f").path, with: [])
     }
   }
 
@@ -196,11 +196,66 @@ private func signals() throws -> RunDirectory.Signals {
   }
 
   @Test func standardNamesDoNotLeadOut() throws {
-    let folder = URL(fileURLWithPath: "/tmp/runs")
-    let url = RunDirectory.standardURL(task: "../..//x y", seed: 3, in: folder)
-    #expect(url.deletingLastPathComponent().path == "/tmp/runs")
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let runs = folder.url.appendingPathComponent("runs")
+    let url = try RunDirectory.claim(task: "../..//x y", seed: 3, in: runs)
+    #expect(url.deletingLastPathComponent().path == runs.path)
     #expect(!url.lastPathComponent.hasPrefix("."))
     #expect(url.lastPathComponent.hasSuffix("-3"))
+  }
+
+  /// Of many runs that begin in the same second each gets a directory of its own.
+  @Test func standardNamesAreClaimedOnce() async throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let (runs, date) = (folder.url.appendingPathComponent("a/b/runs"), Date.now)
+    let urls = try await parallelMap(64, workers: 16, ownThreads: true, makeContext: {}) { _, _ in
+      try RunDirectory.claim(task: "t", seed: 1, date: date, in: runs)
+    }
+    #expect(Set(urls.map(\.path)).count == 64)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: runs.path).count == 64)
+  }
+
+  @Test func onlyRunsOfOursAreReplaced() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let manager = FileManager.default
+    /// Somebody else's files by their names, with what is in them.
+    let folders: [[String: String]] = [
+      ["experiment.yaml": "task: mine"],
+      ["experiment.yaml": "task: mine", ".lock": ""],
+      ["log.txt": "my own notes", ".lock": ""],
+      ["progress.csv": "epoch,loss\n", ".lock": "", "log.txt": ""],
+      ["progress.csv": "iteration,rollouts\n0,5\n", ".lock": "", "log.txt": ""],
+      ["checkpoints/iteration-000001.safetensors": "mine", ".lock": ""],
+      ["checkpoints/best.safetensors": "mine", ".lock": "4711\n"],
+      ["policy.safetensors": "mine"],
+    ]
+    for (number, files) in folders.enumerated() {
+      let url = folder.url.appendingPathComponent("\(number)")
+      for (name, text) in files {
+        let file = url.appendingPathComponent(name)
+        try manager.createDirectory(
+          at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try text.write(to: file, atomically: true, encoding: .utf8)
+      }
+      #expect(throws: RunDirectoryError.noRun(path: url.path), "\(files)") {
+        try RunDirectory(at: url, experiment: "", signals: signals(), replacing: true)
+      }
+      #expect(!RunDirectory.isUnstarted(url) || files[".lock"] == nil, "\(files)")
+      for (name, text) in files {
+        #expect(
+          try String(contentsOf: url.appendingPathComponent(name), encoding: .utf8) == text)
+      }
+    }
+    // A run that has only just begun is one.
+    let begun = folder.url.appendingPathComponent("begun")
+    for replacing in [false, true, true] {
+      _ = try RunDirectory(
+        at: begun, experiment: "a: 1\n", signals: signals(), replacing: replacing)
+      #expect(RunDirectory.isUnstarted(begun) && RunDirectory.isRun(begun))
+    }
   }
 
   @Test func summaryHoldsWhatIsPromised() throws {

@@ -243,11 +243,18 @@ private func rolledOut(
     let error = await #expect(throws: SearchError.self) {
       try await search.advancing(search.initialState)
     }
-    guard case .noRollouts(iteration: 0, let reason) = error else {
+    guard case .noRollouts(iteration: 0, let reason, let report) = error else {
       Issue.record("another error: \(String(describing: error))")
       return
     }
     #expect(reason.contains("the mass fell off the table"))
+    // Every try is on record.
+    #expect(report.iteration == 0 && report.conditions.map(\.name) == ["left", "right"])
+    for condition in report.conditions {
+      #expect(condition.batch.trajectories.isEmpty && !condition.batch.discarded.isEmpty)
+      #expect(
+        condition.batch.discarded.allSatisfy { $0.reason.contains("the mass fell off the table") })
+    }
   }
 
   @Test("a gradient of the cost that becomes NaN keeps that condition's controller, and says so")

@@ -83,10 +83,11 @@ func gps(
   }
 
   @Test func movedProgramSaysWhatToDo() throws {
-    let outcome = try gps(["tasks"], environment: ["GPS_EXPERIMENTS": "/nonexistent"])
+    let missing = folder.appendingPathComponent("missing-\(UUID().uuidString)").path
+    let outcome = try gps(["tasks"], environment: ["GPS_EXPERIMENTS": missing])
     #expect(outcome.status == 64)
     #expect(
-      outcome.errors == "gps: GPS_EXPERIMENTS is \"/nonexistent\", which is not a folder\n")
+      outcome.errors == "gps: GPS_EXPERIMENTS is \"\(missing)\", which is not a folder\n")
   }
 
   @Test(arguments: [

@@ -158,7 +158,7 @@ import Testing
     #expect(type as? FileAttributeType == .typeDirectory)
   }
 
-  @Test("A run may be begun anew from its own experiment and model")
+  @Test("A run may be begun elsewhere from its experiment and model, but does not replace them")
   func fromItself() throws {
     let project = try makeProject()
     let start = try gps(["run", "task.yaml", "--output", "out", "--quiet"], in: project)
@@ -169,7 +169,7 @@ import Testing
     for output in ["out", "other"] {
       let again = try gps(
         ["run", "out/experiment.yaml", "--output", output, "--force", "--quiet"], in: project)
-      #expect(again.status == 0, "\(again.errors)")
+      #expect(again.status == (output == "out" ? 64 : 0), "\(again.errors)")
       #expect(try rows(project.appendingPathComponent(output)) == first)
     }
   }

@@ -170,8 +170,12 @@ public enum SafetensorsError: Error, Sendable, Equatable, CustomStringConvertibl
 }
 
 extension Safetensors {
-  /// Headers above this size, in bytes, are refused (the format's own limit).
-  public static let maximumHeader = 100_000_000
+  /// Headers above this size, in bytes, are refused; the format allows 100 million.
+  public static let maximumHeader = 1 << 25
+  /// Files above this size, in bytes, are refused.
+  package static let maximumBytes = 8 << 30
+  /// The extents of an array without elements may multiply to this much, zeros left out.
+  private static let maximumEmpty = 1 << 27
 
   private struct Entry: Codable {
     var dtype: String
@@ -296,24 +300,75 @@ extension Safetensors {
   ///
   /// - Throws: `SafetensorsError`.
   public init(bytes: [UInt8]) throws(SafetensorsError) {
+    let start = try Self.headerEnd(bytes[...])
+    if bytes.count < start { throw .truncated(bytes: bytes.count, needed: start) }
+    let (metadata, places) = try Self.places(header: bytes[8..<start], data: bytes.count - start)
+    self.init(metadata: metadata)
+    for place in places {
+      tensors[place.name] = Tensor(
+        elementType: place.type, shape: place.shape,
+        bytes: Array(bytes[(start + place.range.lowerBound)..<(start + place.range.upperBound)]))
+    }
+  }
+
+  /// The bytes of a file that is a regular one and whose header agrees with its size; no more than the
+  /// header is read of any other.
+  ///
+  /// - Throws: `FileProblem` or `SafetensorsError`.
+  package static func bytes(ofFile path: String) throws -> [UInt8] {
+    let descriptor = try RegularFile.open(path)
+    let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    var status = stat()
+    if fstat(descriptor, &status) != 0 { throw FileProblem(systemReason(errno)) }
+    let size = Int(status.st_size)
+    let whole = [UInt8](unsafeUninitializedCapacity: 8) { buffer, count in
+      count = max(0, Foundation.read(descriptor, buffer.baseAddress, 8))
+    }
+    let start = try headerEnd(whole[...])
+    // The files of /proc tell no size.
+    if size > 0 {
+      if size < start { throw SafetensorsError.truncated(bytes: size, needed: start) }
+      let header = [UInt8](try handle.read(upToCount: start - 8) ?? Data())
+      if header.count < start - 8 {
+        throw SafetensorsError.truncated(bytes: header.count + 8, needed: start)
+      }
+      _ = try places(header: header[...], data: size - start)
+    }
+    return try RegularFile.read(path, atMost: maximumBytes)
+  }
+
+  /// Where the header ends, in bytes from the beginning of the file.
+  private static func headerEnd(_ bytes: ArraySlice<UInt8>) throws(SafetensorsError) -> Int {
     if bytes.count < 8 { throw .truncated(bytes: bytes.count, needed: 8) }
     let length = bytes.withUnsafeBytes {
       UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt64.self))
     }
-    if length > UInt64(Self.maximumHeader) { throw .headerTooLong(length) }
-    let start = 8 + Int(length)
-    if bytes.count < start { throw .truncated(bytes: bytes.count, needed: start) }
-    if length < 2 || bytes[8] != UInt8(ascii: "{") { throw .header("it is not a JSON object") }
+    if length > UInt64(maximumHeader) { throw .headerTooLong(length) }
+    return 8 + Int(length)
+  }
+
+  /// An array's place among the data.
+  private struct Place {
+    var name: String
+    var type: ElementType
+    var shape: [Int]
+    var range: Range<Int>
+  }
+
+  /// The texts and arrays that a header speaks of, checked against the bytes of data after it.
+  private static func places(
+    header bytes: ArraySlice<UInt8>, data size: Int
+  ) throws(SafetensorsError) -> (metadata: [String: String], places: [Place]) {
+    if bytes.count < 2 || bytes.first != UInt8(ascii: "{") {
+      throw .header("it is not a JSON object")
+    }
     let header: Header
     do {
-      header = try JSONDecoder().decode(Header.self, from: Data(bytes[8..<start]))
+      header = try JSONDecoder().decode(Header.self, from: Data(bytes))
     } catch {
       throw .header("it is not JSON, or an array lacks dtype, shape or data_offsets")
     }
-    self.init(metadata: header.metadata)
-
-    let size = bytes.count - start
-    var ranges: [(name: String, range: Range<Int>)] = []
+    var places: [Place] = []
     for (name, entry) in header.entries.sorted(by: { $0.key < $1.key }) {
       guard let type = ElementType(rawValue: entry.dtype) else {
         throw .tensor(
@@ -326,41 +381,44 @@ extension Safetensors {
       else {
         throw .tensor(
           name: name,
-          problem: "its byte range \(entry.data_offsets) is not within the \(size) bytes of data")
+          problem: "its byte range \(abbreviated("\(entry.data_offsets)")) is not within the "
+            + "\(size) bytes of data")
       }
-      var needed = type.size
+      // An array without elements has a shape too, of which readers multiply parts.
+      var (needed, extents) = (type.size, 1)
       for extent in entry.shape {
-        let (product, overflow) = needed.multipliedReportingOverflow(by: extent)
-        if extent < 0 || overflow {
-          throw .tensor(name: name, problem: "its shape \(entry.shape) is not possible")
+        let (product, overflow) = extents.multipliedReportingOverflow(by: max(1, extent))
+        if extent < 0 || overflow || product > max(maximumEmpty, size) {
+          throw .tensor(
+            name: name, problem: "its shape \(abbreviated("\(entry.shape)")) is not possible")
         }
-        needed = product
+        extents = product
+        needed *= extent
       }
       let range = entry.data_offsets[0]..<entry.data_offsets[1]
       if needed != range.count {
         throw .tensor(
           name: name,
-          problem: "shape \(entry.shape) of \(entry.dtype) needs \(needed) bytes, "
+          problem:
+            "shape \(abbreviated("\(entry.shape)")) of \(entry.dtype) needs \(needed) bytes, "
             + "its range has \(range.count)")
       }
-      ranges.append((name, range))
-      tensors[name] = Tensor(
-        elementType: type, shape: entry.shape,
-        bytes: Array(bytes[(start + range.lowerBound)..<(start + range.upperBound)]))
-    }
-    ranges.sort {
-      ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+      places.append(Place(name: name, type: type, shape: entry.shape, range: range))
     }
     var end = 0
-    for (name, range) in ranges {
-      if range.lowerBound != end {
+    for place in places.sorted(by: {
+      ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+    }) {
+      if place.range.lowerBound != end {
         throw .layout(
-          range.lowerBound < end
-            ? "\"\(abbreviated(name))\" overlaps another" : "a gap before \"\(abbreviated(name))\"")
+          place.range.lowerBound < end
+            ? "\"\(abbreviated(place.name))\" overlaps another"
+            : "a gap before \"\(abbreviated(place.name))\"")
       }
-      end = range.upperBound
+      end = place.range.upperBound
     }
     if end != size { throw .layout("\(size - end) bytes at the end belong to none") }
+    return (header.metadata, places)
   }
 }
 

@@ -213,7 +213,8 @@ public struct ValueReader: Sendable {
       zip(tensor.shape, shape).allSatisfy({ $1 == nil || $0 == $1 })
     else {
       let wanted = shape.map { $0.map(String.init) ?? "any" }.joined(separator: ", ")
-      throw StoredValueError("\"\(scope + name)\" has shape \(tensor.shape), not [\(wanted)]")
+      throw StoredValueError(
+        "\"\(scope + name)\" has shape \(abbreviated("\(tensor.shape)")), not [\(wanted)]")
     }
     return tensor
   }

@@ -1,0 +1,143 @@
+import Configuration
+import Foundation
+
+/// A file that a user names for something to be written to: whatever stands there stays what it is.
+///
+/// A regular file is replaced at once, so that a reader sees the old one or the new one; through a link,
+/// the file that it leads to. A pipe or a device is written to. Anything else is refused.
+public struct OutputFile: Sendable {
+  /// As the user wrote it.
+  public let path: String
+  private let place: Place
+
+  private enum Place: Sendable {
+    /// To be put there at once, with permissions to keep; nil for a new file.
+    case regular(path: String, mode: mode_t?)
+    /// Written to as it is.
+    case stream
+    /// A stream of this process.
+    case open(Int32)
+  }
+
+  /// Looks at a path, so that what cannot be written is told before there is anything to write.
+  ///
+  /// - Parameters:
+  ///   - path: where to write.
+  ///   - inputs: files that must not be written to.
+  /// - Throws: `RunDirectoryError.cannotWrite`.
+  public init(_ path: String, inputs: [String] = []) throws(RunDirectoryError) {
+    func refuse(_ reason: String) -> RunDirectoryError { .cannotWrite(path: path, reason: reason) }
+    self.path = path
+    if path.isEmpty { throw refuse("an empty path names no file") }
+    var status = stat()
+    if stat(path, &status) != 0 {
+      let number = errno
+      var link = stat()
+      if lstat(path, &link) == 0 { throw refuse("it is a link that leads nowhere") }
+      if number != ENOENT || path.hasSuffix("/") { throw refuse(systemReason(number)) }
+      let folder = (path as NSString).deletingLastPathComponent
+      if access(folder.isEmpty ? "." : folder, W_OK | X_OK) != 0 {
+        throw refuse(systemReason(errno))
+      }
+      place = .regular(path: path, mode: nil)
+      return
+    }
+    func isSame(_ other: stat) -> Bool {
+      other.st_dev == status.st_dev && other.st_ino == status.st_ino
+    }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG:
+      for input in inputs {
+        var other = stat()
+        if stat(input, &other) == 0 && isSame(other) {
+          throw refuse("it is an input, \(input)")
+        }
+      }
+      for descriptor in STDOUT_FILENO...STDERR_FILENO {
+        var other = stat()
+        if fstat(descriptor, &other) == 0 && isSame(other) {
+          place = .open(descriptor)
+          return
+        }
+      }
+      guard let target = realpath(path, nil) else { throw refuse(systemReason(errno)) }
+      defer { free(target) }
+      let folder = (String(cString: target) as NSString).deletingLastPathComponent
+      if access(folder, W_OK | X_OK) != 0 { throw refuse(systemReason(errno)) }
+      place = .regular(path: String(cString: target), mode: status.st_mode & 0o7777)
+    case S_IFIFO, S_IFCHR: place = .stream
+    case S_IFDIR: throw refuse("it is a folder")
+    default: throw refuse("it is neither a file, a pipe nor a device that takes text")
+    }
+  }
+
+  /// Writes all of the file.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; a regular file is then what it was.
+  public func write(_ bytes: [UInt8]) throws(RunDirectoryError) {
+    switch place {
+    case .regular(let target, let mode): try replace(target, mode: mode, with: bytes)
+    case .open(let descriptor): try write(bytes, to: descriptor)
+    case .stream:
+      let descriptor = try openStream()
+      defer { close(descriptor) }
+      try write(bytes, to: descriptor)
+    }
+  }
+
+  /// By way of a file of another name, which is nobody else's.
+  private func replace(
+    _ target: String, mode: mode_t?, with bytes: [UInt8]
+  ) throws(RunDirectoryError) {
+    var name = Array((target + ".XXXXXX").utf8CString)
+    let descriptor = mkstemp(&name)
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    let draft = String(
+      decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    defer { close(descriptor) }
+    do throws(RunDirectoryError) {
+      try write(bytes, to: descriptor)
+      let mask = umask(0)
+      umask(mask)
+      if fchmod(descriptor, mode ?? 0o666 & ~mask) != 0
+        || fsync(descriptor) != 0 && errno != EINVAL || rename(draft, target) != 0
+      {
+        throw RunDirectoryError.cannotWrite(path: path, reason: systemReason(errno))
+      }
+    } catch {
+      unlink(draft)
+      throw error
+    }
+  }
+
+  /// A pipe without a reader is waited for a while: whoever made it may just be starting one.
+  private func openStream() throws(RunDirectoryError) -> Int32 {
+    for attempt in 0... {
+      let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+      if descriptor >= 0 {
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        return descriptor
+      }
+      if errno != ENXIO || attempt == 20 { break }
+      usleep(100_000)
+    }
+    throw .cannotWrite(
+      path: path, reason: errno == ENXIO ? "nobody reads from this pipe" : systemReason(errno))
+  }
+
+  private func write(_ bytes: [UInt8], to descriptor: Int32) throws(RunDirectoryError) {
+    // A reader that goes away is an error here, not a signal.
+    signal(SIGPIPE, SIG_IGN)
+    var offset = 0
+    while offset < bytes.count {
+      let written = bytes.withUnsafeBytes {
+        Foundation.write(
+          descriptor, $0.baseAddress?.advanced(by: offset), bytes.count - offset)
+      }
+      if written < 0 && errno == EINTR { continue }
+      if written < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+      offset += written
+    }
+  }
+}

@@ -1,0 +1,234 @@
+import Foundation
+import GPSTestSupport
+import GuidedPolicySearch
+import Testing
+
+@testable import GPSCore
+@testable import Runs
+
+/// Files, names, limits and habits that are not what the program hopes for.
+@Suite struct RobustnessTests {
+  private let here: URL
+
+  init() throws {
+    here = try testFolder("robust")
+    let run = try shell("\"$GPS\" \(tinyRun) --output run", in: here)
+    #expect(run.status == 0, "\(run.errors)")
+  }
+
+  private func sh(_ script: String) throws -> Outcome { try shell(script, in: here) }
+
+  // MARK: - Special files
+
+  /// Every file of a run in turn becomes a pipe, a device, a folder or a link that leads nowhere: each
+  /// command ends by itself, and the disk fills with nothing.
+  @Test(
+    "special files in the place of a run's own end no command in a hang", .slow,
+    .timeLimit(.minutes(20)))
+  func specialFiles() throws {
+    let names = [
+      "experiment.yaml", "progress.csv", "conditions.csv", "rollouts.csv", "trajectories.csv",
+      "policy.safetensors", "summary.json", "log.txt", ".lock", "checkpoints/best.safetensors",
+      "checkpoints/iteration-000001.safetensors",
+    ]
+    for name in names {
+      for make in ["mkfifo", "ln -s /dev/zero", "ln -s /dev/full", "mkdir", "ln -s missing/x"] {
+        let outcome = try sh(
+          """
+          for command in "evaluate bad --rollouts 1" "resume bad --iterations 2 --quiet" \\
+            "\(tinyRun) --output bad --force"; do
+            rm -rf bad; cp -r run bad; rm -f bad/\(name); \(make) bad/\(name)
+            "$GPS" $command >/dev/null 2>err; code=$?
+            case $code in 0) ;; 64 | 70) [ "$(grep -c . err)" -ge 1 ] || exit 1 ;; *) exit 2 ;; esac
+          done
+          """)
+        #expect(outcome.status == 0, "\(make) \(name): \(outcome.errors)")
+      }
+    }
+  }
+
+  @Test func specialFilesAsArguments() throws {
+    for path in ["pipe", "/dev/zero", "/dev/null", "run/checkpoints", "sparse", "missing"] {
+      let outcome = try sh(
+        """
+        [ -p pipe ] || mkfifo pipe; truncate -s 1T sparse
+        for command in "evaluate" "resume" "run"; do
+          cp -f /dev/null err; "$GPS" $command ./\(path.hasPrefix("/") ? ".." + path : path) >/dev/null 2>>err
+          [ $? = 64 ] && [ $(grep -c 'NSCocoa' err) = 0 ] || { cat err; exit 1; }
+        done
+        """.replacingOccurrences(of: "./..", with: ""))
+      #expect(outcome.status == 0, "\(path): \(outcome.output)")
+    }
+    let folder = try sh("\"$GPS\" resume run/checkpoints/best.safetensors")
+    #expect(folder.status == 64 && folder.errors.contains("wants the run's folder (run)"))
+  }
+
+  // MARK: - Names and messages
+
+  private func written(_ change: (String, String), as name: String) throws {
+    var text = try String(
+      contentsOf: here.appendingPathComponent("run/experiment.yaml"), encoding: .utf8)
+    let range = try #require(text.range(of: change.0))
+    text.replaceSubrange(range, with: change.1)
+    try text.write(to: here.appendingPathComponent(name), atomically: true, encoding: .utf8)
+  }
+
+  @Test(arguments: [
+    #"\e[31mred\e[0m\nforged line"#, #"\x9b31m\x85\u2028next"#, #"\u202Egnp.exe\u2066"#,
+    #"\uE000\u0378\U000E0001"#, #"a,\"b\"\r\n0,forged"#, #"\0\a\b\t"#, #"$x^2$ \\alpha"#,
+    #"\ud7ff\ufffd\ufffe\uffff\U0010FFFF"#, #"~"#, #"null"#, #" lead and trail "#, #"- a: b # c"#,
+  ])
+  func namesForgeNothing(_ name: String) throws {
+    try written(("task: point-mass", "task: \"\(name)\""), as: "named.yaml")
+    var decoded = ""
+    do {
+      decoded = try Experiment.read(here.appendingPathComponent("named.yaml")).task
+    } catch {
+      #expect("\(error)".isPlain)
+      return
+    }
+    let run = try sh("\"$GPS\" run named.yaml --output named")
+    #expect(run.status == 0, "\(run.errors)")
+    #expect(run.output.isPlain && run.errors.isPlain)
+    #expect(run.output.split(separator: "\n").count == 4, "\(run.output)")
+    let resumed = try sh("\"$GPS\" resume named --iterations 2 --quiet")
+    #expect(resumed.status == 0 && resumed.output.isPlain, "\(resumed.errors)")
+    let log = try String(contentsOf: here.appendingPathComponent("named/log.txt"), encoding: .utf8)
+    #expect(log.isPlain)
+    let evaluation = try sh("\"$GPS\" evaluate named --rollouts 1")
+    #expect(evaluation.status == 0 && evaluation.output.isPlain)
+    let summary = try JSONDecoder().decode(
+      Summary.self, from: Data(contentsOf: here.appendingPathComponent("named/summary.json")))
+    // Scalar by scalar: Swift takes some texts that differ for the same.
+    #expect(Array(summary.task.unicodeScalars) == Array(decoded.unicodeScalars))
+  }
+
+  @Test func messagesAreShortAndNameTheirPlace() throws {
+    try written(
+      ("task: point-mass", "task: \"" + String(repeating: "x", count: 20_000) + "\"\nx: 1"),
+      as: "long.yaml")
+    for arguments in [
+      "run long.yaml", "run point-mass --set \"$(printf 'x%.0s' $(seq 20000))=1\"",
+      "run \"$(printf 'x%.0s' $(seq 20000))\"", "evaluate \"$(printf 'x/%.0s' $(seq 9000))\"",
+      "run point-mass --\"$(printf 'x%.0s' $(seq 20000))\"",
+    ] {
+      let outcome = try sh("\"$GPS\" \(arguments)")
+      #expect(outcome.status == 64, "\(arguments)")
+      for line in outcome.errors.split(separator: "\n") { #expect(line.count < 2100) }
+      #expect(outcome.errors.isPlain)
+    }
+    try (Data("task: a\n  # gr".utf8) + Data([0xC3, 0x28]) + Data("\n".utf8)).write(
+      to: here.appendingPathComponent("latin.yaml"))
+    let latin = try sh("\"$GPS\" run latin.yaml")
+    #expect(latin.status == 64 && latin.errors.contains("latin.yaml:2:7: not UTF-8 text"))
+  }
+
+  @Test(arguments: [
+    "--set algorithm.iterations=2 --iterations 3", "--set seed=1 --set seed=2",
+    "--seed 4 --set seed=5", "--set training.steps=5 --set training={}",
+  ])
+  func contradictionsAreRefused(_ options: String) throws {
+    let outcome = try sh("\"$GPS\" run point-mass --output out \(options)")
+    #expect(outcome.status == 64 && outcome.errors.contains("contradict each other"))
+    #expect(!FileManager.default.fileExists(atPath: here.appendingPathComponent("out").path))
+  }
+
+  @Test func agreementIsNoContradiction() throws {
+    let outcome = try sh(
+      "\"$GPS\" \(tinyRun) --set algorithm.iterations=1 --set algorithm.samples=1.0 --output out; "
+        + "\"$GPS\" run point-mass --output '' && exit 1; [ -d runs ] && exit 2; true")
+    #expect(outcome.status == 0, "\(outcome.errors)")
+  }
+
+  // MARK: - Want
+
+  /// Whatever is short, the program ends by itself and says why.
+  @Test(
+    "too little memory, too few descriptors: a sentence and an exit", .slow,
+    .timeLimit(.minutes(20)))
+  func want() throws {
+    let limits =
+      (3..<24).map { "ulimit -n \($0)" }
+      + stride(from: 60_000, to: 1_200_000, by: 40_000).map { "ulimit -v \($0)" }
+      + stride(from: 10_000, to: 200_000, by: 10_000).map { "ulimit -d \($0)" }
+    for limit in limits {
+      for command in [tinyRun + " --output out", "evaluate run --rollouts 3", "tasks"] {
+        let outcome = try sh(
+          "rm -rf out; (\(limit); exec \"$GPS\" \(command)) >out.txt 2>err.txt; code=$?; "
+            + "[ $code = 0 ] || [ -s err.txt ] || exit 1; exit $code")
+        // 127: the system could not even load the program, and said so; 130: neither could OpenBLAS.
+        #expect([0, 64, 70, 127, 130].contains(outcome.status), "\(limit); \(command)")
+      }
+    }
+  }
+
+  @Test(arguments: [
+    ("--samples 100000 --set horizon=20000", "algorithm.samples: too much memory"),
+    ("--set network.hiddenLayers=[9000,9000]", "network.hiddenLayers: too much memory"),
+  ])
+  func memoryIsComputedBeforehand(_ options: String, _ words: String) throws {
+    let outcome = try sh(
+      "ulimit -v 2000000; \"$GPS\" run point-mass --output out \(options)")
+    #expect(outcome.status == 64 && outcome.errors.contains(words), "\(outcome.errors)")
+    #expect(!FileManager.default.fileExists(atPath: here.appendingPathComponent("out").path))
+  }
+
+  // MARK: - On record
+
+  @Test func failuresAreOnRecord() throws {
+    // The cost of the first rollout already is infinite.
+    try written(("iterations: 1", "iterations: 3"), as: "failing.yaml")
+    let outcome = try sh(
+      "\"$GPS\" run failing.yaml --set 'conditions.train.1.state=[1e300, 0, 0, 0]' "
+        + "--set 'conditions.train.0.state=[1e300, 0, 0, 0]' --set 'conditions.train.2.state=[1e300, 0, 0, 0]' "
+        + "--set 'conditions.train.3.state=[1e300, 0, 0, 0]' --output failed")
+    #expect(outcome.status == 70, "\(outcome.errors)")
+    let rows = try String(
+      contentsOf: here.appendingPathComponent("failed/rollouts.csv"), encoding: .utf8
+    ).split(separator: "\n").dropFirst()
+    #expect(
+      rows.count == 12 && rows.allSatisfy { $0.contains(",discarded,") && $0.contains("step ") })
+    let conditions = try String(
+      contentsOf: here.appendingPathComponent("failed/conditions.csv"), encoding: .utf8
+    ).split(separator: "\n").dropFirst()
+    #expect(conditions.count == 4)
+    let summary = try JSONDecoder().decode(
+      Summary.self, from: Data(contentsOf: here.appendingPathComponent("failed/summary.json")))
+    #expect(
+      summary.outcome == .failed && summary.discardedRollouts == 12 && summary.iterations == 0)
+    #expect(summary.failure?.contains("no rollout of iteration 0 succeeded") == true)
+  }
+
+  @Test func aPolicyThatCannotBeUsedIsNoSuccess() throws {
+    for goal in ["1e30", "1e100", "1e155", "1e200"] {
+      let outcome = try sh(
+        "rm -rf out; \"$GPS\" \(tinyRun) --set 'conditions.train.1.goal=[\(goal), 0]' --output out "
+          + "|| exit 0; \"$GPS\" evaluate out --rollouts 1")
+      #expect(outcome.status == 0, "\(goal): \(outcome.errors)")
+    }
+  }
+
+  @Test func missingRowsAndOtherModelsAreNoticed() throws {
+    let outcome = try sh(
+      """
+      "$GPS" run point-mass --iterations 4 --samples 1 --set training.steps=3 --quiet --output long
+      for line in 2 3 4 5; do for file in progress conditions; do
+        rm -rf copy; cp -r long copy; sed -i ${line}d copy/$file.csv
+        "$GPS" resume copy --iterations 5 --quiet >/dev/null 2>err || exit 1
+        grep -q "$file.csv lacks rows of the iterations before 4" err || exit 2
+      done; done
+      cp -r long copy2; "$GPS" resume copy2 --iterations 5 --quiet 2>err >/dev/null; grep -q lacks err && exit 3
+      "$GPS" run two-link-arm --iterations 1 --samples 1 --set training.steps=3 --quiet --output arm 2>/dev/null
+      cp -r run mixed; cp arm/policy.safetensors mixed
+      "$GPS" evaluate mixed --rollouts 1 >/dev/null 2>err; [ $? = 64 ] || exit 4
+      "$GPS" \(tinyRun) --set 'network.hiddenLayers=[7]' --output other
+      cp -r run mixed2; cp other/policy.safetensors mixed2
+      "$GPS" evaluate mixed2 --rollouts 1 >/dev/null 2>err || exit 5
+      grep -q "warning: the policy is not this run's" err || exit 6
+      sed -i 's/^horizon: 10/horizon: 12/' run/experiment.yaml
+      "$GPS" evaluate run --rollouts 1 >/dev/null 2>err || exit 7
+      grep -q 'warning: this is not what the run learned on' err || exit 8
+      """)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+  }
+}
