@@ -218,7 +218,7 @@ import Testing
         grep -q "$file.csv lacks rows of the iterations before 4" err || exit 2
       done; done
       cp -r long copy2; "$GPS" resume copy2 --iterations 5 --quiet 2>err >/dev/null; grep -q lacks err && exit 3
-      "$GPS" run two-link-arm --iterations 1 --samples 1 --set training.steps=3 --quiet --output arm 2>/dev/null
+      "$GPS" run cart-pole --iterations 1 --samples 1 --set training.steps=3 --quiet --output arm 2>/dev/null
       cp -r run mixed; cp arm/policy.safetensors mixed
       "$GPS" evaluate mixed --rollouts 1 >/dev/null 2>err; [ $? = 64 ] || exit 4
       "$GPS" \(tinyRun) --set 'network.hiddenLayers=[7]' --output other
