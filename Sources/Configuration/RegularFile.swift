@@ -15,6 +15,7 @@ package enum RegularFile {
   /// - Parameters:
   ///   - path: links are followed.
   ///   - limit: more bytes than that are refused before any is read.
+  /// - Returns: its bytes.
   /// - Throws: `FileProblem`.
   package static func read(_ path: String, atMost limit: Int) throws(FileProblem) -> [UInt8] {
     let descriptor = try open(path)

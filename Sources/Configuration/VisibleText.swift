@@ -4,6 +4,7 @@
 /// - Parameters:
 ///   - text: from a file or a command line, with whatever it may hold.
 ///   - limit: characters of the result; what is too long loses its middle.
+/// - Returns: the text, spelled out.
 package func visible(_ text: String, limit: Int = .max) -> String {
   var result = ""
   if text.unicodeScalars.allSatisfy(isVisible) {

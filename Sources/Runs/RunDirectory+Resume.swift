@@ -156,6 +156,7 @@ extension RunDirectory {
   /// - Parameters:
   ///   - url: the directory.
   ///   - source: what is there now.
+  /// - Returns: the clause.
   public static func change(in url: URL, to source: some RunSource) -> String? {
     let folder = CheckpointFolder(in: url)
     for name in folder.names.map(\.name) + [CheckpointFolder.best] {

@@ -17,7 +17,9 @@ func printLine(_ line: String) { put(visible(line) + "\n") }
 
 /// Writes a message, one line, to standard error.
 ///
-/// - Parameter afterBreak: whether a line that is being written on a terminal is left first.
+/// - Parameters:
+///   - message: what to say.
+///   - afterBreak: whether a line that is being written on a terminal is left first.
 func printToStandardError(_ message: String, afterBreak: Bool = false) {
   _ = put((afterBreak ? "\n" : "") + visible(message, limit: 2000) + "\n", to: STDERR_FILENO)
 }
