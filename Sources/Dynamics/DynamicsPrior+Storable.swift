@@ -7,6 +7,7 @@ extension DynamicsPrior: Storable {
   public func store(in writer: inout ValueWriter) {
     for (index, matrix) in states.enumerated() { writer.put("states.\(index)", matrix) }
     for (index, matrix) in controls.enumerated() { writer.put("controls.\(index)", matrix) }
+    if let strength { writer.put("strength", strength) }
     if let mixture { writer.within("mixture") { mixture.store(in: &$0) } }
   }
 
@@ -26,5 +27,6 @@ extension DynamicsPrior: Storable {
         "a mixture in \(mixture.dimension) dimensions for \(2 * x.rows + u.rows)")
     }
     self.init(states: states, controls: controls, mixture: mixture)
+    if reader.holds("strength") { strength = try reader.number("strength", in: 0...1e9) }
   }
 }

@@ -13,6 +13,8 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
   public private(set) var controls: [Matrix] = []
   /// The mixture of the last fit, from which the next one starts.
   public internal(set) var mixture: MixturePrior?
+  /// The number of samples that the mixture counted for in the last fit; nil before the first.
+  public internal(set) var strength: Double?
 
   /// A prior that knows nothing.
   public init() {}

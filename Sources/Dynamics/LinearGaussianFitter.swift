@@ -18,6 +18,9 @@ public struct LinearGaussianFitter: Sendable {
   public enum PriorKind: String, Sendable, CaseIterable {
     /// A Gaussian mixture over the points of all steps.
     case mixture
+    /// The mixture, which counts for as much as serves to predict rollouts that are left out: for the
+    /// regression's strength, a tenth, a hundredth of it, or nothing.
+    case automatic
     /// Nowhere: ridge regression.
     case none
   }
@@ -92,7 +95,7 @@ public struct LinearGaussianFitter: Sendable {
 
     var next = prior
     var notes: [String] = []
-    if options.prior == .mixture {
+    if options.prior != .none {
       next.remember(trajectories, maxTrajectories: options.maxTrajectories)
       var stream = stream
       do {
@@ -105,8 +108,14 @@ public struct LinearGaussianFitter: Sendable {
 
     let fit: LinearGaussianRegression.Fit
     do {
-      fit = try LinearGaussianRegression(options: options.regression).fit(
-        points, inputCount: n + m, prior: options.prior == .mixture ? next.mixture : nil,
+      var regression = LinearGaussianRegression(options: options.regression)
+      if options.prior == .automatic, let mixture = next.mixture {
+        regression.options.strength = try strength(
+          for: points, inputs: n + m, mixture: mixture, scale: Array(batch.scale[(n + m)...]))
+      }
+      next.strength = options.prior == .none ? 0 : regression.options.strength
+      fit = try regression.fit(
+        points, inputCount: n + m, prior: next.strength == 0 ? nil : next.mixture,
         priorFloor: options.mixture.covarianceFloor)
     } catch {
       throw Self.located(error, condition: condition)

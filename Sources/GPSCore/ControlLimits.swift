@@ -1,3 +1,5 @@
+public import LinearAlgebra
+
 /// Bounds on every control, in the controls' own units.
 public struct ControlLimits: Sendable, Equatable {
   /// m numbers; −∞ for none.
@@ -19,6 +21,15 @@ public struct ControlLimits: Sendable, Equatable {
   /// Brings a control within its bounds.
   @inlinable public func clamp(_ control: inout MutableSpan<Double>) {
     for i in 0..<control.count { control[i] = min(max(control[i], lower[i]), upper[i]) }
+  }
+
+  /// Brings controls within their bounds, one in each column.
+  public func clamp(_ controls: inout Matrix) {
+    for t in 0..<controls.columns {
+      for i in 0..<controls.rows {
+        controls[i, t] = min(max(controls[i, t], lower[i]), upper[i])
+      }
+    }
   }
 
   /// No bound on any of m controls.

@@ -32,8 +32,12 @@ public protocol Learner: Sendable {
   ///   untouched and can be advanced again.
   func advancing(_ state: consuming State) async throws -> (next: State, report: Report)
 
-  /// The policy as it stands; nil before the first, or for a learner that has none.
+  /// The policy that a run keeps: the one with the best evidence, as far as there is any. Nil before the
+  /// first, or for a learner that has none.
   func policy(of state: State) -> Actor?
+
+  /// The policy that was learned last, whatever speaks for it; by default the one that is kept.
+  func lastPolicy(of state: State) -> Actor?
 
   /// Why this learner cannot go on from a state, as a clause; nil if it can.
   func mismatch(with state: State) -> String?
@@ -50,11 +54,14 @@ public protocol FailedIteration: Error {
 public protocol LearnerState: Storable {
   /// Iterations done.
   var iteration: Int { get }
-  /// Training rollouts taken, discarded ones aside.
+  /// Rollouts that were learned from or decided anything, discarded ones aside.
   var rollouts: Int { get }
 }
 
 extension Learner {
+  /// The policy that is kept.
+  public func lastPolicy(of state: State) -> Actor? { policy(of: state) }
+
   /// When all iterations are done.
   public func isFinished(_ state: State) -> Bool { state.iteration >= iterations }
 

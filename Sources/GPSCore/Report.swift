@@ -21,15 +21,19 @@ public struct Report: Sendable {
 
   /// From 0.
   public var iteration: Int
-  /// Training rollouts taken since the beginning of the run, discarded ones aside.
+  /// Rollouts since the beginning of the run that were learned from or decided anything, discarded ones
+  /// aside.
   public var rollouts: Int
   /// What the learner says of the iteration, by its own columns.
   public var metrics: [Metric]
   /// One entry per training condition, in the task's order.
   public var conditions: [ConditionReport]
-  /// Noise-free rollouts of the policy in the training conditions; nil without a policy.
+  /// Noise-free rollouts of the policy that was learned last, in the training conditions; nil without a
+  /// policy.
   public var policy: Evaluation?
-  /// Noise-free rollouts of the policy in the test conditions; nil if there are none.
+  /// Whether that policy is the one that is kept.
+  public var keepsPolicy = true
+  /// Noise-free rollouts of the policy that is kept, in the test conditions; nil if there are none.
   public var test: Evaluation?
   /// Wall-clock seconds of the stages.
   public var seconds: StageSeconds

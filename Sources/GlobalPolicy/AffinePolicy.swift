@@ -207,7 +207,7 @@ public struct AffineDistiller: Distiller {
       precision: precision)
     return Distillation(
       policy: fitted, memory: nil, initialLoss: set.meanLoss(of: policy ?? ignorant),
-      finalLoss: set.meanLoss(of: fitted), notes: [])
+      finalLoss: set.meanLoss(of: fitted), labelVariance: set.meanLoss(of: ignorant), notes: [])
   }
 }
 

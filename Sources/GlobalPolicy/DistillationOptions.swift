@@ -23,6 +23,12 @@ extension PolicyDistiller {
     /// Whether the optimizer's averages live on in the next S-step.
     public var keepOptimizerState = false
 
+    /// Trainings in an S-step at most, at least 1: another follows while more than `explainedTolerance` of
+    /// the labels' variance is left and the last one took a tenth off the loss.
+    public var maxRounds = 1
+    /// The share of the labels' variance that may be left, above 0.
+    public var unexplainedTolerance = 0.01
+
     /// The defaults: those of a training, with precisions as they are.
     public init() {}
 
@@ -46,6 +52,13 @@ extension PolicyDistiller.Options: Configurable {
     Field(
       "precisionClippingFactor", \.precisionClippingFactor, .atLeastOne,
       "A precision's trace is clipped at this multiple of the median trace.")
+    Field(
+      "maxRounds", \.maxRounds, .between(1, 1000),
+      "Trainings per iteration at most: another follows while more than unexplainedTolerance of the "
+        + "labels' variance is left and the last one took a tenth off the loss.")
+    Field(
+      "unexplainedTolerance", \.unexplainedTolerance, .fraction,
+      "The share of the labels' variance that may be left.")
     Field(
       "keepOptimizerState", \.keepOptimizerState,
       "Whether the optimizer's averages live on in the next iteration.")

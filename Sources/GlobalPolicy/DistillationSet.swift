@@ -25,18 +25,22 @@ public struct DistillationSet: Sendable {
       self.targets = targets
     }
 
-    /// û_t = K_t x_t + k_t at every step of a rollout.
-    public init(along trajectory: Trajectory, under controller: LinearGaussianController) {
+    /// û_t = K_t x_t + k_t at every step of a rollout, brought within limits: what is beyond has no effect,
+    /// and a network that has to reach it misses what has.
+    public init(
+      along trajectory: Trajectory, under controller: LinearGaussianController,
+      limits: ControlLimits? = nil
+    ) {
       precondition(
         trajectory.states.rows == controller.state && trajectory.horizon <= controller.horizon,
         "a rollout of \(trajectory.states.rows) states over \(trajectory.horizon) steps for a "
           + "controller of \(controller.state) states over \(controller.horizon) steps")
-      self.init(
-        observations: trajectory.observations,
-        targets: Matrix(
-          rows: controller.control, columns: trajectory.horizon,
-          columnMajor: controller.meanActions(
-            at: trajectory.states.storage, count: trajectory.horizon)))
+      var targets = Matrix(
+        rows: controller.control, columns: trajectory.horizon,
+        columnMajor: controller.meanActions(
+          at: trajectory.states.storage, count: trajectory.horizon))
+      limits?.clamp(&targets)
+      self.init(observations: trajectory.observations, targets: targets)
     }
 
     /// The first number that is not finite, by sample.
@@ -173,9 +177,11 @@ public struct DistillationSet: Sendable {
   ///   - imagined: samples of each batch's condition that follow its rollouts, made with the same
   ///     controller, each from step 0.
   ///   - controllers: the controller of each batch, in the same order.
+  ///   - limits: of the controls; nil for none.
   /// - Throws: `GlobalPolicyError.emptySet`, or `.notFinite` with condition, sample and step.
   public init(
-    batches: [RolloutBatch], imagined: [[Part]], controllers: [LinearGaussianController]
+    batches: [RolloutBatch], imagined: [[Part]], controllers: [LinearGaussianController],
+    limits: ControlLimits? = nil
   ) throws(GlobalPolicyError) {
     precondition(
       batches.count == controllers.count && batches.count == imagined.count,
@@ -186,7 +192,8 @@ public struct DistillationSet: Sendable {
         let (batch, imagined) = samples
         return Share(
           condition: batch.condition,
-          parts: batch.trajectories.map { Part(along: $0, under: controller) } + imagined,
+          parts: batch.trajectories.map { Part(along: $0, under: controller, limits: limits) }
+            + imagined,
           precisions: controller.precisions)
       })
   }
@@ -255,6 +262,41 @@ public struct DistillationSet: Sendable {
       }
     }
     return sum.symmetrized
+  }
+
+  /// The loss of the constant that fits best, min_c mean ½ (û − c)ᵀ P (û − c): what the labels' variance
+  /// comes to in units of the loss.
+  ///
+  /// - Parameters:
+  ///   - precisions: P, in units of scaled controls.
+  ///   - scale: of the controls.
+  /// - Returns: a loss, at least 0.
+  func labelVariance(precisions: MatrixSequence, scale: [Double]) -> Double {
+    let m = control
+    // c solves (Σ P) c = Σ P û; the loss is then ½ mean (ûᵀ P û) − ½ cᵀ mean(P) c. All labels are taken
+    // from the first, so that nothing is lost to a large mean.
+    var (sum, moment, square) = (Matrix(rows: m, columns: m), [Double](repeating: 0, count: m), 0.0)
+    var first = 0
+    for part in parts {
+      for s in 0..<part.count {
+        let P = precisionIndices[first + s] * m * m
+        for i in 0..<m {
+          var product = 0.0
+          for j in 0..<m {
+            let entry = precisions.storage[P + i + m * j]
+            product += entry * (part.targets[j, s] - parts[0].targets[j, 0]) / scale[j]
+            sum[i, j] += entry
+          }
+          moment[i] += product
+          square += product * (part.targets[i, s] - parts[0].targets[i, 0]) / scale[i]
+        }
+      }
+      first += part.count
+    }
+    guard let factor = try? CholeskyFactor(sum) else { return 0.5 * square / Double(count) }
+    let constant = factor.solve(moment)
+    let explained = zip(constant, moment).reduce(0) { $0 + $1.0 * $1.1 }
+    return max(0, 0.5 * (square - explained) / Double(count))
   }
 
   /// The weighted precisions in units of scaled controls, ν S P S, normalised: divided by the samples' mean

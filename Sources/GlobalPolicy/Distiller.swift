@@ -30,17 +30,21 @@ public struct Distillation<Product: DistillablePolicy, Memory: Storable>: Sendab
   public var initialLoss: Double
   /// Mean loss over the set afterwards.
   public var finalLoss: Double
+  /// Mean loss over the set of the constant that fits best: what the labels' variance comes to.
+  public var labelVariance: Double
   /// What was out of the ordinary, one sentence each.
   public var notes: [String]
 
   /// A distillation's outcome.
   public init(
-    policy: Product, memory: Memory?, initialLoss: Double, finalLoss: Double, notes: [String]
+    policy: Product, memory: Memory?, initialLoss: Double, finalLoss: Double,
+    labelVariance: Double, notes: [String]
   ) {
     self.policy = policy
     self.memory = memory
     self.initialLoss = initialLoss
     self.finalLoss = finalLoss
+    self.labelVariance = labelVariance
     self.notes = notes
   }
 }
@@ -135,7 +139,8 @@ public struct NeuralDistiller: Distiller {
           start, onto: set, optimizer: memory, stream: stream, workers: workers)
         return Distillation(
           policy: outcome.policy, memory: outcome.optimizer, initialLoss: outcome.initialLoss,
-          finalLoss: outcome.finalLoss, notes: notes + outcome.notes)
+          finalLoss: outcome.finalLoss, labelVariance: outcome.labelVariance,
+          notes: notes + outcome.notes)
       } catch let error as GlobalPolicyError {
         guard case .diverged = error, notes.count < 2 else { throw error }
         options.learningRate = training.learningRate / 100

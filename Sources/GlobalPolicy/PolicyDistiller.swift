@@ -52,6 +52,8 @@ public struct PolicyDistiller: Sendable {
     public var initialLoss: Double
     /// Mean loss over the whole set afterwards.
     public var finalLoss: Double
+    /// Mean loss of the constant that fits best: what the labels' variance comes to.
+    public var labelVariance: Double
     /// Steps taken.
     public var steps: Int
     /// What was out of the ordinary, one sentence each.
@@ -104,25 +106,39 @@ public struct PolicyDistiller: Sendable {
       }
     }
 
-    let trainer = trainer(
-      policy, set: set, precisions: precisions, state: state, stream: stream,
-      workers: min(workers, cores))
-    let trained: TrainingOutcome
-    do {
-      trained = try await trainer.train(evaluationWorkers: workers)
-    } catch NetworkError.diverged(let step, let learningRate, let attempts) {
-      throw GlobalPolicyError.diverged(
-        step: step, learningRate: learningRate, attempts: attempts)
+    let variance = set.labelVariance(
+      precisions: precisions, scale: policy.controlScaling.deviation)
+    var outcome = Outcome(
+      policy: policy, optimizer: state, initialLoss: .nan, finalLoss: .nan,
+      labelVariance: variance, steps: 0, notes: notes)
+    for round in 0..<options.maxRounds {
+      let before = outcome.finalLoss
+      let stream = round == 0 ? stream : stream.child(.minibatches, round)
+      let trainer = trainer(
+        outcome.policy, set: set, precisions: precisions, state: outcome.optimizer,
+        stream: stream, workers: min(workers, cores))
+      let trained: TrainingOutcome
+      do {
+        trained = try await trainer.train(evaluationWorkers: workers)
+      } catch NetworkError.diverged(let step, let learningRate, let attempts) {
+        throw GlobalPolicyError.diverged(
+          step: step, learningRate: learningRate, attempts: attempts)
+      }
+      outcome.policy.network.parameters = trained.parameters
+      let next = OptimizerState(
+        optimizer: options.optimizer, layerSizes: policy.network.layerSizes,
+        steps: trained.state.steps, first: Array(trained.state.first),
+        second: Array(trained.state.second))
+      let isUsable = options.keepOptimizerState && next.first.allSatisfy(\.isFinite)
+      outcome.optimizer = isUsable ? next : nil
+      if round == 0 { outcome.initialLoss = trained.initialLoss }
+      outcome.finalLoss = trained.finalLoss
+      outcome.steps += trained.steps
+      outcome.notes += trained.notes
+      let isExplained = trained.finalLoss <= options.unexplainedTolerance * variance
+      if isExplained || trained.finalLoss > 0.9 * before { break }
     }
-    policy.network.parameters = trained.parameters
-    let next = OptimizerState(
-      optimizer: options.optimizer, layerSizes: policy.network.layerSizes,
-      steps: trained.state.steps, first: Array(trained.state.first),
-      second: Array(trained.state.second))
-    let isUsable = options.keepOptimizerState && next.first.allSatisfy(\.isFinite)
-    return Outcome(
-      policy: policy, optimizer: isUsable ? next : nil, initialLoss: trained.initialLoss,
-      finalLoss: trained.finalLoss, steps: trained.steps, notes: notes + trained.notes)
+    return outcome
   }
 
   /// The training of a policy with fixed scalings: inputs whitened, targets scaled.

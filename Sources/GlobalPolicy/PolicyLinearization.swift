@@ -83,13 +83,14 @@ public struct PolicyLinearizer: Sendable {
   /// - Parameters:
   ///   - policy: the global policy.
   ///   - trajectories: N > 0 rollouts of one shape.
+  ///   - limits: of the controls, within which the policy acts; nil for none.
   ///   - prior: what earlier iterations left; `PolicyPrior()` at first.
   ///   - stream: where the mixture's seeds are drawn from.
   /// - Returns: the linearised policy and the prior that has taken in these rollouts.
   /// - Throws: `StatisticsError` or `ControllerError`; the caller's prior stays as it was.
   public func linearize(
-    _ policy: some DistillablePolicy, about trajectories: [Trajectory], updating prior: PolicyPrior,
-    stream: RandomStream
+    _ policy: some DistillablePolicy, about trajectories: [Trajectory],
+    limits: ControlLimits? = nil, updating prior: PolicyPrior, stream: RandomStream
   ) throws -> (controller: LinearGaussianController, prior: PolicyPrior) {
     precondition(!trajectories.isEmpty, "no rollout to linearise about")
     let (n, m, T, N) = (
@@ -101,8 +102,9 @@ public struct PolicyLinearizer: Sendable {
     // The policy changes between iterations: old observations are asked anew. At x_T nothing acts.
     func points(_ states: Matrix, _ observations: Matrix) -> Matrix {
       let T = states.columns - 1
-      return Self.points(
-        states[0..<n, 0..<T], policy.mean(for: observations[0..<policy.observation, 0..<T]))
+      var actions = policy.mean(for: observations[0..<policy.observation, 0..<T])
+      limits?.clamp(&actions)
+      return Self.points(states[0..<n, 0..<T], actions)
     }
     let history = zip(next.states, next.observations).map(points)
     var seeds = stream

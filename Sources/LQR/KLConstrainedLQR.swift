@@ -94,14 +94,15 @@ public struct KLConstrainedLQR: Sendable {
   ///   - dynamics: linear-Gaussian, with the distribution of the initial state.
   ///   - bound: ε > 0, on the divergence summed over the trajectory [nats]; infinity, or anything beyond
   ///     1e100, for none.
-  ///   - initialDual: η to try first, such as the one of the previous iteration.
+  ///   - initialDual: η to try first, such as the one of the previous iteration; nil for one of the cost's
+  ///     own size.
   /// - Returns: the controller with the divergence closest to the bound.
   /// - Throws: `LQRError.inputNotFinite` with field and time step where an input is NaN or infinite, or
   ///   another `LQRError` when no dual up to `maxDual` gives a finite controller: the caller keeps the
   ///   controller it has.
   public func improve(
     from reference: LinearGaussianController, cost: QuadraticCost,
-    dynamics: LinearGaussianDynamics, bound: Double, initialDual: Double = 1
+    dynamics: LinearGaussianDynamics, bound: Double, initialDual: Double? = nil
   ) throws(LQRError) -> Solution {
     requireSameShapes(cost, dynamics)
     precondition(
@@ -115,7 +116,9 @@ public struct KLConstrainedLQR: Sendable {
     }
 
     let surrogate = SurrogateProblem(cost: cost, dynamics: dynamics, reference: reference)
-    var search = DualSearch(options: options, bound: bound, initialDual: initialDual)
+    let unit = surrogate.costSize
+    var search = DualSearch(
+      options: options, bound: bound, initialDual: initialDual ?? unit, unit: unit)
     var lastFailure: LQRError?
     while let dual = search.nextDual {
       switch surrogate.pass(dual: dual) {
@@ -151,10 +154,11 @@ public struct KLConstrainedLQR: Sendable {
   }
 }
 
-/// The search for the dual: bracketing and a secant on log KL(η) − log ε against log η, with bisection
+/// The search for the dual, in a unit of the cost's own, so that a factor on the cost changes nothing:
+/// bracketing and a secant on log KL(η) − log ε against log η, with bisection
 /// as its safeguard. It knows nothing of controllers, only pairs of numbers.
 struct DualSearch {
-  /// A point of the search; `excess` is log KL − log ε, nil where the pass failed.
+  /// A point of the search, η as a multiple of the unit; `excess` is log KL − log ε, nil where the pass failed.
   struct Point {
     var logDual: Double
     var excess: Double?
@@ -173,37 +177,46 @@ struct DualSearch {
   private(set) var indefinitePasses = 0
   private(set) var lastDual = 0.0
   var passes = 0
+  private let unit: Double
+  private let (lowest, highest): (Double, Double)
   private var logDual: Double
   private var isLastOnSameSide = 0
 
-  init(options: KLConstrainedLQR.Options, bound: Double, initialDual: Double) {
+  init(
+    options: KLConstrainedLQR.Options, bound: Double, initialDual: Double, unit: Double = 1
+  ) {
     self.options = options
     self.bound = bound
+    self.unit = unit
+    lowest = log(options.minDual / unit)
+    highest = log(options.maxDual / unit)
     // Without a bound the smallest dual is the answer, unless it fails.
     let start = bound > Self.largestBound ? options.minDual : initialDual
-    logDual = log(min(max(start, options.minDual), options.maxDual))
+    logDual = min(max(log(start / unit), lowest), highest)
   }
 
   /// The dual to try next; nil when the search is over.
-  var nextDual: Double? { status == nil && passes < options.maxPasses ? exp(logDual) : nil }
+  var nextDual: Double? { status == nil && passes < options.maxPasses ? dual(logDual) : nil }
 
   /// The dual of the best feasible pass; nil if there was none.
-  var chosenDual: Double? { above.map { exp($0.logDual) } }
+  var chosenDual: Double? { above.map { dual($0.logDual) } }
+
+  private func dual(_ log: Double) -> Double { exp(log) * unit }
 
   var finalStatus: KLConstrainedLQR.Status { status ?? .passesExhausted }
 
   mutating func recordFailure() {
     passes += 1
     indefinitePasses += 1
-    lastDual = exp(logDual)
+    lastDual = dual(logDual)
     below = Point(logDual: logDual, excess: nil)
-    if logDual >= log(options.maxDual) { passes = options.maxPasses }
+    if logDual >= highest { passes = options.maxPasses }
     advance()
   }
 
   mutating func record(divergence: Double) {
     passes += 1
-    lastDual = exp(logDual)
+    lastDual = dual(logDual)
     let excess = log(max(divergence, 1e-300)) - log(bound)
     if bound.isFinite && abs(divergence - bound) <= options.tolerance * bound {
       above = Point(logDual: logDual, excess: excess)
@@ -217,13 +230,13 @@ struct DualSearch {
       if isLastOnSameSide > 0, let a = above?.excess { above?.excess = a / 2 }
       isLastOnSameSide = 1
       below = Point(logDual: logDual, excess: excess)
-      if logDual >= log(options.maxDual) { passes = options.maxPasses }
+      if logDual >= highest { passes = options.maxPasses }
     } else {
       if isLastOnSameSide < 0, let b = below?.excess { below?.excess = b / 2 }
       isLastOnSameSide = -1
       above = Point(logDual: logDual, excess: excess)
       chosenDivergence = divergence
-      if logDual <= log(options.minDual) {
+      if logDual <= lowest {
         status = .constraintInactive
         return
       }
@@ -249,10 +262,10 @@ struct DualSearch {
       if width < 1e-2 * options.tolerance { status = .passesExhausted }
     case (let low?, nil):
       let step = low.excess.map { min(max(1.2 * $0 / slope, 0.1), log(1e4)) } ?? log(10)
-      logDual = min(low.logDual + step, log(options.maxDual))
+      logDual = min(low.logDual + step, highest)
     case (nil, let high?):
       let step = high.excess.map { min(max(-1.2 * $0 / slope, 0.1), log(1e4)) } ?? log(10)
-      logDual = max(high.logDual - step, log(options.minDual))
+      logDual = max(high.logDual - step, lowest)
     case (nil, nil): break
     }
   }
@@ -327,6 +340,20 @@ struct SurrogateProblem: ~Copyable {
       Kernels.gemv(transpose: true, m: m, n: m, L, m, g + n, 0, product.pointer)
       (g + n).update(from: product.pointer, count: m)
     }
+  }
+
+  /// The size of the cost in whitened coordinates, per time step: where a search for the dual may start, and
+  /// the unit that it reckons in. 1 for a cost of 0.
+  var costSize: Double {
+    let d = n + m
+    var sum = 0.0
+    for t in 0...T {
+      for i in 0..<d {
+        sum += abs(hessians.pointer[t * d * d + i * (d + 1)]) + abs(gradients.pointer[t * d + i])
+      }
+    }
+    let size = sum / Double(T + 1)
+    return size.isFinite && size > 0 ? size : 1
   }
 
   /// Backward pass for one dual, forward pass, and the divergence that results.

@@ -13,8 +13,11 @@ extension GuidedSearch {
         Metric.Column("step_multiplier"),
         Metric.Column("policy_mean_cost", title: learnsPolicy ? "policy" : nil),
       ]
-        + ["policy_success_rate", "test_mean_cost", "test_success_rate", "distillation_loss"]
-        .map { Metric.Column($0) } + [Metric.Column("discarded_rollouts")],
+        + [
+          "policy_success_rate", "best_policy_iteration", "best_policy_mean_cost",
+          "best_policy_success_rate", "failed_tries", "test_mean_cost", "test_success_rate",
+          "distillation_loss", "unexplained_share", "discarded_rollouts",
+        ].map { Metric.Column($0) },
       conditions: [
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
@@ -27,12 +30,15 @@ extension GuidedSearch {
 
   /// The report of an iteration.
   func report(
-    on next: State, _ steps: [Step], policy: Evaluation?, test: Evaluation?, loss: Double?,
-    seconds: StageSeconds, notes: [String]
+    on next: State, _ steps: [Step], _ trial: Trial, test: Evaluation?, failures: Int,
+    seconds: StageSeconds
   ) -> Report {
+    let (policy, best) = (trial.evaluation, next.bestEvidence)
     var report = Report(
       iteration: next.iteration - 1, rollouts: next.rollouts,
-      conditions: steps.map(\.report), policy: policy, test: test, seconds: seconds, notes: notes)
+      conditions: steps.map(\.report), policy: policy, test: test, seconds: seconds,
+      notes: steps.flatMap(\.notes) + trial.notes)
+    report.keepsPolicy = best?.iteration == report.iteration
     for (i, step) in steps.enumerated() {
       let own = report.conditions[i]
       let entry = policy?.entries.first { $0.condition == own.name }
@@ -60,8 +66,13 @@ extension GuidedSearch {
       ].map { name in Metric(name, report.mean { $0.metrics[name] }) } + [
         Metric("policy_mean_cost", policy?.meanCost),
         Metric("policy_success_rate", policy?.successRate),
+        Metric("best_policy_iteration", best.map { Double($0.iteration) }),
+        Metric("best_policy_mean_cost", best?.meanCost),
+        Metric("best_policy_success_rate", best?.successRate), Metric("failed_tries", failures),
         Metric("test_mean_cost", test?.meanCost), Metric("test_success_rate", test?.successRate),
-        Metric("distillation_loss", loss), Metric("discarded_rollouts", report.discardedRollouts),
+        Metric("distillation_loss", trial.loss),
+        Metric("unexplained_share", trial.unexplainedShare),
+        Metric("discarded_rollouts", report.discardedRollouts),
       ]
     return report
   }

@@ -38,9 +38,12 @@ extension GuidedSearch {
 
   /// Conditions in which every rollout of the policy failed are rolled out once more, by their local
   /// controllers: a policy that came out bad must not end a search that can mend it.
-  func rescue(_ steps: inout [Step], from state: State) async throws {
+  ///
+  /// - Returns: the conditions.
+  func rescue(_ steps: inout [Step], from state: State) async throws -> [Int] {
     let failed = steps.indices.filter { steps[$0].samples.isEmpty }
-    if state.policy != nil, sampling == .onPolicy, !failed.isEmpty {
+    let isPolicy = state.policy != nil && sampling == .onPolicy
+    if isPolicy, !failed.isEmpty {
       // Nothing has changed in these conditions.
       let first = steps
       let rescued = try await collectRollouts(
@@ -76,8 +79,10 @@ extension GuidedSearch {
         iteration: state.iteration,
         reason: steps.first?.batch.discarded.last?.reason ?? "no conditions",
         report: report(
-          on: next, steps, policy: nil, test: nil, loss: nil, seconds: StageSeconds(), notes: []))
+          on: next, steps, Trial(policy: nil, training: nil), test: nil, failures: 0,
+          seconds: StageSeconds()))
     }
+    return isPolicy ? failed : []
   }
 
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
@@ -98,8 +103,12 @@ extension GuidedSearch {
         step.batch, of: task, memory: &step.next.local, stream: stream.child(.mixture, 0),
         notes: &step.notes)
     }
+    // Of whom the rollouts are, that is what they cost.
+    step.isPolicyBehind =
+      settings.reference == .cheaper && sampling == .offPolicy
+      && state.evidence.map { $0.costs[step.batch.condition] > step.report.meanCost } ?? false
     try improve(&step, toward: state.policy, in: state.iteration, stream: stream)
-    if link.rounds == 1 { step.evidence = nil }
+    if link.rounds == 1 && !(settings.takeBack > 0 && settings.retries > 0) { step.evidence = nil }
   }
 
   /// Stage 3 of one condition, whose rollouts have been studied.
@@ -110,55 +119,89 @@ extension GuidedSearch {
     try step.attempt { step in
       var stopwatch = Stopwatch()
       let anchor = try link.anchor(
-        of: step.previous, policy: policy, about: step.samples, memory: &step.next.link,
-        stream: stream.child(.mixture, 1))
+        of: step.previous, policy: policy, isBehind: step.isPolicyBehind, about: step.samples,
+        limits: task.controlLimits, memory: &step.next.link, stream: stream.child(.mixture, 1))
       step.dynamicsSeconds += stopwatch.lap()
+      step.ground = LocalStep.Ground(next: step.next, anchor: anchor)
       defer { step.optimizationSeconds += stopwatch.lap() }
-      try step.improve(
-        by: evidence, with: local, link: link, anchor: anchor,
-        bound: settings.klStep(in: iteration) * step.next.stepMultiplier
-          * Double(task.dimensions.horizon),
-        modelSamples: settings.modelSamples, stream: stream.child(.custom, 2))
+      try improve(
+        &step, by: evidence, anchor, in: iteration, stream: stream.child(.custom, 2))
     }
   }
 
+  /// The local step itself, within the bound that the multiplier leaves.
+  func improve(
+    _ step: inout Step, by evidence: Local.Evidence, _ anchor: Anchor, in iteration: Int,
+    stream: RandomStream
+  ) throws {
+    try step.improve(
+      by: evidence, with: local, link: link, anchor: anchor,
+      bound: settings.klStep(in: iteration) * step.next.stepMultiplier
+        * Double(task.dimensions.horizon),
+      floor: ExplorationFloor(
+        settings.explorationFloor, of: initialControllers[step.batch.condition]),
+      limits: task.controlLimits, modelSamples: settings.modelSamples, stream: stream)
+  }
+
   /// Stage 3 of all conditions again, on the same rollouts and toward the policy of the round before.
-  func improveAgain(_ steps: inout [Step], toward state: State, round: Int) async throws {
+  func improveAgain(
+    _ steps: inout [Step], toward policy: Student.Product?, in state: State, round: Int
+  ) async throws {
     let (before, workers) = (steps, settings.workers)
     steps = []
     steps = try await parallelMap(before.count, workers: workers) { i in
       var step = before[i]
       try improve(
-        &step, toward: state.policy, in: state.iteration,
+        &step, toward: policy, in: state.iteration,
         stream: stream.child(.mixture, state.iteration, step.batch.condition, round))
       return step
     }
   }
 
-  /// Stage 4: the policy is fitted to all local controllers at all samples.
-  ///
-  /// - Returns: its loss; nil if numbers failed, and the policy of the last iteration stays.
-  func distill(
-    _ steps: [Step], into state: inout State, round: Int, notes: inout [String]
-  ) async throws -> Double? {
+  /// Stage 4: the policy is fitted to all local controllers at all samples, in turns with the local steps
+  /// where the coupling asks for several, and rolled out without noise.
+  func learn(
+    _ steps: inout [Step], from state: State, attempt: Int = 0, times: inout StageTimes
+  ) async throws -> Trial {
+    var trial = Trial(policy: state.policy, training: state.training)
+    for round in 0..<link.rounds where link.distills(in: state.iteration, of: iterations) {
+      if round > 0 { try await improveAgain(&steps, toward: trial.policy, in: state, round: round) }
+      try await times.measure("global_policy") {
+        try await distill(steps, into: &trial, in: state.iteration, round: round + attempt)
+      }
+      try settle(&steps, with: trial.policy, in: state.iteration, round: round)
+    }
+    try await times.measure("evaluation") {
+      trial.evaluation = try await evaluate(
+        trial.policy, after: state.iteration + 1, in: task.conditions)
+    }
+    trial.evidence = trial.evaluation.map { PolicyEvidence($0, iteration: state.iteration) }
+    return trial
+  }
+
+  /// Fits the policy. Where numbers fail, that of the last iteration stays, with a note.
+  private func distill(
+    _ steps: [Step], into trial: inout Trial, in iteration: Int, round: Int
+  ) async throws {
     let used = steps.filter { !$0.samples.isEmpty }
+    trial.loss = nil
+    trial.unexplainedShare = nil
     do {
       let set = try DistillationSet(
         batches: used.map(\.batch), imagined: used.map(\.imagined),
-        controllers: used.map(\.teacher))
+        controllers: used.map(\.teacher), limits: task.controlLimits)
       let order =
         round == 0
-        ? stream.child(.minibatches, state.iteration)
-        : stream.child(.minibatches, state.iteration, round)
+        ? stream.child(.minibatches, iteration) : stream.child(.minibatches, iteration, round)
       let outcome = try await student.distill(
-        state.policy, onto: set, memory: state.training, stream: order, workers: settings.workers)
-      state.policy = outcome.policy
-      state.training = outcome.memory
-      notes += outcome.notes
-      return outcome.finalLoss
+        trial.policy, onto: set, memory: trial.training, stream: order, workers: settings.workers)
+      trial.policy = outcome.policy
+      trial.training = outcome.memory
+      trial.notes += outcome.notes
+      trial.loss = outcome.finalLoss
+      trial.unexplainedShare = outcome.finalLoss / outcome.labelVariance
     } catch let error as any NumericalFailure where error.isNumerical {
-      notes.append("kept the previous network: \(error)")
-      return nil
+      trial.notes.append("kept the previous network: \(error)")
     }
   }
 
@@ -185,10 +228,12 @@ extension GuidedSearch {
   }
 
   /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.
-  func evaluate(_ state: State, in conditions: [Condition]) async throws -> Evaluation? {
-    guard let policy = state.policy, !conditions.isEmpty else { return nil }
+  func evaluate(
+    _ policy: Student.Product?, after iterations: Int, in conditions: [Condition]
+  ) async throws -> Evaluation? {
+    guard let policy, !conditions.isEmpty else { return nil }
     return try await evaluation(
-      of: policy, on: task, in: conditions, iteration: state.iteration, rollouts: 1, noise: nil,
+      of: policy, on: task, in: conditions, iteration: iterations, rollouts: 1, noise: nil,
       initialStateNoise: false, timeLimit: settings.rollouts.timeLimit, stream: stream,
       workers: settings.workers)
   }
@@ -209,6 +254,9 @@ extension GuidedSearch {
           + "controls, \(d.observation) observations and \(d.horizon) steps"
       }
     }
-    return state.policy?.mismatch(with: d).map { "its policy does not fit: \($0)" }
+    for policy in [state.policy, state.best?.policy, state.lastPolicy] {
+      if let problem = policy?.mismatch(with: d) { return "its policy does not fit: \(problem)" }
+    }
+    return nil
   }
 }

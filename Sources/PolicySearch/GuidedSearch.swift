@@ -25,6 +25,7 @@ public struct GuidedSearch<
     Local.Memory, Link.Memory, Student.Product, Student.Memory
   >
   typealias Step = LocalStep<Local, Link>
+  typealias Trial = SearchTrial<Student.Product, Student.Memory>
 
   /// What it is called.
   public let name: String
@@ -87,10 +88,13 @@ public struct GuidedSearch<
   /// The state before the first iteration.
   public var initialState: State { State(conditions: initialControllers.map(initialState)) }
 
-  /// The policy as it stands.
-  public func policy(of state: State) -> Student.Product? { state.policy }
+  /// The policy with the best evidence.
+  public func policy(of state: State) -> Student.Product? { state.best?.policy ?? state.policy }
 
-  /// One iteration: roll out, fit dynamics, optimise locally, distil.
+  /// The policy that was distilled last, taken back or not.
+  public func lastPolicy(of state: State) -> Student.Product? { state.lastPolicy ?? state.policy }
+
+  /// One iteration: roll out, fit dynamics, optimise locally, distil, and judge what came of it.
   ///
   /// Numerics that fail leave a condition's controller, or the policy, as it was, with a note.
   ///
@@ -115,32 +119,35 @@ public struct GuidedSearch<
       try improve(&step, toward: next)
       return step
     }
-    try await rescue(&steps, from: next)
+    for condition in try await rescue(&steps, from: next) { next.discredit(in: condition) }
     next.rollouts += steps.reduce(0) { $0 + $1.samples.count }
 
     // 4. The global policy, in turns with the local steps where the coupling asks for several.
-    var loss: Double?
-    var notes: [String] = []
-    for round in 0..<link.rounds where link.distills(in: next.iteration, of: iterations) {
-      if round > 0 { try await improveAgain(&steps, toward: next, round: round) }
-      try await times.measure("global_policy") {
-        loss = try await distill(steps, into: &next, round: round, notes: &notes)
-      }
-      try settle(&steps, with: next.policy, in: next.iteration, round: round)
+    var trial = try await learn(&steps, from: next, times: &times)
+    next.rollouts += trial.rollouts
+
+    // 5. Without noise, is it worse than those before? Then the same rollouts, and a smaller step.
+    var failures = 0
+    while trial.isWorse(than: next.record.suffix(settings.takeBack)) {
+      failures += 1
+      try shrink(&steps, after: trial, from: next)
+      if failures > settings.retries || link.rounds > 1 { break }
+      trial = try await learn(&steps, from: next, attempt: failures, times: &times)
+      next.rollouts += trial.rollouts
     }
-    notes = steps.flatMap(\.notes) + notes
+    let isTakenBack = trial.isWorse(than: next.record.suffix(settings.takeBack))
+    if isTakenBack { takeBack(&steps) }
+    next.take(trial, isTakenBack: isTakenBack, memory: settings.takeBack)
     next.conditions = steps.map(\.next)
     next.iteration += 1
 
-    // What the new policy does without noise.
-    var (policy, test): (Evaluation?, Evaluation?)
+    var test: Evaluation?
     try await times.measure("evaluation") {
-      policy = try await evaluate(next, in: task.conditions)
-      test = try await evaluate(next, in: task.testConditions)
+      test = try await evaluate(
+        policy(of: next), after: next.iteration, in: task.testConditions)
     }
     let report = report(
-      on: next, steps, policy: policy, test: test, loss: loss, seconds: times.total(of: steps),
-      notes: notes)
+      on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps))
     return (next, report)
   }
 }

@@ -18,6 +18,10 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   var next: State
   /// What the rollouts said; nil without rollouts, or when numbers failed.
   var evidence: Local.Evidence?
+  /// Whether the policy's own rollouts cost more than these.
+  var isPolicyBehind = false
+  /// Where the improvement began, for another try.
+  var ground: Ground?
   /// What the policy is to learn here, as it does along trajectories drawn from the model.
   var teacher: LinearGaussianController
   var imagined: [DistillationSet.Part] = []
@@ -30,6 +34,12 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   var optimizationSeconds = 0.0
 
   var samples: [Trajectory] { batch.trajectories }
+
+  /// What stands before the local step is taken.
+  struct Ground: Sendable {
+    let next: State
+    let anchor: Anchor
+  }
 
   init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
     self.batch = batch
@@ -71,14 +81,16 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   /// Stage 3, after an anchor was found: a better controller, and where it will go.
   mutating func improve(
     by evidence: Local.Evidence, with local: Local, link: Link, anchor: Anchor, bound: Double,
-    modelSamples: Int, stream: RandomStream
+    floor: ExplorationFloor, limits: ControlLimits?, modelSamples: Int, stream: RandomStream
   ) throws {
     judgement.divergenceBound = bound
     var memory = next.local
-    let outcome = try local.improve(
+    var outcome = try local.improve(
       by: evidence, on: batch, anchor: anchor, bound: bound, memory: &memory)
+    outcome.controller = try floor.raised(outcome.controller)
     let teacher = try link.teacher(outcome.controller, memory: next.link)
-    let imagined = try imagine(modelSamples, by: outcome, teacher: teacher, stream: stream)
+    let imagined = try imagine(
+      modelSamples, by: outcome, teacher: teacher, limits: limits, stream: stream)
     // Nothing can fail from here on: either the whole step is taken or none of it.
     self.outcome = outcome
     self.teacher = teacher
@@ -93,7 +105,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   /// Samples from trajectories of the new controller under the model, one part for each of the `count`
   /// that stays where the rollouts have been: beyond, the model knows nothing.
   private func imagine(
-    _ count: Int, by outcome: LocalOutcome, teacher: LinearGaussianController, stream: RandomStream
+    _ count: Int, by outcome: LocalOutcome, teacher: LinearGaussianController,
+    limits: ControlLimits?, stream: RandomStream
   ) throws -> [DistillationSet.Part] {
     guard let dynamics = outcome.model, count > 0 else { return [] }
     let observations = try ObservationModel(about: samples)
@@ -105,7 +118,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
       guard let trajectory = sampler.trajectory(stream: &stream), region.contains(trajectory) else {
         return nil
       }
-      return DistillationSet.Part(along: trajectory, under: teacher)
+      return DistillationSet.Part(along: trajectory, under: teacher, limits: limits)
     }
   }
 }

@@ -16,11 +16,21 @@ public struct SearchSettings: Sendable, Equatable {
   public var klStep = 1.0
   /// The factor on `klStep` from one iteration to the next: below 1, early steps are long and late ones
   /// short, so that a policy that is already good is no longer put at risk; in (0, 1].
-  public var klStepDecay = 1.0
+  public var klStepDecay = 0.9
   /// Smallest step multiplier, in (0, 1] (Montgomery & Levine 2016, section 4.2, has the rule).
-  public var minStepMultiplier = 0.3
+  public var minStepMultiplier = 0.1
   /// Largest step multiplier, at least 1.
   public var maxStepMultiplier = 1.0
+  /// What the local step of mirror descent stays close to.
+  public var reference = Reference.cheaper
+  /// The least noise that a controller keeps, as a share of the deviation of the initial one's; 0 for any.
+  public var explorationFloor = 0.0
+  /// An iteration whose network does worse without noise than each of the last so many that stand is taken
+  /// back: the network, its optimizer and, on-policy, the controllers return to what they were, and the
+  /// step multiplier is halved where it got worse. 0: none is.
+  public var takeBack = 2
+  /// How often such an iteration is tried again, on the same rollouts, before it is taken back for good.
+  public var retries = 0
   /// Trajectories per condition that are drawn from the fitted dynamics under the new controller and
   /// added to what the network learns from; 0 for none.
   public var modelSamples = 10
@@ -30,6 +40,14 @@ public struct SearchSettings: Sendable, Equatable {
   public var noise = ExplorationNoise()
   /// Concurrent workers, at least 1; results do not depend on it.
   public var workers = 1
+
+  /// What a local step may stay close to.
+  public enum Reference: String, Sendable, CaseIterable {
+    /// The linearised network.
+    case network
+    /// The linearised network, or the previous controller where the network's rollouts cost more.
+    case cheaper
+  }
 
   /// The defaults.
   public init() {}
@@ -48,6 +66,8 @@ public struct SearchSettings: Sendable, Equatable {
     return self
   }
 }
+
+extension SearchSettings.Reference: Setting {}
 
 /// Rollouts and noise have sections of their own in experiment files; `workers` is not part of one.
 extension SearchSettings: Configurable {
@@ -73,6 +93,21 @@ extension SearchSettings: Configurable {
     Field(
       "maxStepMultiplier", \.maxStepMultiplier,
       .atLeastOne, "Largest step multiplier.")
+    Field(
+      "reference", \.reference,
+      "What the local step of mirror descent stays close to: the linearised network, or the previous "
+        + "controller where the network's rollouts cost more.")
+    Field(
+      "explorationFloor", \.explorationFloor, .share,
+      "Least noise that a local controller keeps, as a share of the initial controller's deviation."
+    )
+    Field(
+      "takeBack", \.takeBack, .between(0, 1000),
+      "An iteration whose network succeeds less often, or as often at a higher cost, than each of the "
+        + "last so many that stand is taken back; 0: none is.")
+    Field(
+      "retries", \.retries, .between(0, 100),
+      "How often it is tried again on the same rollouts, with half the bound where it got worse.")
     Field(
       "modelSamples", \.modelSamples, .between(0, 100_000),
       "Trajectories per condition that are drawn from the fitted dynamics under the new controller "

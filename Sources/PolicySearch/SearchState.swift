@@ -7,14 +7,53 @@ public struct SearchState<
 >: LearnerState {
   /// Iterations done.
   public var iteration = 0
-  /// Training rollouts taken, discarded ones aside.
+  /// Rollouts that were learned from or decided anything, discarded ones aside.
   public var rollouts = 0
   /// One entry per training condition, in the task's order.
   public var conditions: [ConditionState<Local, Link>]
-  /// The global policy; nil until it has been trained, or for ever in trajectory optimisation.
+  /// The global policy, from which the search goes on; nil until it has been trained, or for ever in
+  /// trajectory optimisation.
   public var policy: Product?
+  /// What noise-free rollouts say for it, and before that for those that it came from: as many as a new one is
+  /// judged by.
+  public var record: [PolicyEvidence] = []
+  /// The policy with the best evidence so far; nil while that is `policy`.
+  public var best: Kept?
+  /// The policy that was trained last; nil while that is `policy`.
+  public var lastPolicy: Product?
   /// The optimizer's own memory.
   public var training: Training?
+
+  /// A policy and what speaks for it.
+  public struct Kept: Storable {
+    /// The policy.
+    public var policy: Product
+    /// What its noise-free rollouts say for it.
+    public var evidence: PolicyEvidence
+
+    /// A policy and what speaks for it.
+    public init(policy: Product, evidence: PolicyEvidence) {
+      self.policy = policy
+      self.evidence = evidence
+    }
+
+    /// Writes the parts.
+    public func store(in writer: inout ValueWriter) {
+      writer.within("policy") { policy.store(in: &$0) }
+      writer.within("evidence") { evidence.store(in: &$0) }
+    }
+
+    /// Reads the parts, all of them checked.
+    public init(stored reader: ValueReader) throws(StoredValueError) {
+      policy = try Product(stored: reader.within("policy"))
+      evidence = try PolicyEvidence(stored: reader.within("evidence"))
+    }
+  }
+
+  /// What its noise-free rollouts say for the policy that the search goes on from.
+  public var evidence: PolicyEvidence? { record.last }
+  /// The best evidence that there is for a policy of this search.
+  public var bestEvidence: PolicyEvidence? { best?.evidence ?? evidence }
 
   /// The state before the first iteration.
   public init(conditions: [ConditionState<Local, Link>]) { self.conditions = conditions }
@@ -28,6 +67,12 @@ public struct SearchState<
       writer.within("conditions.\(index)") { condition.store(in: &$0) }
     }
     writer.put("policy", ifPresent: policy)
+    writer.put("record", text: record.count)
+    for (index, evidence) in record.enumerated() {
+      writer.within("record.\(index)") { evidence.store(in: &$0) }
+    }
+    writer.put("best", ifPresent: best)
+    writer.put("last_policy", ifPresent: lastPolicy)
     writer.put("training", ifPresent: training)
   }
 
@@ -45,6 +90,19 @@ public struct SearchState<
       conditions.append(try ConditionState(stored: reader.within("conditions.\(index)")))
     }
     policy = try reader.ifPresent("policy")
+    let records = try reader.count("record")
+    if records > reader.file.tensors.count {
+      throw StoredValueError("it holds fewer arrays than \(records) judgements have")
+    }
+    for index in 0..<records {
+      record.append(try PolicyEvidence(stored: reader.within("record.\(index)")))
+    }
+    best = try reader.ifPresent("best")
+    lastPolicy = try reader.ifPresent("last_policy")
+    for evidence in record + (best.map { [$0.evidence] } ?? []) where evidence.costs.count != count
+    {
+      throw StoredValueError("its evidence is of \(evidence.costs.count) conditions, not \(count)")
+    }
     training = try reader.ifPresent("training")
   }
 }

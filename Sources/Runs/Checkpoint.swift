@@ -5,20 +5,15 @@ public import GPSCore
 /// All that a run needs to go on as if it had never been interrupted, in one sealed safetensors file.
 ///
 /// The texts of the header are `format`, `version`, `program`, `task`, `experiment` (YAML), `model`
-/// (the checksum of its file), `summary` (JSON), `best_iteration`, `best_cost` and those of the state;
+/// (the checksum of its file), `summary` (JSON), and those of the state;
 /// the arrays are those of the state, row-major, and `checksum` as the last.
 /// Nothing in it depends on the clock or on the number of workers: the same iteration of the same
 /// run is the same file, byte for byte.
 public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
-  /// The iteration with the lowest policy cost so far.
-  public typealias Best = BestIteration
-
   /// What travels to the next iteration.
   public var state: State
   /// What the run came to so far, without times; nil outside of a run directory.
   public var summary: Summary?
-  /// The iteration with the lowest policy cost so far; nil before the first or without a policy.
-  public var best: Best?
   /// The experiment's name.
   public var task: String
   /// The effective experiment, as YAML.
@@ -64,10 +59,6 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
         throw .notFinite(name: "summary")
       }
       writer.put("summary", text: String(decoding: json, as: UTF8.self))
-    }
-    if let best {
-      writer.put("best_iteration", text: best.iteration)
-      writer.put("best_cost", best.cost)
     }
     state.store(in: &writer)
     if let name = writer.notFinite { throw .notFinite(name: name) }
@@ -128,13 +119,9 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
       else { throw StoredValueError("its summary is not that of its state") }
       self.summary = summary
     }
-    if reader.holdsText("best_iteration") {
-      best = Best(
-        iteration: try reader.count("best_iteration"), cost: try reader.number("best_cost"))
-    }
     var known = ValueWriter()
     state.store(in: &known)
-    let names = Set(known.file.tensors.keys).union(["best_cost"])
+    let names = Set(known.file.tensors.keys)
     if let name = file.tensors.keys.sorted().first(where: { !names.contains($0) }) {
       throw StoredValueError("the array \"\(abbreviated(name))\" belongs to nothing")
     }
@@ -150,17 +137,9 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
   }
 }
 
-/// The iteration with the lowest policy cost so far.
-public struct BestIteration: Sendable, Equatable {
-  /// Iterations done when the policy had it.
-  public var iteration: Int
-  /// Mean cost of the noise-free policy.
-  public var cost: Double
-}
-
 enum CheckpointFormat {
   static let name = "gps-checkpoint"
-  static let version = "3"
+  static let version = "4"
 }
 
 /// Why a checkpoint cannot be used or written.

@@ -20,8 +20,10 @@ public final class RunDirectory {
     public static let rollouts = "rollouts.csv"
     /// One row per rollout and time step.
     public static let trajectories = "trajectories.csv"
-    /// The trained policy.
+    /// The trained policy with the best evidence.
     public static let policy = "policy.safetensors"
+    /// The policy that was trained last.
+    public static let lastPolicy = "policy-last.safetensors"
     /// What the run came to.
     public static let summary = "summary.json"
     /// Messages.
@@ -38,7 +40,7 @@ public final class RunDirectory {
     public static let modelList = "model.json"
 
     static let all = [
-      experiment, progress, conditions, rollouts, trajectories, policy, summary, log,
+      experiment, progress, conditions, rollouts, trajectories, policy, lastPolicy, summary, log,
     ]
   }
 
@@ -167,7 +169,7 @@ public final class RunDirectory {
     rollouts = try reopen(FileName.rollouts, columns[2])
     trajectories = try reopen(FileName.trajectories, columns[3])
     checkpoints.removeDrafts()
-    for name in [FileName.experiment, FileName.policy, FileName.summary] {
+    for name in [FileName.experiment, FileName.policy, FileName.lastPolicy, FileName.summary] {
       unlink(path(name) + CheckedFile.draftSuffix)
     }
     warnWithoutLock()
@@ -350,15 +352,40 @@ public final class RunDirectory {
     checkpoints.prune(keeping: count, upTo: iteration)
   }
 
-  /// Removes the policy: the state that the run goes on from has none.
-  func removePolicy() { unlink(url.appendingPathComponent(FileName.policy).path) }
-
-  /// Writes the policy in place of the one before: a reader sees one or the other, never a part.
+  /// Writes a policy in place of the one before: a reader sees one or the other, never a part.
   ///
   /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
-  public func write(policy: Safetensors) throws(RunDirectoryError) {
-    try CheckedFile.replace(
-      url.appendingPathComponent(FileName.policy).path, with: policy.encoded())
+  public func write(
+    policy: Safetensors, as name: String = FileName.policy
+  ) throws(RunDirectoryError) {
+    try CheckedFile.replace(url.appendingPathComponent(name).path, with: policy.encoded())
+  }
+
+  /// Writes the policy that is kept and the one that was learned last. Where a state has none, there is no
+  /// file.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`; the one before is then intact.
+  func writePolicies<L: Learner>(
+    of state: L.State, by learner: L, _ source: some RunSource
+  ) throws(RunDirectoryError) {
+    for (name, policy) in [
+      (FileName.policy, learner.policy(of: state)),
+      (FileName.lastPolicy, learner.lastPolicy(of: state)),
+    ] {
+      if let policy {
+        let file = PolicyFile(
+          policy: policy, task: source.taskName, experiment: source.archivedYAML)
+        // A run that ends well promises a policy that can be read again.
+        do {
+          _ = try PolicyFile<L.Actor>(file.safetensors)
+        } catch {
+          throw .unusablePolicy(iteration: state.iteration - 1, reason: "\(error)")
+        }
+        try write(policy: file.safetensors, as: name)
+      } else {
+        unlink(url.appendingPathComponent(name).path)
+      }
+    }
   }
 
   /// Writes the summary in place of the one before, as JSON.

@@ -10,7 +10,6 @@ struct RunRecord<L: Learner> {
   private let schedule: CheckpointSchedule
   private let experiment: String
   private let model: String
-  private var best: BestIteration?
   /// Iterations that are written down.
   private(set) var iteration: Int
   /// Whether the run is at its end.
@@ -30,7 +29,6 @@ struct RunRecord<L: Learner> {
     self.schedule = schedule
     experiment = source.archivedYAML
     model = source.modelIdentity
-    best = checkpoint?.best
     let initial = learner.initialState
     iteration = checkpoint?.state.iteration ?? initial.iteration
     isFinished = learner.isFinished(checkpoint?.state ?? initial)
@@ -49,30 +47,13 @@ struct RunRecord<L: Learner> {
   mutating func add(
     _ next: L.State, _ report: Report, _ summary: Summary
   ) throws(RunDirectoryError) {
-    if let policy = learner.policy(of: next) {
-      let file = PolicyFile(policy: policy, task: source.taskName, experiment: experiment)
-        .safetensors
-      // A run that ends well promises a policy that can be read again.
-      do {
-        _ = try PolicyFile<L.Actor>(file)
-      } catch {
-        throw .unusablePolicy(iteration: report.iteration, reason: "\(error)")
-      }
-      try directory.write(policy: file)
-    }
+    try directory.writePolicies(of: next, by: learner, source)
     try directory.append(report)
     iteration = next.iteration
     isFinished = learner.isFinished(next)
     unsaved = next
     self.summary = summary
-    var isBest = false
-    // A policy that cannot be rolled out in some condition is not the best because of the others.
-    if let evaluation = report.policy, evaluation.entries.allSatisfy(\.batch.discarded.isEmpty),
-      evaluation.meanCost < best?.cost ?? .infinity
-    {
-      best = BestIteration(iteration: iteration, cost: evaluation.meanCost)
-      isBest = true
-    }
+    let isBest = report.policy != nil && report.keepsPolicy
     let isDue = iteration.isMultiple(of: schedule.every)
     if isBest || isDue { try save(isBest: isBest, isDue: isDue) }
   }
@@ -92,7 +73,6 @@ struct RunRecord<L: Learner> {
     guard let state = unsaved else { return }
     var checkpoint = Checkpoint(state: state, task: source.taskName, experiment: experiment)
     checkpoint.summary = summary
-    checkpoint.best = best
     checkpoint.model = model
     let file: Safetensors
     do {

@@ -87,14 +87,7 @@ public struct RunSession<L: Learner> {
         """)
     }
     try directory.write(experiment: source.archivedYAML)
-    if let policy = learner.policy(of: checkpoint.state) {
-      try directory.write(
-        policy: PolicyFile(
-          policy: policy, task: source.taskName, experiment: source.archivedYAML
-        ).safetensors)
-    } else {
-      directory.removePolicy()
-    }
+    try directory.writePolicies(of: checkpoint.state, by: learner, source)
     logger.info("resumed after \(done) iterations from \(name)")
   }
 

@@ -13,7 +13,7 @@ public struct Summary: Sendable, Equatable, Codable {
     case failed
   }
 
-  /// The trained policy, judged by noise-free rollouts in the training conditions.
+  /// A trained policy, judged by noise-free rollouts.
   public struct PolicySummary: Sendable, Equatable, Codable {
     /// One condition.
     public struct ConditionSummary: Sendable, Equatable, Codable {
@@ -24,6 +24,8 @@ public struct Summary: Sendable, Equatable, Codable {
       /// Mean cost of the rollouts; nil if it is not a number.
       public var meanCost: Double?
     }
+    /// The iteration that learned it, from 0.
+    public var iteration: Int
     /// Share of successful rollouts over all conditions.
     public var successRate: Double
     /// Mean cost over all conditions; nil if it is not a number.
@@ -32,7 +34,8 @@ public struct Summary: Sendable, Equatable, Codable {
     public var perCondition: [ConditionSummary]
 
     /// The summary of an evaluation.
-    public init(_ evaluation: Evaluation) {
+    public init(_ evaluation: Evaluation, iteration: Int) {
+      self.iteration = iteration
       successRate = evaluation.successRate
       meanCost = finite(evaluation.meanCost)
       perCondition = evaluation.entries.map { entry in
@@ -79,12 +82,14 @@ public struct Summary: Sendable, Equatable, Codable {
   public var seed: UInt64
   /// Iterations done.
   public var iterations = 0
-  /// Training rollouts taken, discarded ones aside.
+  /// Rollouts that were learned from or decided anything, discarded ones aside.
   public var rollouts = 0
-  /// The policy after the last iteration; nil without one.
+  /// The policy that is kept, the one with the best evidence, in the training conditions; nil without one.
   public var policy: PolicySummary?
-  /// The same in the test conditions; nil if there are none.
+  /// The same policy in the test conditions; nil if there are none.
   public var test: PolicySummary?
+  /// The policy that was learned last, in the training conditions.
+  public var lastPolicy: PolicySummary?
   /// The local controllers' training rollouts of the last iteration: mean cost; nil if not a number.
   public var meanCost: Double?
   /// Their success rate.
@@ -129,8 +134,9 @@ public struct Summary: Sendable, Equatable, Codable {
     iterations += 1
     rollouts = report.rollouts
     discardedRollouts += report.discardedRollouts
-    policy = report.policy.map(PolicySummary.init)
-    test = report.test.map(PolicySummary.init)
+    lastPolicy = report.policy.map { PolicySummary($0, iteration: report.iteration) }
+    if report.keepsPolicy { policy = lastPolicy }
+    test = report.test.map { PolicySummary($0, iteration: policy?.iteration ?? report.iteration) }
     meanCost = finite(report.meanCost)
     successRate = report.successRate
     for (stage, time) in report.seconds.stages { seconds[stage, default: 0] += time }

@@ -100,13 +100,13 @@ public struct BADMM: Coupling {
 
   /// The controller that the rollouts' iteration began with, and the pull towards the policy.
   public func anchor<P: DistillablePolicy>(
-    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
-    memory: inout Memory, stream: RandomStream
+    of controller: LinearGaussianController, policy: P?, isBehind: Bool,
+    about samples: [Trajectory], limits: ControlLimits?, memory: inout Memory, stream: RandomStream
   ) throws -> Anchor {
     guard let policy else { return Anchor(reference: controller) }
     // The prior takes these rollouts in when they are done with.
     let linearized = try linearizer.linearize(
-      policy, about: samples, updating: memory.prior, stream: stream)
+      policy, about: samples, limits: limits, updating: memory.prior, stream: stream)
     return Anchor(
       reference: controller, penalty: memory.lagrangian.penalty(for: linearized.controller))
   }

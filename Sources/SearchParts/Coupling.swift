@@ -43,14 +43,16 @@ public protocol Coupling: Sendable {
   /// - Parameters:
   ///   - controller: the one in force when the iteration began.
   ///   - policy: the global policy; nil before the first.
+  ///   - isBehind: whether the policy's own rollouts cost more than the controller's.
   ///   - samples: N > 0 rollouts of the condition.
+  ///   - limits: of the controls, within which the policy acts; nil for none.
   ///   - memory: of the condition.
   ///   - stream: the source of all randomness of this call.
   /// - Returns: the reference of the KL bound, and a penalty.
   /// - Throws: a `NumericalFailure`.
   func anchor<P: DistillablePolicy>(
-    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
-    memory: inout Memory, stream: RandomStream
+    of controller: LinearGaussianController, policy: P?, isBehind: Bool,
+    about samples: [Trajectory], limits: ControlLimits?, memory: inout Memory, stream: RandomStream
   ) throws -> Anchor
 
   /// What the policy is to do in a condition, and how much each deviation costs: the controller itself, or
@@ -126,14 +128,16 @@ public struct MirrorDescent: Coupling {
   /// A prior that knows nothing.
   public func initialMemory(_ dimensions: Dimensions) -> PolicyPrior { PolicyPrior() }
 
-  /// The linearised policy; in iteration 0 the initial controller itself.
+  /// The linearised policy. In iteration 0, and where the policy costs more, the controller itself: within
+  /// the bound of a bad policy every controller is bad, and a smaller bound is the worse.
   public func anchor<P: DistillablePolicy>(
-    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
-    memory: inout PolicyPrior, stream: RandomStream
+    of controller: LinearGaussianController, policy: P?, isBehind: Bool,
+    about samples: [Trajectory], limits: ControlLimits?, memory: inout PolicyPrior,
+    stream: RandomStream
   ) throws -> Anchor {
-    guard let policy else { return Anchor(reference: controller) }
+    guard let policy, !isBehind else { return Anchor(reference: controller) }
     let linearized = try linearizer.linearize(
-      policy, about: samples, updating: memory, stream: stream)
+      policy, about: samples, limits: limits, updating: memory, stream: stream)
     memory = linearized.prior
     return Anchor(reference: linearized.controller)
   }
@@ -175,8 +179,9 @@ public struct Uncoupled: Coupling {
 
   /// The previous controller.
   public func anchor<P: DistillablePolicy>(
-    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
-    memory: inout NoMemory, stream: RandomStream
+    of controller: LinearGaussianController, policy: P?, isBehind: Bool,
+    about samples: [Trajectory], limits: ControlLimits?, memory: inout NoMemory,
+    stream: RandomStream
   ) -> Anchor { Anchor(reference: controller) }
 
   /// There is nothing that might not fit.

@@ -12,8 +12,8 @@ public struct KLStep: LocalImprovement {
   public struct Memory: Storable {
     /// What earlier rollouts say of the dynamics.
     public var dynamicsPrior = DynamicsPrior()
-    /// η of the last step [cost per nat], where the next search starts.
-    public var dual = 1.0
+    /// η of the last step [cost per nat], where the next search starts; nil before the first.
+    public var dual: Double?
 
     /// The memory before the first iteration.
     public init() {}
@@ -21,13 +21,15 @@ public struct KLStep: LocalImprovement {
     /// Writes the parts.
     public func store(in writer: inout ValueWriter) {
       writer.within("dynamics_prior") { dynamicsPrior.store(in: &$0) }
-      writer.put("dual", dual)
+      if let dual { writer.put("dual", dual) }
     }
 
     /// Reads the parts, all of them checked.
     public init(stored reader: ValueReader) throws(StoredValueError) {
       dynamicsPrior = try DynamicsPrior(stored: reader.within("dynamics_prior"))
-      dual = try reader.number("dual", in: 0...Double.greatestFiniteMagnitude)
+      if reader.holds("dual") {
+        dual = try reader.number("dual", in: 0...Double.greatestFiniteMagnitude)
+      }
     }
   }
 
@@ -37,6 +39,8 @@ public struct KLStep: LocalImprovement {
     public let dynamics: LinearGaussianDynamics
     /// ℓ, averaged over the rollouts.
     public let cost: QuadraticCost
+    /// Of the controls; nil for none.
+    public var limits: ControlLimits?
   }
 
   /// Where the dynamics come from.
@@ -57,8 +61,11 @@ public struct KLStep: LocalImprovement {
     }
   }
 
-  /// The dual variable, and the backward passes it took to find it.
-  public var columns: [Metric.Column] { [Metric.Column("dual"), Metric.Column("lqr_passes")] }
+  /// The dual variable, the backward passes it took to find it, and the samples that the dynamics' prior
+  /// counted for.
+  public var columns: [Metric.Column] {
+    ["dual", "lqr_passes", "prior_strength"].map { Metric.Column($0) }
+  }
 
   /// A prior that knows nothing.
   public var initialMemory: Memory { Memory() }
@@ -84,7 +91,7 @@ public struct KLStep: LocalImprovement {
       dynamics: try dynamics.dynamics(
         about: samples, of: task, condition: batch.condition, updating: &memory.dynamicsPrior,
         stream: stream, notes: &notes),
-      cost: try task.cost.quadratic(over: samples, in: condition))
+      cost: try task.cost.quadratic(over: samples, in: condition), limits: task.controlLimits)
   }
 
   /// LQR within the bound.
@@ -97,10 +104,16 @@ public struct KLStep: LocalImprovement {
       from: reference, cost: anchor.penalty.map { cost + $0 } ?? cost, dynamics: dynamics,
       bound: bound, initialDual: memory.dual)
     memory.dual = solution.dual
+    let within = try evidence.limits.flatMap {
+      try solution.controller.centered(within: $0, under: dynamics)
+    }
+    let controller = within ?? solution.controller
     let expected =
-      anchor.penalty == nil
+      within == nil && anchor.penalty == nil
       ? solution.expectedCosts
-      : cost.expectations(over: solution.marginals, under: solution.controller)
+      : cost.expectations(
+        over: try within.map { try marginals(of: $0, under: dynamics) } ?? solution.marginals,
+        under: controller)
     let referenceCost = try? cost.expectations(
       over: marginals(of: reference, under: dynamics), under: reference
     ).reduce(0, +)
@@ -112,10 +125,13 @@ public struct KLStep: LocalImprovement {
           + "the predicted states were not finite"
       ]
     return LocalOutcome(
-      controller: solution.controller, expectedCost: expected.reduce(0, +),
+      controller: controller, expectedCost: expected.reduce(0, +),
       referenceCost: referenceCost, divergence: solution.divergence, model: dynamics,
       status: LocalOutcome.Status(solution.status),
-      metrics: [Metric("dual", solution.dual), Metric("lqr_passes", solution.passes)], notes: notes)
+      metrics: [
+        Metric("dual", solution.dual), Metric("lqr_passes", solution.passes),
+        Metric("prior_strength", memory.dynamicsPrior.strength),
+      ], notes: notes)
   }
 
   /// Whether the prior's states and controls are of these sizes.
@@ -135,5 +151,41 @@ extension LocalOutcome.Status {
       case .constraintInactive: .constraintInactive
       case .passesExhausted: .passesExhausted
       }
+  }
+}
+
+extension LinearGaussianController {
+  /// The controller whose mean controls under a model lie within limits: offsets are moved where they do not,
+  /// and the means of the states after that follow. A mean beyond has no effect, but a model that has not
+  /// seen that promises one, and the next step would go further.
+  ///
+  /// - Returns: nil if all of them do already.
+  /// - Throws: `ControllerError`.
+  func centered(
+    within limits: ControlLimits, under dynamics: LinearGaussianDynamics
+  ) throws -> LinearGaussianController? {
+    let (n, m) = (state, control)
+    var offsets = self.offsets
+    var x = dynamics.initialMean
+    var isMoved = false
+    for t in 0..<horizon {
+      var y = x
+      let mean = gains[t] * x
+      for i in 0..<m {
+        let u = mean[i] + offsets[i, t]
+        let applied = min(max(u, limits.lower[i]), limits.upper[i])
+        if applied != u {
+          offsets[i, t] += applied - u
+          isMoved = true
+        }
+        y.append(applied)
+      }
+      let next = dynamics.transitions[t] * y
+      x = (0..<n).map { next[$0] + dynamics.offsets[$0, t] }
+    }
+    return isMoved
+      ? try LinearGaussianController(
+        gains: gains, offsets: offsets, covariances: covariances,
+        covarianceFactors: covarianceFactors, precisions: precisions) : nil
   }
 }

@@ -110,6 +110,11 @@ private func printResult(_ summary: Summary, folder: String) {
     line +=
       "policy: success rate \(percent(policy.successRate)) (\(succeeded) of "
       + "\(policy.perCondition.count) conditions), mean cost \(number(policy.meanCost))"
+    line += " (iteration \(policy.iteration), the best by noise-free rollouts"
+    if let last = summary.lastPolicy, last.iteration != policy.iteration {
+      line += "; the last one: \(percent(last.successRate)), \(number(last.meanCost))"
+    }
+    line += ")"
     if let test = summary.test { line += "; test conditions: \(percent(test.successRate))" }
   } else if summary.iterations > 0 {
     line +=

@@ -1,3 +1,4 @@
+import Foundation
 import GPSCore
 import GPSTestSupport
 import LinearAlgebra
@@ -73,6 +74,33 @@ import Testing
     }
     let (withPrior, ridge) = (try error(.mixture), try error(.none))
     #expect(withPrior < 0.2 * ridge, "\(withPrior) against \(ridge)")
+  }
+
+  /// Few rollouts need the mixture; many in a narrow tube of a system that changes along it know better.
+  @Test func thePriorCountsForAsMuchAsHeldOutRolloutsSay() throws {
+    func strength(_ rollouts: [Trajectory]) throws -> Double? {
+      var options = LinearGaussianFitter.Options()
+      options.prior = .automatic
+      return try LinearGaussianFitter(options: options).fit(
+        rollouts, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1)
+      ).prior.strength
+    }
+    let system = LinearSystem(seed: 62, n: 7, m: 4)
+    #expect(try strength(system.rollouts(5, T: 40, noise: 0.01)) == 1)
+    // x' = x + 0.1 cos(4 x) u along x = 0 … 2: the effect of u changes sign, and the mixture knows its mean.
+    var stream = RandomStream(seed: 9)
+    let tube = (0..<12).map { _ in
+      let T = 40
+      var states = Matrix(rows: 1, columns: T + 1)
+      var controls = Matrix(rows: 1, columns: T)
+      for t in 0..<T {
+        controls[0, t] = 0.5 / (0.2 + abs(cos(4 * states[0, t]))) + 0.02 * stream.normal()
+        states[0, t + 1] = states[0, t] + 0.05 + 0.1 * cos(4 * states[0, t]) * controls[0, t]
+      }
+      return Trajectory(states: states, controls: controls, observations: states)
+    }
+    #expect(try #require(try strength(tube)) < 1)
+    #expect(try strength(Array(tube[..<2])) == 1)
   }
 
   @Test func theHistoryHoldsExactlyTheLastTrajectories() throws {

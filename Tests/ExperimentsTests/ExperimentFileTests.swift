@@ -79,7 +79,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, sampling, iterations, modelSamples, minStepMultiplier, maxStepMultiplier)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, retries, takeBack, sampling, reference, iterations, modelSamples, minStepMultiplier, maxStepMultiplier, explorationFloor)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",

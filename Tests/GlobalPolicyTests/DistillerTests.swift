@@ -19,6 +19,57 @@ import Testing
     return distiller
   }
 
+  @Test("the labels' variance is the loss of the best constant, found by descent")
+  func labelVariance() async throws {
+    let set = try makeSet(observation: 5, control: 2, count: 60) { [1e3 + $0[0], $0[1] * $0[2]] }
+    let (precisions, scale) = (set.precisions, [2.0, 0.5])
+    func loss(_ c: [Double]) -> Double {
+      (0..<60).reduce(0) { sum, s in
+        let e = (0..<2).map { (set.parts[0].targets[$0, s] - c[$0]) / scale[$0] }
+        return sum + 0.5 * precisions[s % 10].bilinear(e, e) / 60
+      }
+    }
+    var c = [1e3, 0.0]
+    // Coordinate descent by parabolas.
+    for _ in 0..<200 {
+      for i in 0..<2 {
+        func moved(_ step: Double) -> Double {
+          var other = c
+          other[i] += step
+          return loss(other)
+        }
+        let (a, b) = (moved(1) - moved(-1), moved(1) + moved(-1) - 2 * moved(0))
+        c[i] -= 0.5 * a / b
+      }
+    }
+    let variance = set.labelVariance(precisions: precisions, scale: scale)
+    #expect(abs(variance - loss(c)) < 1e-9 * loss(c))
+  }
+
+  @Test("training goes on while it leaves much unexplained and still gets somewhere")
+  func rounds() async throws {
+    let set = try makeSet(observation: 6, control: 3, count: 600, target: nonlinear)
+    let start = NeuralPolicy.initial(
+      observation: 6, control: 3, options: network([30], .tanh), stream: stream)
+    func distilled(_ rounds: Int, tolerance: Double) async throws -> PolicyDistiller.Outcome {
+      try await distiller {
+        $0.steps = 200
+        $0.maxRounds = rounds
+        $0.unexplainedTolerance = tolerance
+      }.distill(start, onto: set, stream: stream, workers: 1)
+    }
+    let one = try await distilled(1, tolerance: 1e-3)
+    let many = try await distilled(6, tolerance: 1e-3)
+    #expect(one.steps == 200 && many.steps > 200 && many.steps <= 1200)
+    #expect(many.finalLoss < 0.9 * one.finalLoss && many.initialLoss == one.initialLoss)
+    #expect(many.labelVariance == one.labelVariance && one.finalLoss < one.labelVariance)
+    // What is explained is not trained on.
+    try #require(one.finalLoss < 0.9 * one.labelVariance)
+    let lazy = try await distilled(6, tolerance: 1.01 * one.finalLoss / one.labelVariance)
+    let isSame = lazy.policy == one.policy
+    #expect(lazy.steps == 200 && isSame)
+  }
+
   func nonlinear(_ o: [Double]) -> [Double] {
     [tanh(o[0] + o[1]), 30 * sin(o[2]) + 5, 0.01 * o[3] * o[4]]
   }

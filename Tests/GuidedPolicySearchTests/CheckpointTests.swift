@@ -397,7 +397,7 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     do {
       let best = try #require(
         try loaded.resume(mirrorSearch(loaded), at: url, echoesWarnings: false).checkpoint)
-      #expect(best.best?.iteration == best.state.iteration)
+      #expect(best.state.bestEvidence?.iteration == best.state.iteration - 1)
     }
     try Data("x".utf8).write(to: URL(fileURLWithPath: folder.path(CheckpointFolder.best)))
     #expect(throws: CheckpointError.self) {
@@ -440,10 +440,13 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
       contentsOf: url.appendingPathComponent("progress.csv"), encoding: .utf8
     ).prefix { $0 != "\n" }.split(separator: ",")
     let index = try #require(columns.firstIndex(of: "policy_mean_cost"))
-    let costs = try rows.map { try #require(Double($0[index])) }
-    let lowest = try #require(costs.indices.min { costs[$0] < costs[$1] })
-    #expect(best.best?.iteration == lowest + 1 && best.state.iteration == lowest + 1)
-    #expect(best.best?.cost == costs[lowest])
+    let success = try #require(columns.firstIndex(of: "policy_success_rate"))
+    let verdicts = try rows.map {
+      (-(try #require(Double($0[success]))), try #require(Double($0[index])))
+    }
+    let lowest = try #require(verdicts.indices.min { verdicts[$0] < verdicts[$1] })
+    #expect(best.state.bestEvidence?.iteration == lowest && best.state.iteration == lowest + 1)
+    #expect(best.state.bestEvidence?.meanCost == verdicts[lowest].1)
   }
 
   @Test func anotherExperimentIsRefused() async throws {

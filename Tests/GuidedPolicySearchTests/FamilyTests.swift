@@ -51,13 +51,15 @@ private struct UnsettledDescent: Coupling {
   func initialMemory(_ dimensions: Dimensions) -> PolicyPrior { base.initialMemory(dimensions) }
 
   func anchor<P: DistillablePolicy>(
-    of controller: LinearGaussianController, policy: P?, about samples: [Trajectory],
-    memory: inout PolicyPrior, stream: RandomStream
+    of controller: LinearGaussianController, policy: P?, isBehind: Bool,
+    about samples: [Trajectory], limits: ControlLimits?, memory: inout PolicyPrior,
+    stream: RandomStream
   ) throws -> Anchor {
     // The policy that iteration 0 begins without is there in its second round.
     if policy != nil { throw Unsettled(description: "no anchor") }
     return try base.anchor(
-      of: controller, policy: policy, about: samples, memory: &memory, stream: stream)
+      of: controller, policy: policy, isBehind: isBehind, about: samples, limits: limits,
+      memory: &memory, stream: stream)
   }
 
   func settle<P: DistillablePolicy>(

@@ -83,7 +83,7 @@ import Testing
     let search = try makeSearch(faults: faults) { $0.rollouts.maxAttempts = 2 }
     let (next, report) = try await search.advancing(search.initialState)
     let batch = report.batches[1]
-    #expect(batch.samples == [1, 3, 4] && batch.discarded.count == 4 && next.rollouts == 8)
+    #expect(batch.samples == [1, 3, 4] && batch.discarded.count == 4 && next.rollouts == 8 + 2)
     #expect(report.conditions[1].costs.count == 3)
     #expect(report.conditions[1].status != "kept previous controller")
     #expect(next.conditions[1].controller != search.initialControllers[1])
@@ -200,7 +200,7 @@ import Testing
             + "the local controller rolled out instead"
         })
     }
-    #expect(next.rollouts == state.rollouts + 10)
+    #expect(next.rollouts == state.rollouts + 10 + 2)
     // Nothing can be linearised, so that the controllers stay, and the network is trained anew.
     #expect(report.conditions.allSatisfy { $0.status == "kept previous controller" })
     let third = try await search.advancing(next)

@@ -55,6 +55,8 @@ private struct Quartic: DifferentiableCost {
     settings.search.klStep = 0.5
     settings.search.klStepDecay = 0.8
     settings.search.maxStepMultiplier = 2
+    // What the twin knows ends with the local step.
+    settings.search.takeBack = 0
     // The bound is met to the accuracy of the comparison.
     settings.localOptimization.tolerance = 1e-11
     settings.localOptimization.maxPasses = 200

@@ -44,6 +44,8 @@ func smallSettings() -> TestSettings {
   settings.iterations = 3
   settings.samples = 5
   settings.modelSamples = 3
+  // Tests of the stages want to see what these came to.
+  settings.takeBack = 0
   settings.network.hiddenLayers = [16]
   settings.training.steps = 400
   return settings

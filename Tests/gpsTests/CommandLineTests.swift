@@ -134,7 +134,7 @@ func gps(
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted() == [
         ".lock", "checkpoints", "conditions.csv", "experiment.yaml", "log.txt",
-        "policy.safetensors", "progress.csv",
+        "policy-last.safetensors", "policy.safetensors", "progress.csv",
         "rollouts.csv", "summary.json", "trajectories.csv",
       ])
     let summary = try JSONDecoder().decode(

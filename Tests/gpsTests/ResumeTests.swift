@@ -21,7 +21,8 @@ private struct Results: Equatable {
     summary = summary.withoutTimes
     for name in [
       "experiment.yaml", "conditions.csv", "rollouts.csv", "trajectories.csv",
-      "policy.safetensors", "checkpoints/best.safetensors", "checkpoints/\(checkpoint)",
+      "policy.safetensors", "policy-last.safetensors", "checkpoints/best.safetensors",
+      "checkpoints/\(checkpoint)",
     ] {
       // Trajectory optimisation leaves neither a policy nor a best one.
       files[name] = try? Data(contentsOf: run.appendingPathComponent(name))

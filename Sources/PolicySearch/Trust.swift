@@ -1,0 +1,102 @@
+import GPSCore
+import GlobalPolicy
+import SearchParts
+import Statistics
+
+// A step that made things worse is taken back. What decides are rollouts: one without noise in each
+// condition. Fewer successes, or as many at a higher cost, are worse. A new policy is judged against the last
+// few that stand, not against the last one alone: contacts make such rollouts all or nothing, and a search that
+// may never go down again stays on the first hill (non-monotone trust regions: Grippo et al. 1986; Toint
+// 1996).
+
+/// What an iteration learned from its rollouts, before it is judged.
+struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
+  var policy: Product?
+  var training: Training?
+  /// Nil where numbers failed, or without a distillation.
+  var loss: Double?
+  /// The loss as a share of the labels' variance.
+  var unexplainedShare: Double?
+  var evaluation: Evaluation?
+  var evidence: PolicyEvidence?
+  var notes: [String] = []
+
+  init(policy: Product?, training: Training?) {
+    self.policy = policy
+    self.training = training
+  }
+
+  /// Rollouts that it took to judge it.
+  var rollouts: Int { evaluation?.entries.reduce(0) { $0 + $1.batch.trajectories.count } ?? 0 }
+
+  /// Whether its rollouts speak against it: it did worse than each of the last few.
+  func isWorse(than record: some Collection<PolicyEvidence>) -> Bool {
+    guard let evidence, !record.isEmpty else { return false }
+    return record.allSatisfy { evidence.isWorse(than: $0) }
+  }
+}
+
+extension SearchState {
+  /// Every noisy rollout of the policy failed in a condition: nothing is taken back to that.
+  mutating func discredit(in condition: Int) {
+    guard var evidence = record.popLast() else { return }
+    evidence.successRates[condition] = 0
+    evidence.costs[condition] = .infinity
+    record.append(evidence)
+  }
+
+  /// Goes on from what was learned, or from what was there before.
+  ///
+  /// - Parameters:
+  ///   - trial: what was learned.
+  ///   - isTakenBack: whether it is taken back.
+  ///   - memory: how many judgements are kept.
+  mutating func take(_ trial: SearchTrial<Product, Training>, isTakenBack: Bool, memory: Int) {
+    if isTakenBack {
+      lastPolicy = trial.policy
+      return
+    }
+    lastPolicy = nil
+    if let new = trial.evidence, let old = bestEvidence {
+      if !new.isWorse(than: old) {
+        best = nil
+      } else if best == nil, let policy {
+        best = Kept(policy: policy, evidence: old)
+      }
+    }
+    policy = trial.policy
+    training = trial.training
+    if let new = trial.evidence { record = (record + [new]).suffix(max(1, memory)) }
+  }
+}
+
+extension GuidedSearch {
+  /// Where the policy did worse the bound is halved, and the local step taken again within it as far as what
+  /// it was taken by is still there.
+  func shrink(_ steps: inout [Step], after trial: Trial, from state: State) throws {
+    guard let evidence = trial.evidence, let kept = state.evidence else { return }
+    for i in steps.indices where evidence.isWorse(than: kept, in: i) {
+      let multiplier = max(settings.minStepMultiplier, 0.5 * steps[i].next.stepMultiplier)
+      steps[i].next.stepMultiplier = multiplier
+      try steps[i].attempt { step in
+        guard let ground = step.ground, let evidence = step.evidence else { return }
+        step.next = ground.next
+        step.next.stepMultiplier = multiplier
+        (step.outcome, step.imagined, step.teacher) = (nil, [], step.previous)
+        try improve(
+          &step, by: evidence, ground.anchor, in: state.iteration,
+          stream: stream.child(.mixture, state.iteration, i).child(.custom, 2))
+      }
+    }
+  }
+
+  /// The controllers return to what they were if it was the policy that rolled out; controllers that roll
+  /// out themselves go on.
+  func takeBack(_ steps: inout [Step]) {
+    if sampling == .offPolicy { return }
+    for i in steps.indices {
+      steps[i].next.controller = steps[i].previous
+      steps[i].next.expectation = nil
+    }
+  }
+}
