@@ -172,6 +172,15 @@ extension Array: Setting where Element: Setting {
   }
 }
 
+extension Dictionary: Setting where Key == String, Value: Setting {
+  package static var plural: String { "mappings" }
+
+  /// A mapping from names to values.
+  package static var codec: Codec<[String: Value]> {
+    .table("a mapping from names to \(Value.plural)")
+  }
+}
+
 extension Codec where Value == [Double] {
   /// A list of numbers, or one number, which stands for all.
   package static var numberOrNumbers: Codec {

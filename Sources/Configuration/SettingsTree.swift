@@ -321,6 +321,11 @@ extension SettingsTree {
     try set(path[...], to: value, walked: [])
   }
 
+  /// Replaces the value of a key, or adds the key.
+  package mutating func replace(_ key: String, by value: SettingsTree) throws(SettingsError) {
+    try set([key], to: value, walked: [])
+  }
+
   private mutating func set(
     _ path: ArraySlice<String>, to value: SettingsTree, walked: [String]
   ) throws(SettingsError) {

@@ -44,9 +44,36 @@ extension Experiment {
   public static func load(
     _ url: URL, overrides: [Override] = []
   ) throws(SettingsError) -> LoadedExperiment {
+    try load(url, overrides: overrides, trial: Trial())
+  }
+
+  /// What of an experiment is other than when its policy was trained.
+  public struct Trial: Sendable {
+    /// A file whose conditions stand in for the experiment's own: another experiment, or a file with the
+    /// key `conditions` alone; nil for the experiment's own.
+    public var conditions: URL?
+    /// Whether what conditions draw once is drawn for every rollout instead: one condition then stands
+    /// for all that were made of it.
+    public var redraws = false
+
+    /// Nothing is other.
+    public init() {}
+  }
+
+  /// Reads an experiment file and makes it ready for a trial of what was learned.
+  ///
+  /// - Parameters:
+  ///   - url: the YAML file; models are sought relative to its folder.
+  ///   - overrides: applied in order before reading, after the conditions were replaced.
+  ///   - trial: what is other than in the file.
+  /// - Returns: the experiment and its task.
+  /// - Throws: `SettingsError` with file, line, key, value and what is allowed.
+  public static func load(
+    _ url: URL, overrides: [Override], trial: Trial
+  ) throws(SettingsError) -> LoadedExperiment {
     var loaded = try load(
       yaml: text(of: url), name: url.lastPathComponent, folder: url.deletingLastPathComponent(),
-      overrides: overrides)
+      overrides: overrides, trial: trial)
     loaded.file = url
     return loaded
   }
@@ -55,9 +82,12 @@ extension Experiment {
   ///
   /// - Throws: `SettingsError`.
   public static func load(
-    yaml text: String, name: String = "experiment", folder: URL, overrides: [Override] = []
+    yaml text: String, name: String = "experiment", folder: URL, overrides: [Override] = [],
+    trial: Trial = Trial()
   ) throws(SettingsError) -> LoadedExperiment {
-    let (experiment, tree) = try parse(text, name: name, overrides: overrides)
+    var (experiment, tree) = try parse(
+      text, name: name, overrides: overrides, conditions: trial.conditions)
+    if trial.redraws { experiment.conditions.redraw() }
     return try ExperimentLoader(experiment: experiment, tree: tree, folder: folder).load()
   }
 
@@ -80,12 +110,21 @@ extension Experiment {
   }
 
   private static func parse(
-    _ text: String, name: String, overrides: [Override]
+    _ text: String, name: String, overrides: [Override], conditions: URL? = nil
   ) throws(SettingsError) -> (experiment: Experiment, tree: SettingsTree) {
     var tree = try SettingsTree(yaml: text, name: name)
     guard case .mapping = tree.content else {
       throw SettingsError(
         origin: tree.origin, path: "", value: tree.summary, allowed: "a mapping of settings")
+    }
+    if let conditions {
+      let other = try SettingsTree(
+        yaml: Self.text(of: conditions), name: conditions.lastPathComponent)
+      guard let replacement = other.child("conditions") else {
+        throw SettingsError(
+          origin: other.origin, path: "", problem: "the key \"conditions\" is missing")
+      }
+      try tree.replace("conditions", by: replacement)
     }
     for override in overrides { try tree.apply(override) }
     return (try schema.read(tree, ""), tree)

@@ -27,8 +27,10 @@ public struct Experiment: Sendable, Equatable {
   public var conditions = ConditionsSettings()
   /// What is minimised.
   public var cost = SumCost()
-  /// What counts as a success; separate from the cost.
-  public var success = SuccessCriterion.all([])
+  /// What counts as a success, separate from the cost; nil where nothing does.
+  public var success: SuccessCriterion?
+  /// What ends a rollout before its time, and what that costs; nil for nothing.
+  public var termination: Termination?
   /// The local controllers of iteration 0.
   public var initialController = InitialController.lqr(InitialController.LQROptions(gains: [1]))
   /// How local controllers and network hold each other: a word of the registry.
@@ -54,7 +56,7 @@ public struct Experiment: Sendable, Equatable {
   /// How `optimize` goes, if the dynamics are known.
   public var ilqr = ILQR.Options()
 
-  /// The defaults; task, system, cost and success are for the caller to fill in.
+  /// The defaults; task, system and cost are for the caller to fill in.
   public init() {}
 }
 
@@ -77,7 +79,10 @@ extension Experiment: Configurable {
     Field("conditions", \.conditions, "Where rollouts start.")
     Field("cost", \.cost.entries, .some("term"), "What is minimised: the sum of these terms.")
       .required
-    Field("success", \.success, "What counts as a success.").required
+    Field("success", \.success, "What counts as a success; null to judge costs alone.")
+    Field(
+      "termination", \.termination,
+      "What ends a rollout before its time, such as a fall, and the price; null for nothing.")
     Field(
       "initialController", \.initialController,
       "Local controllers of iteration 0, which hold the initial position and explore."

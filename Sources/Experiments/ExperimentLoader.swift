@@ -3,6 +3,7 @@ import Foundation
 import GPSCore
 import LinearAlgebra
 import Sim
+import Statistics
 
 /// Makes an experiment ready to run, and leads every complaint of the parts back to the place in the
 /// file that caused it.
@@ -55,6 +56,13 @@ struct ExperimentLoader {
     }
     if case .known = experiment.dynamics {
       for condition in task.conditions {
+        if let draws = condition.draws,
+          !(draws.bodyOffsets.isEmpty && draws.goalBodies.isEmpty && draws.modelFactors.isEmpty)
+        {
+          throw refuse(
+            "dynamics", "known",
+            "a fit: those of condition \"\(condition.name)\" are drawn anew in every rollout")
+        }
         do {
           guard try task.knownDynamics(in: condition) == nil else { continue }
         } catch {
@@ -101,11 +109,24 @@ struct ExperimentLoader {
     let all =
       experiment.conditions.train.enumerated().map { ("conditions.train.\($0.offset)", $0.element) }
       + experiment.conditions.test.enumerated().map { ("conditions.test.\($0.offset)", $0.element) }
-    let count = all.first?.1.goal.count ?? 0
-    for (path, condition) in all where condition.goal.count != count {
-      throw refuse(
-        "\(path).goal", "a list of \(condition.goal.count)",
-        "\(count) numbers, as in the first condition")
+    let count = all.first?.1.nominalGoal.count ?? 0
+    for (path, condition) in all {
+      let own = condition.nominalGoal.count
+      if own != count {
+        throw refuse(
+          "\(path).goal", "a list of \(own)", "\(count) numbers, as in the first condition")
+      }
+      if let mismatch = condition.draw.goal?.mismatch(with: count) {
+        throw refuse("\(path).draw.goal", "of another length", mismatch)
+      }
+      if !condition.goalBodies.isEmpty && count < 3 {
+        throw refuse("\(path).goalBodies", "given", "empty where goals have less than 3 numbers")
+      }
+      for (body, distribution) in condition.draw.bodyOffsets.sorted(by: { $0.key < $1.key }) {
+        if let mismatch = distribution.mismatch(with: 3) {
+          throw refuse("\(path).draw.bodyOffsets.\(body)", "of another length", mismatch)
+        }
+      }
     }
     return count
   }
@@ -118,19 +139,32 @@ struct ExperimentLoader {
     _ = try goalDimension()
     func list(_ key: String, _ list: [ConditionSettings]) throws -> [Condition] {
       var conditions: [Condition] = []
+      var names: Set<String> = []
       for (index, settings) in list.enumerated() {
         let path = "conditions.\(key).\(index)"
-        var name = settings.name
-        if name.isEmpty {
-          name = "\(index)"
-          while list.contains(where: { $0.name == name }) { name += "_" }
+        var word = settings.name
+        if word.isEmpty {
+          word = "\(index)"
+          while list.contains(where: { $0.name == word }) { word += "_" }
         }
-        if conditions.contains(where: { $0.name == name }) {
-          throw refuse(
-            "\(path).name", abbreviated(name),
-            "a name that no other condition of the list has")
+        var made: Condition?
+        for number in 0..<settings.count {
+          let name = settings.count == 1 ? word : "\(word)-\(number)"
+          if !names.insert(name).inserted {
+            throw refuse(
+              "\(path).name", abbreviated(name),
+              "a name that no other condition of the list has")
+          }
+          var condition = try made ?? make(settings, name, path)
+          made = condition
+          condition.name = name
+          if settings.draw.every == .once {
+            var stream = RandomStream(seed: settings.draw.seed)
+              .child(.custom, key == "train" ? 0 : 1, index, number)
+            condition = condition.drawn(from: &stream)
+          }
+          conditions.append(condition)
         }
-        conditions.append(try make(settings, name, path))
       }
       return conditions
     }

@@ -82,19 +82,19 @@ extension LoadedExperiment: RunSource {
   ///   - seed: of initial states and noise.
   ///   - isNoisy: whether the policy's own noise is added.
   ///   - workers: how much runs at once.
-  ///   - keepsTrajectories: whether the rollouts themselves are among the result.
+  ///   - keepsRollouts: whether the rollouts themselves are kept.
   /// - Returns: costs and successes in the training conditions and, if there are any, in the test
   ///   conditions.
   /// - Throws: `PolicyFileError` if the policy cannot be read or does not fit the experiment, or an error
   ///   of the simulator's.
   public func evaluate<L: Learner>(
     policyAt url: URL, of learner: L, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int,
-    keepsTrajectories: Bool = true
+    keepsRollouts: Bool = true
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     let file = try PolicyFile<L.Actor>(contentsOf: url)
     return try await evaluate(
       file.policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers,
-      keepsTrajectories: keepsTrajectories)
+      keepsRollouts: keepsRollouts)
   }
 
   /// Rolls out a policy in all conditions.
@@ -104,16 +104,16 @@ extension LoadedExperiment: RunSource {
   ///   simulator's.
   public func evaluate(
     _ policy: some Policy, rollouts: Int, seed: UInt64, isNoisy: Bool, workers: Int,
-    keepsTrajectories: Bool = true
+    keepsRollouts: Bool = true
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     try await evaluate(
       policy, on: task, rollouts: rollouts, seed: seed, isNoisy: isNoisy, workers: workers,
-      keepsTrajectories: keepsTrajectories)
+      keepsRollouts: keepsRollouts)
   }
 
   private func evaluate(
     _ policy: some Policy, on task: some ControlTask, rollouts: Int, seed: UInt64, isNoisy: Bool,
-    workers: Int, keepsTrajectories: Bool
+    workers: Int, keepsRollouts: Bool
   ) async throws -> (training: Evaluation, test: Evaluation?) {
     if let problem = policy.mismatch(with: task.dimensions) {
       throw PolicyFileError.invalid(path: "the policy", reason: problem)
@@ -124,7 +124,7 @@ extension LoadedExperiment: RunSource {
         of: policy, on: task, in: conditions, iteration: 0, rollouts: rollouts,
         noise: isNoisy ? ExplorationNoise() : nil, initialStateNoise: true,
         timeLimit: experiment.search.rollouts.timeLimit, stream: stream, workers: workers,
-        keepsTrajectories: keepsTrajectories)
+        keepsRollouts: keepsRollouts)
     }
     let training = try await judge(task.conditions)
     let test = task.testConditions.isEmpty ? nil : try await judge(task.testConditions)

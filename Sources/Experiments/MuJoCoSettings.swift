@@ -81,7 +81,7 @@ extension MuJoCoSettings: SystemKind {
       let task = try MuJoCoTask(
         name: experiment.task, interface: interface, horizon: experiment.horizon,
         conditions: conditions.train, testConditions: conditions.test, cost: experiment.cost,
-        success: experiment.success)
+        success: experiment.success, termination: experiment.termination)
       return (task, url)
     } catch .task(let error) {
       throw error
@@ -127,12 +127,14 @@ extension MuJoCoSettings: SystemKind {
           jointVelocities: settings.jointVelocities, activations: settings.activations,
           controls: settings.controls, mocapPositions: settings.mocapPositions,
           mocapQuaternions: settings.mocapQuaternions),
-        bodyOffsets: settings.bodyOffsets, goal: settings.goal)
+        bodyOffsets: settings.bodyOffsets, goal: settings.nominalGoal)
       condition.initialPlantStateDeviation = try loader.deviation(
         [
           ("positionDeviation", settings.positionDeviation, nv),
           ("velocityDeviation", settings.velocityDeviation, nv),
         ], path)
+      settings.complete(
+        &condition, starts: try starts(settings.draw.joints, path, interface, loader))
       try interface.validate(condition)
       return condition
     } catch let error as MuJoCoError {
@@ -143,6 +145,24 @@ extension MuJoCoSettings: SystemKind {
         throw loader.refuse(error, "conditions.common")
       }
       throw loader.refuse(error, path)
+    }
+  }
+}
+
+extension MuJoCoSettings {
+  /// Where among the numbers of a start the positions of drawn joints are.
+  private func starts(
+    _ joints: [String: VectorDistribution], _ path: String, _ interface: MuJoCoInterface,
+    _ loader: ExperimentLoader
+  ) throws -> [ConditionDraws.Start] {
+    try joints.sorted { $0.key < $1.key }.map { name, distribution in
+      let place = "\(path).draw.joints.\(name)"
+      let range = try interface.model.drawablePositions(ofJoint: name)
+      if let mismatch = distribution.mismatch(with: range.count) {
+        throw loader.refuse(place, "of another length", mismatch)
+      }
+      return ConditionDraws.Start(
+        first: range.lowerBound, count: range.count, distribution: distribution)
     }
   }
 }

@@ -45,6 +45,7 @@ extension NativeSettings: SystemKind {
         name: experiment.task, model: model, controlPeriod: controlPeriod, substeps: substeps,
         integrator: integrator, horizon: experiment.horizon, conditions: conditions.train,
         testConditions: conditions.test, cost: experiment.cost, success: experiment.success,
+        termination: experiment.termination,
         observation: observation)
     } catch {
       guard case .option(let option) = error, option.key.hasPrefix("observation.") else {
@@ -66,10 +67,16 @@ extension NativeSettings: SystemKind {
       ("mocapQuaternions", !settings.mocapQuaternions.isEmpty),
       ("bodyOffsets", !settings.bodyOffsets.isEmpty),
       ("velocityDeviation", settings.velocityDeviation != [0]),
+      ("goalBodies", !settings.goalBodies.isEmpty),
+      ("modelFactors", !settings.modelFactors.isEmpty),
+      ("draw.joints", !settings.draw.joints.isEmpty),
+      ("draw.bodyOffsets", !settings.draw.bodyOffsets.isEmpty),
+      ("draw.modelFactors", !settings.draw.modelFactors.isEmpty),
     ] where isGiven {
       throw loader.refuse(
         "\(path).\(part)",
-        problem: "is for MuJoCo models; a native system has state and positionDeviation")
+        problem: "is for MuJoCo models; a native system has "
+          + (part.hasPrefix("draw") ? "draw.state and draw.goal" : "state and positionDeviation"))
     }
     if let state = settings.state, state.count != states.count {
       throw loader.refuse(
@@ -77,9 +84,18 @@ extension NativeSettings: SystemKind {
         "\(states.count) numbers (\(states.joined(separator: ", ")))")
     }
     var condition = Condition(
-      name: name, initialPlantState: settings.state ?? states.map { _ in 0 }, goal: settings.goal)
+      name: name, initialPlantState: settings.state ?? states.map { _ in 0 },
+      goal: settings.nominalGoal)
     condition.initialPlantStateDeviation = try loader.deviation(
       [("positionDeviation", settings.positionDeviation, states.count)], path)
+    if let mismatch = settings.draw.state?.mismatch(with: states.count) {
+      throw loader.refuse("\(path).draw.state", "of another length", mismatch)
+    }
+    settings.complete(
+      &condition,
+      starts: settings.draw.state.map {
+        [ConditionDraws.Start(first: 0, count: states.count, distribution: $0)]
+      } ?? [])
     return condition
   }
 }

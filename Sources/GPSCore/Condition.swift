@@ -15,6 +15,10 @@ public struct Condition: Sendable, Equatable, Codable {
   /// The goal, in units the task defines; empty if it has none. Costs and success criteria refer to
   /// it, and an observation may show it to the policy.
   public var goal: [Double]
+  /// Factors on parameters of the model, more than 0.
+  public var modelFactors: [ModelParameter: Double] = [:]
+  /// What of all this is drawn anew for every rollout or iteration; nil if nothing is.
+  public var draws: ConditionDraws?
 
   /// A condition.
   public init(

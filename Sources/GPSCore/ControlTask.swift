@@ -65,6 +65,22 @@ public protocol ControlTask: Sendable {
   ///   - condition: the one it started from.
   /// - Returns: true for a success.
   func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool
+
+  /// The step at which a rollout ended before its time, from 0 to T: what follows teaches a policy
+  /// nothing. By default nil, none ends.
+  ///
+  /// - Parameters: as those of `isSuccess`.
+  func endStep(of trajectory: Trajectory, in condition: Condition) -> Int?
+
+  /// Whether rollouts are judged at all: where they are not, there are costs and no successes. By default
+  /// true.
+  var judgesSuccess: Bool { get }
+
+  /// How far a rollout is from the threshold of success, positive for a success; by default nil, unknown.
+  ///
+  /// - Parameters: as those of `isSuccess`.
+  /// - Returns: a signed distance in a unit of the task's own, or nil.
+  func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double?
 }
 
 extension ControlTask {
@@ -92,6 +108,15 @@ extension ControlTask {
   public func initialDeviationCount(of condition: Condition) -> Int {
     condition.initialPlantState.count
   }
+
+  /// None ends unless a task says so.
+  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? { nil }
+
+  /// A task says what a success is.
+  public var judgesSuccess: Bool { true }
+
+  /// None is known unless a task says so.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? { nil }
 
   /// Dynamics are fitted to rollouts unless a task knows better.
   public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? { nil }

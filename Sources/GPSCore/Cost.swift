@@ -31,18 +31,20 @@ extension Cost {
   /// A cost that says nothing may need them.
   public var needsPointJacobians: Bool { true }
 
-  /// ℓ_0 … ℓ_T: T + 1 numbers, whose sum is the cost of the rollout.
+  /// ℓ_0 … ℓ_T: T + 1 numbers, whose sum is the cost of the rollout, in the rollout's own condition if one
+  /// was drawn for it.
   public func values(along trajectory: Trajectory, in condition: Condition) -> [Double] {
     var values = [Double](repeating: 0, count: trajectory.horizon + 1)
-    addValues(to: &values, along: trajectory, in: condition)
+    addValues(to: &values, along: trajectory, in: trajectory.condition ?? condition)
     return values
   }
 
-  /// The expansion about one trajectory: values, gradients and Hessians in y = [x; u] at T + 1 steps.
+  /// The expansion about one trajectory: values, gradients and Hessians in y = [x; u] at T + 1 steps, in
+  /// the trajectory's own condition if one was drawn for it.
   public func expansion(along trajectory: Trajectory, in condition: Condition) -> CostExpansion {
     var expansion = CostExpansion(
       state: trajectory.states.rows, control: trajectory.controls.rows, horizon: trajectory.horizon)
-    addExpansion(to: &expansion, along: trajectory, in: condition)
+    addExpansion(to: &expansion, along: trajectory, in: trajectory.condition ?? condition)
     return expansion
   }
 

@@ -20,10 +20,11 @@ public struct PolicyEvidence: Storable {
     self.costs = costs.map { $0.isNaN ? .infinity : $0 }
   }
 
-  /// The evidence of an evaluation.
+  /// The evidence of an evaluation; where no success is judged, costs decide alone.
   public init(_ evaluation: Evaluation, iteration: Int) {
     self.init(
-      iteration: iteration, successRates: evaluation.entries.map(\.successRate),
+      iteration: iteration,
+      successRates: evaluation.entries.map { $0.successRate.isFinite ? $0.successRate : 0 },
       costs: evaluation.entries.map { $0.batch.discarded.isEmpty ? $0.meanCost : .infinity })
   }
 

@@ -85,20 +85,24 @@ public struct ConditionReport: Sendable {
   public var batch: RolloutBatch
   /// Cost of each of them.
   public var costs: [Double]
-  /// Success of each of them.
+  /// Success of each of them; empty where the task judges none.
   public var successes: [Bool]
+  /// How far each is from the threshold of success, positive for a success, in the order of `costs`; nil
+  /// where the task does not know.
+  public var margins: [Double?]
   /// What the learner says of the condition, by its own columns.
   public var metrics: [Metric]
 
   /// A report of one condition.
   public init(
     name: String, batch: RolloutBatch, costs: [Double] = [], successes: [Bool] = [],
-    metrics: [Metric] = []
+    margins: [Double?] = [], metrics: [Metric] = []
   ) {
     self.name = name
     self.batch = batch
     self.costs = costs
     self.successes = successes
+    self.margins = margins
     self.metrics = metrics
   }
 
@@ -111,10 +115,10 @@ public struct ConditionReport: Sendable {
     let sum = costs.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
     return (sum / Double(costs.count - 1)).squareRoot()
   }
-  /// Share of successful training rollouts.
-  public var successRate: Double {
-    Double(successes.count { $0 }) / Double(max(1, successes.count))
-  }
+  /// Share of successful training rollouts; NaN if there are none, or none is judged.
+  public var successRate: Double { share(of: successes) }
+  /// Mean margin of success; nil where none is known.
+  public var meanMargin: Double? { mean(of: margins) }
 }
 
 /// Rollouts of a policy, judged.
@@ -125,25 +129,32 @@ public struct Evaluation: Sendable {
     public var condition: String
     /// Cost of each rollout that did not fail.
     public var costs: [Double]
-    /// Success of each rollout; one that failed is none.
+    /// Success of each rollout; one that failed is none. Empty where the task judges none.
     public var successes: [Bool]
+    /// How far each rollout that did not fail is from the threshold of success, positive for a success;
+    /// nil where the task does not know.
+    public var margins: [Double?]
     /// The rollouts themselves.
     public var batch: RolloutBatch
 
     /// The rollouts of one condition and their verdicts.
-    public init(condition: String, costs: [Double], successes: [Bool], batch: RolloutBatch) {
+    public init(
+      condition: String, costs: [Double], successes: [Bool], margins: [Double?] = [],
+      batch: RolloutBatch
+    ) {
       self.condition = condition
       self.costs = costs
       self.successes = successes
+      self.margins = margins
       self.batch = batch
     }
 
     /// Mean cost of the rollouts that did not fail; NaN if all did.
     public var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
-    /// Share of successful rollouts; one that failed is none.
-    public var successRate: Double {
-      Double(successes.count { $0 }) / Double(max(1, successes.count))
-    }
+    /// Share of successful rollouts; one that failed is none. NaN where none is judged.
+    public var successRate: Double { share(of: successes) }
+    /// Mean margin of success; nil where none is known.
+    public var meanMargin: Double? { mean(of: margins) }
   }
   /// One entry per condition.
   public var entries: [Entry]
@@ -151,16 +162,24 @@ public struct Evaluation: Sendable {
   /// An evaluation of several conditions.
   public init(entries: [Entry]) { self.entries = entries }
 
-  /// Share of successful rollouts over all conditions.
-  public var successRate: Double {
-    let successes = entries.flatMap(\.successes)
-    return Double(successes.count { $0 }) / Double(max(1, successes.count))
-  }
+  /// Share of successful rollouts over all conditions; NaN where none is judged.
+  public var successRate: Double { share(of: entries.flatMap(\.successes)) }
+  /// Mean margin of success over all conditions; nil where none is known.
+  public var meanMargin: Double? { mean(of: entries.flatMap(\.margins)) }
   /// Mean cost over all conditions, of the rollouts that did not fail; NaN if all did.
   public var meanCost: Double {
     let costs = entries.flatMap(\.costs)
     return costs.reduce(0, +) / Double(costs.count)
   }
+}
+
+private func share(of successes: [Bool]) -> Double {
+  Double(successes.count { $0 }) / Double(successes.count)
+}
+
+private func mean(of margins: [Double?]) -> Double? {
+  let known = margins.compactMap { $0 }
+  return known.isEmpty ? nil : known.reduce(0, +) / Double(known.count)
 }
 
 /// Wall-clock seconds of the stages of one iteration, each summed over workers; stages of different

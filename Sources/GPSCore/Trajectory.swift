@@ -13,6 +13,11 @@ public struct Trajectory: Sendable, Equatable {
   /// Derivatives of the points by the state: T + 1 matrices, 3 P × n; 0 × n if the cost does not need
   /// them.
   public var pointJacobians: MatrixSequence
+  /// The step at which the rollout ended before its time; nil if it did not. The numbers after it are what
+  /// the plant did all the same.
+  public var endStep: Int?
+  /// The condition that was drawn for this rollout alone; nil where it is that of the batch.
+  public var condition: Condition?
 
   /// T, the number of control steps.
   public var horizon: Int { controls.columns }
@@ -43,6 +48,8 @@ public struct RolloutBatch: Sendable {
   public var trajectories: [Trajectory]
   /// The sample number of each of them: one is missing for a rollout that was given up.
   public var samples: [Int]
+  /// What each rollout came to, where that alone was asked for: there are then no trajectories.
+  public var verdicts: [Verdict] = []
   /// The rollouts that failed and were drawn again or given up, with their reasons.
   public var discarded: [DiscardedRollout]
   /// Wall-clock seconds spent on these rollouts, summed over them, discarded ones included.

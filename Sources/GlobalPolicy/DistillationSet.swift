@@ -25,8 +25,8 @@ public struct DistillationSet: Sendable {
       self.targets = targets
     }
 
-    /// û_t = K_t x_t + k_t at every step of a rollout, brought within limits: what is beyond has no effect,
-    /// and a network that has to reach it misses what has.
+    /// û_t = K_t x_t + k_t at every step of a rollout, up to its end, brought within limits: what is beyond
+    /// has no effect, and a network that has to reach it misses what has.
     public init(
       along trajectory: Trajectory, under controller: LinearGaussianController,
       limits: ControlLimits? = nil
@@ -35,10 +35,10 @@ public struct DistillationSet: Sendable {
         trajectory.states.rows == controller.state && trajectory.horizon <= controller.horizon,
         "a rollout of \(trajectory.states.rows) states over \(trajectory.horizon) steps for a "
           + "controller of \(controller.state) states over \(controller.horizon) steps")
+      let count = min(trajectory.horizon, trajectory.endStep ?? .max)
       var targets = Matrix(
-        rows: controller.control, columns: trajectory.horizon,
-        columnMajor: controller.meanActions(
-          at: trajectory.states.storage, count: trajectory.horizon))
+        rows: controller.control, columns: count,
+        columnMajor: controller.meanActions(at: trajectory.states.storage, count: count))
       limits?.clamp(&targets)
       self.init(observations: trajectory.observations, targets: targets)
     }

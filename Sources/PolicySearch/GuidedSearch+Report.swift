@@ -22,9 +22,10 @@ extension GuidedSearch {
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
       ].map { Metric.Column($0) } + local.columns + link.columns
-        + ["model_samples", "status", "success_rate", "policy_cost", "policy_success"].map {
-          Metric.Column($0)
-        },
+        + [
+          "model_samples", "status", "success_rate", "success_margin", "policy_cost",
+          "policy_success", "policy_success_margin",
+        ].map { Metric.Column($0) },
       stages: ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"])
   }
 
@@ -54,8 +55,9 @@ extension GuidedSearch {
         ] + (step.outcome?.metrics ?? []) + link.metrics(step.next.link) + [
           Metric("model_samples", step.imagined.count),
           Metric("status", step.outcome?.status ?? .keptController),
-          Metric("success_rate", own.successRate), Metric("policy_cost", entry?.meanCost),
-          Metric("policy_success", entry?.successRate),
+          Metric("success_rate", own.successRate), Metric("success_margin", own.meanMargin),
+          Metric("policy_cost", entry?.meanCost), Metric("policy_success", entry?.successRate),
+          Metric("policy_success_margin", entry?.meanMargin),
         ]
     }
     report.metrics =

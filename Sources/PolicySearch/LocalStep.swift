@@ -52,8 +52,10 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
   /// Costs and successes of the rollouts, and by them the last step.
   mutating func judge(under task: some ControlTask, by rule: StepRule) {
-    report.costs = samples.map { task.cost.values(along: $0, in: condition).reduce(0, +) }
-    report.successes = samples.map { task.isSuccess($0, in: condition) }
+    let verdicts = samples.map { task.verdict(on: $0, in: condition) }
+    report.costs = verdicts.map(\.cost)
+    report.successes = verdicts.compactMap(\.isSuccess)
+    report.margins = verdicts.map(\.margin)
     if let expectation = next.expectation {
       let cost = report.meanCost
       next.stepMultiplier = rule.multiplier(

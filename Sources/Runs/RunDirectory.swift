@@ -428,7 +428,8 @@ extension RunDirectory.Signals {
 extension RunDirectory {
   /// Columns of `rollouts.csv`.
   public static let rolloutColumns = [
-    "iteration", "condition", "sample", "kind", "cost", "success", "attempts", "reason",
+    "iteration", "condition", "sample", "kind", "cost", "success", "success_margin", "attempts",
+    "reason",
   ]
   /// The first columns of `trajectories.csv`; states and controls follow by name.
   public static let trajectoryColumns = [
@@ -445,7 +446,8 @@ extension RunDirectory {
   public func append(_ report: Report, isWhole: Bool = true) throws(RunDirectoryError) {
     var rolloutRows = CSVRows()
     func add(
-      _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool]
+      _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool],
+      margins: [Double?]
     ) throws(RunDirectoryError) {
       var trajectoryRows = CSVRows()
       for failure in batch.discarded {
@@ -453,6 +455,7 @@ extension RunDirectory {
         rolloutRows.append(name)
         rolloutRows.append(failure.sample)
         rolloutRows.append("discarded")
+        rolloutRows.appendEmpty()
         rolloutRows.appendEmpty()
         rolloutRows.appendEmpty()
         rolloutRows.append(failure.attempt + 1)
@@ -466,7 +469,12 @@ extension RunDirectory {
         rolloutRows.append(sample)
         rolloutRows.append(kind)
         rolloutRows.append(costs.indices.contains(index) ? costs[index] : nil)
-        rolloutRows.append(successes.indices.contains(index) && successes[index] ? 1 : 0)
+        if successes.indices.contains(index) {
+          rolloutRows.append(successes[index] ? 1 : 0)
+        } else {
+          rolloutRows.appendEmpty()
+        }
+        rolloutRows.append(margins.indices.contains(index) ? margins[index] : nil)
         rolloutRows.append(batch.discarded.count { $0.sample == sample } + 1)
         rolloutRows.appendEmpty()
         rolloutRows.endRow()
@@ -479,14 +487,17 @@ extension RunDirectory {
     for condition in report.conditions {
       try add(
         "training", condition.name, condition.batch, costs: condition.costs,
-        successes: condition.successes)
+        successes: condition.successes, margins: condition.margins)
     }
     for entry in report.policy?.entries ?? [] {
       try add(
-        "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+        "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes,
+        margins: entry.margins)
     }
     for entry in report.test?.entries ?? [] {
-      try add("test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes)
+      try add(
+        "test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes,
+        margins: entry.margins)
     }
     try rollouts.append(rolloutRows.bytes)
     try conditions.append(conditionRows(report).bytes)

@@ -19,15 +19,15 @@ public struct Summary: Sendable, Equatable, Codable {
     public struct ConditionSummary: Sendable, Equatable, Codable {
       /// The condition's name.
       public var condition: String
-      /// Share of successful rollouts.
-      public var successRate: Double
+      /// Share of successful rollouts; nil where none is judged.
+      public var successRate: Double?
       /// Mean cost of the rollouts; nil if it is not a number.
       public var meanCost: Double?
     }
     /// The iteration that learned it, from 0.
     public var iteration: Int
-    /// Share of successful rollouts over all conditions.
-    public var successRate: Double
+    /// Share of successful rollouts over all conditions; nil where none is judged.
+    public var successRate: Double?
     /// Mean cost over all conditions; nil if it is not a number.
     public var meanCost: Double?
     /// One entry per condition.
@@ -36,11 +36,11 @@ public struct Summary: Sendable, Equatable, Codable {
     /// The summary of an evaluation.
     public init(_ evaluation: Evaluation, iteration: Int) {
       self.iteration = iteration
-      successRate = evaluation.successRate
+      successRate = finite(evaluation.successRate)
       meanCost = finite(evaluation.meanCost)
       perCondition = evaluation.entries.map { entry in
         ConditionSummary(
-          condition: entry.condition, successRate: entry.successRate,
+          condition: entry.condition, successRate: finite(entry.successRate),
           meanCost: finite(entry.meanCost))
       }
     }

@@ -3,7 +3,7 @@ import Foundation
 import GPSCore
 
 /// The frame at a point is turned as its target, up to an angle.
-struct OrientationWithin: Criterion {
+struct OrientationWithin: StepCriterion {
   var point: Reference = ""
   var target = OrientationTarget.orientation(.identity)
   var below = 0.0
@@ -19,14 +19,10 @@ struct OrientationWithin: Criterion {
   }
 
   /// The angle that is left before the threshold [rad].
-  func margin(_ points: Span<Double>, in condition: Condition) -> Double {
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
     let (other, numbers) = target.axes(in: condition)
     let axes = FrameAxes(frame: index(point), axes: [0, 1, 2], relativeTo: other)
     return below - axes.angle(points, numbers, share: 0.5)
-  }
-
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    at.holds(trajectory.horizon) { margin(trajectory.points.column($0).span, in: condition) > 0 }
   }
 
   func resolved(in scope: Scope, key: String) throws(SimError) -> OrientationWithin {
@@ -39,7 +35,7 @@ struct OrientationWithin: Criterion {
 }
 
 /// An axis of the frame at a point has a direction, up to an angle.
-struct AxisWithin: Criterion {
+struct AxisWithin: StepCriterion {
   var point: Reference = ""
   var axis = FrameAxis.z
   var target = DirectionTarget.direction([0, 0, 1])
@@ -57,13 +53,9 @@ struct AxisWithin: Criterion {
   }
 
   /// The angle that is left before the threshold [rad].
-  func margin(_ points: Span<Double>, in condition: Condition) -> Double {
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
     let axes = FrameAxes(frame: index(point), axes: [axis.index], relativeTo: nil)
     return below - axes.angle(points, target.numbers(in: condition), share: 1)
-  }
-
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    at.holds(trajectory.horizon) { margin(trajectory.points.column($0).span, in: condition) > 0 }
   }
 
   func resolved(in scope: Scope, key: String) throws(SimError) -> AxisWithin {

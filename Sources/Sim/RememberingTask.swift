@@ -105,6 +105,19 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
     try base.knownDynamics(in: condition)
   }
 
+  /// Whether rollouts are judged at all.
+  public var judgesSuccess: Bool { base.judgesSuccess }
+
+  /// How far a rollout is from the threshold of success.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
+    base.successMargin(of: trajectory, in: condition)
+  }
+
+  /// The step at which a rollout ended before its time.
+  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
+    base.endStep(of: trajectory, in: condition)
+  }
+
   /// The numbers that one rollout starts from.
   public func initialPlantState(
     of condition: Condition, stream: inout RandomStream

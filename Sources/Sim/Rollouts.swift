@@ -79,8 +79,6 @@ public struct RolloutPlan: Sendable {
   public var iteration: Int
   /// Rollouts per condition, at least 1.
   public var samples: Int
-  /// The number of the first of them, part of the key of its random stream.
-  public var firstSample = 0
   /// `.rollout` for training, `.evaluation` for judging a policy: they never share random numbers.
   public var purpose: RandomStream.Purpose
   /// Exploration noise; nil for the policy's mean actions.
@@ -91,6 +89,9 @@ public struct RolloutPlan: Sendable {
   public var options: RolloutOptions
   /// Rollouts at the same time.
   public var workers: Int
+  /// Whether each rollout is judged as soon as it ends and then let go, so that memory does not grow with
+  /// their number: batches then have verdicts and no trajectories.
+  public var keepsVerdictsAlone = false
 
   /// A plan.
   public init(
@@ -226,9 +227,10 @@ private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
 /// the others go on rolling out other conditions. Plants that wait for real time have threads of
 /// their own (`Plant.waitsForRealTime`).
 ///
-/// Random numbers come from `stream.child(purpose, iteration, condition, sample, attempt)`: the
-/// noise of the initial state first, then that of all T steps. No result depends on the number of
-/// workers. A rollout that fails, or whose cost is not finite, is recorded in its batch and drawn
+/// Random numbers come from `stream.child(purpose, iteration, condition, sample, attempt)`: what the
+/// condition draws for every rollout first, then the noise of the initial state, then that of all T
+/// steps; what it draws for every iteration comes from `stream.child(purpose, iteration, condition)`. No
+/// result depends on the number of workers. A rollout that fails, or whose cost is not finite, is recorded in its batch and drawn
 /// again from the next attempt's stream, with a new plant, up to `maxAttempts`; a condition whose
 /// tries are used up goes on with the rollouts it has, possibly none. A plant that cannot be made is
 /// a rollout that failed.
@@ -261,20 +263,28 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
     conditions.count * samples, workers: plan.workers, ownThreads: T.System.waitsForRealTime,
     makeContext: { RolloutWorker<T, P>(task) },
     body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws -> R? in
-      let (condition, index) = (job / samples, job % samples)
-      let sample = plan.firstSample + index
+      let (condition, sample) = (job / samples, job % samples)
       var outcome = SampleOutcome()
       let clock = ContinuousClock()
       let start = clock.now
       for attempt in 0..<plan.options.maxAttempts {
         try Task.checkCancellation()
+        let own = conditions[condition]
+        // What holds for all rollouts of the iteration comes from a stream that they share.
+        var shared = stream.child(plan.purpose, plan.iteration, condition)
         var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
+        let drawn =
+          own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
         do throws(RolloutFailure) {
           outcome.trajectory = try worker.rollout(
-            of: conditions[condition], index: condition, under: policies[condition],
+            of: drawn, index: condition, under: policies[condition],
             filter: filter, initialStateNoise: plan.initialStateNoise,
             timeLimit: plan.options.timeLimit, keepsPointJacobians: keepsPointJacobians,
             stream: &stream)
+          if own.draws != nil { outcome.trajectory?.condition = drawn }
+          if plan.keepsVerdictsAlone, let trajectory = outcome.trajectory.take() {
+            outcome.verdict = task.verdict(on: trajectory, in: drawn)
+          }
           break
         } catch {
           outcome.discarded.append(
@@ -284,9 +294,7 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
       }
       try Task.checkCancellation()
       outcome.seconds = (clock.now - start).inSeconds
-      guard
-        let batch = pending[condition].adding(
-          outcome, index: index, first: plan.firstSample, condition: condition)
+      guard let batch = pending[condition].adding(outcome, sample: sample, condition: condition)
       else { return nil }
       return try await finish(batch)
     })
@@ -347,7 +355,7 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
     } catch {
       throw RolloutFailure(step: 0, reason: "no plant could be made: \(error)")
     }
-    let trajectory = try Sim.rollout(
+    var trajectory = try Sim.rollout(
       &plant, under: policy, workspace: &owned.of, dimensions: task.dimensions,
       condition: condition, plantState: plantState, noise: noise, limits: task.controlLimits,
       timeLimit: timeLimit, keepsPointJacobians: keepsPointJacobians)
@@ -356,6 +364,7 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
     if let step = costs.firstIndex(where: { !$0.isFinite }) {
       throw RolloutFailure(step: step, reason: "the cost is \(costs[step])")
     }
+    trajectory.endStep = task.endStep(of: trajectory, in: condition)
     return trajectory
   }
 }
@@ -417,6 +426,7 @@ struct NoiseFilter: Sendable {
 /// What came of one sample of one condition.
 private struct SampleOutcome: Sendable {
   var trajectory: Trajectory?
+  var verdict: Verdict?
   var discarded: [DiscardedRollout] = []
   var seconds = 0.0
 }
@@ -430,11 +440,9 @@ private final class PendingCondition: Sendable {
   }
 
   /// The batch in the order of its samples, for the worker that brought the last one.
-  func adding(
-    _ outcome: SampleOutcome, index: Int, first: Int, condition: Int
-  ) -> RolloutBatch? {
+  func adding(_ outcome: SampleOutcome, sample: Int, condition: Int) -> RolloutBatch? {
     let complete: [SampleOutcome]? = outcomes.withLock { outcomes in
-      outcomes.list[index] = outcome
+      outcomes.list[sample] = outcome
       outcomes.missing -= 1
       if outcomes.missing > 0 { return nil }
       let list = outcomes.list
@@ -442,10 +450,12 @@ private final class PendingCondition: Sendable {
       return list
     }
     return complete.map { list in
-      RolloutBatch(
+      var batch = RolloutBatch(
         condition: condition, trajectories: list.compactMap(\.trajectory),
-        samples: list.indices.filter { list[$0].trajectory != nil }.map { first + $0 },
+        samples: list.indices.filter { list[$0].trajectory != nil },
         discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
+      batch.verdicts = list.compactMap(\.verdict)
+      return batch
     }
   }
 }

@@ -27,6 +27,38 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
       PointDistance(point: point.reference, target: target, below: below, at: moment))
   }
 
+  /// Each entry of the state is above its target: a limit on one side.
+  public static func stateAbove(
+    entries: [some Referring], target: StateTarget, at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      StateBeyond(entries: entries.map(\.reference), target: target, at: moment, isAbove: true))
+  }
+
+  /// Each entry of the state is below its target.
+  public static func stateBelow(
+    entries: [some Referring], target: StateTarget, at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      StateBeyond(entries: entries.map(\.reference), target: target, at: moment, isAbove: false))
+  }
+
+  /// A point is above a height: its z is greater [m].
+  public static func pointAbove(
+    point: some Referring, height: Double, at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      PointBeyond(point: point.reference, height: height, at: moment, isAbove: true))
+  }
+
+  /// A point is below a height: its z is less [m].
+  public static func pointBelow(
+    point: some Referring, height: Double, at moment: Moment
+  ) -> SuccessCriterion {
+    SuccessCriterion(
+      PointBeyond(point: point.reference, height: height, at: moment, isAbove: false))
+  }
+
   /// Each entry of the state is within its tolerance of its target, in the entry's own unit; one
   /// tolerance per entry, or one for all.
   public static func stateWithin(
@@ -72,12 +104,40 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
 
   /// All of these; an empty list calls every rollout a success.
   public static func all(_ criteria: [SuccessCriterion]) -> SuccessCriterion {
-    SuccessCriterion(AllOf(criteria: criteria))
+    SuccessCriterion(Several(criteria: criteria, isAll: true))
+  }
+
+  /// One of these at least; an empty list calls no rollout a success.
+  public static func any(_ criteria: [SuccessCriterion]) -> SuccessCriterion {
+    SuccessCriterion(Several(criteria: criteria, isAll: false))
   }
 
   /// Whether `trajectory` is a success.
   public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
     base.isSuccess(trajectory, in: condition)
+  }
+
+  /// How far `trajectory` is from the threshold, in the unit of the criterion: positive for a success,
+  /// negative for none. Of several steps, entries or criteria, that of the one that decides.
+  ///
+  /// - Returns: nil where there is no threshold, such as that of an empty list.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
+    let margin = base.margin(of: trajectory, in: condition)
+    return margin.isFinite ? margin : nil
+  }
+
+  /// The first step at which it holds, whatever moment it asks for; nil if there is none.
+  func firstStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
+    (0...trajectory.horizon).first { t in
+      trajectory.atStep(t) { base.holds($0, $1, in: condition) }
+    }
+  }
+
+  /// The greatest margin that it has at any step, whatever moment it asks for.
+  func greatestMargin(of trajectory: Trajectory, in condition: Condition) -> Double {
+    (0...trajectory.horizon).reduce(-.infinity) { greatest, t in
+      max(greatest, trajectory.atStep(t) { base.margin($0, $1, in: condition) })
+    }
   }
 
   /// This criterion, if every index, length and number in it fits the problem.
@@ -107,11 +167,69 @@ public struct SuccessCriterion: SuccessJudge, Equatable {
 }
 
 /// What every criterion implements; it becomes a kind by a line in `SuccessCriterion.kinds`.
-protocol Criterion: SuccessJudge, Configurable, Equatable {
+protocol Criterion: Configurable, Equatable {
   /// What files call it.
   var kindName: String { get }
   /// The criterion with numbers for names and one number for each entry; refuses what does not fit.
   func resolved(in scope: Scope, key: String) throws(SimError) -> Self
+
+  /// Whether it holds at one step, whatever moment it asks for.
+  ///
+  /// - Parameters:
+  ///   - x: the state, n numbers.
+  ///   - points: 3 P numbers [m].
+  ///   - condition: where the goal comes from.
+  /// - Returns: true if it does.
+  func holds(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Bool
+  /// The signed distance from the threshold at one step; infinite where there is none.
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double
+  /// Whether it holds for a rollout.
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool
+  /// The signed distance of a rollout from the threshold; infinite where there is none.
+  func margin(of trajectory: Trajectory, in condition: Condition) -> Double
+}
+
+/// A criterion on single steps: it holds where its margin is positive.
+protocol StepCriterion: Criterion {
+  /// When it must hold.
+  var at: SuccessCriterion.Moment { get }
+  /// Whether it holds where the margin is exactly 0.
+  var holdsAtThreshold: Bool { get }
+}
+
+extension StepCriterion {
+  var holdsAtThreshold: Bool { false }
+
+  func holds(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Bool {
+    let margin = margin(x, points, in: condition)
+    return margin > 0 || (holdsAtThreshold && margin == 0)
+  }
+
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    func holds(_ t: Int) -> Bool {
+      trajectory.atStep(t) { self.holds($0, $1, in: condition) }
+    }
+    let steps = at.steps(of: trajectory.horizon)
+    return at == .any ? steps.contains(where: holds) : steps.allSatisfy(holds)
+  }
+
+  func margin(of trajectory: Trajectory, in condition: Condition) -> Double {
+    var (least, greatest) = (Double.infinity, -Double.infinity)
+    for t in at.steps(of: trajectory.horizon) {
+      let margin = trajectory.atStep(t) { self.margin($0, $1, in: condition) }
+      (least, greatest) = (min(least, margin), max(greatest, margin))
+    }
+    return at == .any ? greatest : least
+  }
+}
+
+extension Trajectory {
+  func atStep<R>(_ t: Int, _ body: (Span<Double>, Span<Double>) -> R) -> R {
+    let (n, rows) = (states.rows, points.rows)
+    return body(
+      states.storage.span.extracting(n * t..<n * (t + 1)),
+      points.storage.span.extracting(rows * t..<rows * (t + 1)))
+  }
 }
 
 /// The registry of criteria: a line each.
@@ -121,32 +239,46 @@ extension SuccessCriterion: OneOfKinds {
   package static let kinds = [
     kind(PointDistance.self), kind(StateWithin.self),
     kind(OrientationWithin.self), kind(AxisWithin.self),
-    place("pointInside", "A point is inside a region.", isInside: true),
-    place("pointOutside", "A point is outside a region.", isInside: false),
-    // A criterion of criteria: its settings are a list, which the reference does not show again.
-    Kind(
-      AllOf.schema.name, AllOf.schema.text, AllOf.list,
-      make: { SuccessCriterion(AllOf(criteria: $0)) }, payload: { ($0.base as? AllOf)?.criteria }),
+    kind("stateAbove", "Each entry of the state is above its target.", \StateBeyond.isAbove, true),
+    kind("stateBelow", "Each entry of the state is below its target.", \StateBeyond.isAbove, false),
+    kind("pointAbove", "A point is above a height.", \PointBeyond.isAbove, true),
+    kind("pointBelow", "A point is below a height.", \PointBeyond.isAbove, false),
+    kind("pointInside", "A point is inside a region.", \PointInRegion.isInside, true),
+    kind("pointOutside", "A point is outside a region.", \PointInRegion.isInside, false),
+    // Criteria of criteria: their settings are a list, which the reference does not show again.
+    several("all", "All of these criteria.", isAll: true),
+    several("any", "One of these criteria at least.", isAll: false),
   ]
 
   private static func kind<Value: Criterion>(_ type: Value.Type) -> Kind<Self> {
     Kind(type, make: { Self($0) }, payload: { $0.base as? Value })
   }
 
-  private static func place(_ name: String, _ text: String, isInside: Bool) -> Kind<Self> {
-    Kind(name, text, PointInRegion.codec) { (place: PointInRegion) -> Self in
-      var place = place
-      place.isInside = isInside
-      return Self(place)
+  /// One of the two kinds that are the two sides of one struct.
+  private static func kind<Value: Criterion>(
+    _ name: String, _ text: String, _ side: any WritableKeyPath<Value, Bool> & Sendable,
+    _ value: Bool
+  ) -> Kind<Self> {
+    Kind(name, text, Value.codec) { (criterion: Value) -> Self in
+      var criterion = criterion
+      criterion[keyPath: side] = value
+      return Self(criterion)
     } payload: {
-      ($0.base as? PointInRegion).flatMap { $0.isInside == isInside ? $0 : nil }
+      ($0.base as? Value).flatMap { $0[keyPath: side] == value ? $0 : nil }
     }
+  }
+
+  private static func several(_ name: String, _ text: String, isAll: Bool) -> Kind<Self> {
+    Kind(
+      name, text, Several.list,
+      make: { SuccessCriterion(Several(criteria: $0, isAll: isAll)) },
+      payload: { ($0.base as? Several).flatMap { $0.isAll == isAll ? $0.criteria : nil } })
   }
 }
 
 // MARK: - Kinds
 
-private struct PointDistance: Criterion {
+private struct PointDistance: StepCriterion {
   var point: Reference = ""
   var target = PointTarget.goal(first: 0)
   var below = 0.0
@@ -161,11 +293,9 @@ private struct PointDistance: Criterion {
     Field("at", \.at, "When.")
   }
 
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    at.holds(trajectory.horizon) { t in
-      let (x, y, z) = offset(of: point, from: target, along: trajectory, at: t, in: condition)
-      return (x * x + y * y + z * z).squareRoot() < below
-    }
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    let (x, y, z) = offset(of: point, from: target, at: points, in: condition)
+    return below - (x * x + y * y + z * z).squareRoot()
   }
 
   func resolved(in scope: Scope, key: String) throws(SimError) -> PointDistance {
@@ -177,7 +307,7 @@ private struct PointDistance: Criterion {
   }
 }
 
-private struct StateWithin: Criterion {
+private struct StateWithin: StepCriterion {
   var entries: [Reference] = []
   var target = StateTarget.numbers([0])
   var tolerance: [Double] = [0]
@@ -195,15 +325,15 @@ private struct StateWithin: Criterion {
     Field("at", \.at, "When.")
   }
 
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    let entries = indices(entries)
-    let tolerance = spread(tolerance, over: entries.count)
-    let numbers = target.numbers(entries.count, in: condition)
-    return at.holds(trajectory.horizon) { t in
-      entries.indices.allSatisfy {
-        abs(trajectory.states[entries[$0], t] - numbers[$0]) <= tolerance[$0]
-      }
+  var holdsAtThreshold: Bool { true }
+
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    var least = Double.infinity
+    for k in entries.indices {
+      let difference = x[index(entries[k])] - target.number(k, in: condition)
+      least = min(least, (tolerance.count == 1 ? tolerance[0] : tolerance[k]) - abs(difference))
     }
+    return least
   }
 
   func resolved(in scope: Scope, key: String) throws(SimError) -> StateWithin {
@@ -217,7 +347,67 @@ private struct StateWithin: Criterion {
   }
 }
 
-private struct PointInRegion: Criterion {
+private struct StateBeyond: StepCriterion {
+  var entries: [Reference] = []
+  var target = StateTarget.numbers([0])
+  var at = SuccessCriterion.Moment.final
+  var isAbove = true
+
+  var kindName: String { isAbove ? "stateAbove" : "stateBelow" }
+
+  static let schema = Schema<StateBeyond>(StateBeyond()) {
+    Field("entries", \.entries, "Names of entries or components of the state.").required
+    Field("target", \.target, "The threshold of each, or one for all.").required
+    Field("at", \.at, "When.")
+  }
+
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    var least = Double.infinity
+    for k in entries.indices {
+      let difference = x[index(entries[k])] - target.number(k, in: condition)
+      least = min(least, isAbove ? difference : -difference)
+    }
+    return least
+  }
+
+  func resolved(in scope: Scope, key: String) throws(SimError) -> StateBeyond {
+    let entries = try scope.entries(entries, "\(key).entries")
+    return StateBeyond(
+      entries: entries,
+      target: try target.resolved(entries.count, in: scope, key: "\(key).target"),
+      at: try at.resolved(in: scope, key: "\(key).at"), isAbove: isAbove)
+  }
+}
+
+private struct PointBeyond: StepCriterion {
+  var point: Reference = ""
+  var height = 0.0
+  var at = SuccessCriterion.Moment.final
+  var isAbove = true
+
+  var kindName: String { isAbove ? "pointAbove" : "pointBelow" }
+
+  static let schema = Schema<PointBeyond>(PointBeyond()) {
+    Field("point", \.point, "Name of a point.").required
+    Field("height", \.height, Check("finite") { $0.isFinite }, "The threshold of its z [m].")
+      .required
+    Field("at", \.at, "When.")
+  }
+
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    let difference = points[3 * index(point) + 2] - height
+    return isAbove ? difference : -difference
+  }
+
+  func resolved(in scope: Scope, key: String) throws(SimError) -> PointBeyond {
+    try checkSettings(key)
+    return PointBeyond(
+      point: try scope.point(point, "\(key).point"), height: height,
+      at: try at.resolved(in: scope, key: "\(key).at"), isAbove: isAbove)
+  }
+}
+
+private struct PointInRegion: StepCriterion {
   var point: Reference = ""
   var region = Region.ball(center: .position([0, 0, 0]), radius: 1)
   var at = SuccessCriterion.Moment.final
@@ -231,12 +421,13 @@ private struct PointInRegion: Criterion {
     Field("at", \.at, "When.")
   }
 
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    at.holds(trajectory.horizon) { t in
-      let (x, y, z) = offset(
-        of: point, from: region.center, along: trajectory, at: t, in: condition)
-      return region.contains(x, y, z) == isInside
-    }
+  // The boundary is outside.
+  var holdsAtThreshold: Bool { !isInside }
+
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    let (x, y, z) = offset(of: point, from: region.center, at: points, in: condition)
+    let depth = region.depth(x, y, z)
+    return isInside ? depth : -depth
   }
 
   func resolved(in scope: Scope, key: String) throws(SimError) -> PointInRegion {
@@ -247,10 +438,14 @@ private struct PointInRegion: Criterion {
   }
 }
 
-private struct AllOf: Criterion {
+/// All of some criteria, or one of them at least.
+private struct Several: Criterion {
   var criteria: [SuccessCriterion] = []
+  var isAll = true
 
-  static let schema = Schema<AllOf>("all", "All of these criteria.", AllOf()) {}
+  var kindName: String { isAll ? "all" : "any" }
+
+  static let schema = Schema<Several>(Several()) {}
 
   /// In files the list is not empty. It may hold criteria of this kind, as deep as files may go: looked
   /// up when it is read.
@@ -265,16 +460,37 @@ private struct AllOf: Criterion {
       return try [SuccessCriterion].codec.read(tree, path)
     }, write: { [SuccessCriterion].codec.write($0) })
 
-  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    criteria.allSatisfy { $0.isSuccess(trajectory, in: condition) }
+  func holds(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Bool {
+    for criterion in criteria where criterion.base.holds(x, points, in: condition) != isAll {
+      return !isAll
+    }
+    return isAll
   }
 
-  func resolved(in scope: Scope, key: String) throws(SimError) -> AllOf {
-    var all = self
-    for (index, criterion) in criteria.enumerated() {
-      all.criteria[index] = try criterion.resolved(in: scope, key: "\(key)[\(index)]")
+  func margin(_ x: Span<Double>, _ points: Span<Double>, in condition: Condition) -> Double {
+    criteria.reduce(isAll ? .infinity : -.infinity) { bound, criterion in
+      let margin = criterion.base.margin(x, points, in: condition)
+      return isAll ? min(bound, margin) : max(bound, margin)
     }
-    return all
+  }
+
+  func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    isAll
+      ? criteria.allSatisfy { $0.isSuccess(trajectory, in: condition) }
+      : criteria.contains { $0.isSuccess(trajectory, in: condition) }
+  }
+
+  func margin(of trajectory: Trajectory, in condition: Condition) -> Double {
+    let margins = criteria.map { $0.base.margin(of: trajectory, in: condition) }
+    return isAll ? margins.min() ?? .infinity : margins.max() ?? -.infinity
+  }
+
+  func resolved(in scope: Scope, key: String) throws(SimError) -> Several {
+    var several = self
+    for (index, criterion) in criteria.enumerated() {
+      several.criteria[index] = try criterion.resolved(in: scope, key: "\(key)[\(index)]")
+    }
+    return several
   }
 }
 
@@ -293,13 +509,12 @@ extension SuccessCriterion.Moment: OneOfKinds {
     },
   ]
 
-  /// Whether `predicate` holds at the steps of 0 … `horizon` that count.
-  func holds(_ horizon: Int, _ predicate: (Int) -> Bool) -> Bool {
+  /// The steps of 0 … `horizon` that count: one of them for `any`, all of them otherwise.
+  func steps(of horizon: Int) -> ClosedRange<Int> {
     switch self {
-    case .final: predicate(horizon)
-    case .any: (0...horizon).contains(where: predicate)
-    case .last(let count): (max(0, horizon + 1 - count)...horizon).allSatisfy(predicate)
-    case .always: (0...horizon).allSatisfy(predicate)
+    case .final: horizon...horizon
+    case .any, .always: 0...horizon
+    case .last(let count): max(0, horizon + 1 - count)...horizon
     }
   }
 
@@ -315,20 +530,18 @@ extension SuccessCriterion.Moment: OneOfKinds {
 }
 
 private func offset(
-  of reference: Reference, from target: PointTarget, along trajectory: Trajectory, at t: Int,
+  of reference: Reference, from target: PointTarget, at points: Span<Double>,
   in condition: Condition
 ) -> (x: Double, y: Double, z: Double) {
-  func position(_ point: Int) -> (Double, Double, Double) {
-    (
-      trajectory.points[3 * point, t], trajectory.points[3 * point + 1, t],
-      trajectory.points[3 * point + 2, t]
-    )
+  let first = 3 * index(reference)
+  let (x, y, z) = (points[first], points[first + 1], points[first + 2])
+  switch target {
+  case .position(let p): return (x - p[0], y - p[1], z - p[2])
+  case .goal(let first):
+    let goal = condition.goal
+    return (x - goal[first], y - goal[first + 1], z - goal[first + 2])
+  case .points(let others):
+    let other = 3 * index(others[0])
+    return (x - points[other], y - points[other + 1], z - points[other + 2])
   }
-  let (x, y, z) = position(index(reference))
-  if let other = target.points(1) {
-    let (a, b, c) = position(other[0])
-    return (x - a, y - b, z - c)
-  }
-  let numbers = target.numbers(points: 1, in: condition)
-  return (x - numbers[0], y - numbers[1], z - numbers[2])
 }

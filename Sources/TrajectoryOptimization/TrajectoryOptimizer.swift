@@ -118,6 +118,7 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       conditions: [
         "cost", "predicted_improvement", "actual_improvement", "step", "regularization",
         "lqr_passes", "iterations", "status", "rollout_cost", "success",
+        "success_margin",
       ].map { Metric.Column($0) },
       stages: ["rollouts", "local_optimization"])
   }
@@ -204,12 +205,12 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     }
   }
 
-  /// One noise-free rollout of each condition's controller.
+  /// One noise-free rollout of each condition's controller, in what its draws are about.
   private func rollOut(
     _ controllers: [LinearGaussianController], iteration: Int
   ) async throws -> [RolloutBatch] {
     try await collectRollouts(
-      of: task, in: task.conditions, under: controllers,
+      of: task, in: task.conditions.map(\.nominal), under: controllers,
       plan: RolloutPlan(
         iteration: iteration, samples: 1, purpose: .evaluation, noise: nil,
         initialStateNoise: false, options: RolloutOptions(maxAttempts: 1), workers: workers),
@@ -225,10 +226,10 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       let (search, line) = (next.searches[i], lines[i])
       let batch = batches.isEmpty ? RolloutBatch(condition: i, trajectories: []) : batches[i]
       var own = ConditionReport(name: condition.name, batch: batch)
-      own.costs = batch.trajectories.map {
-        task.cost.values(along: $0, in: condition).reduce(0, +)
-      }
-      own.successes = batch.trajectories.map { task.isSuccess($0, in: condition) }
+      let verdicts = batch.trajectories.map { task.verdict(on: $0, in: condition) }
+      own.costs = verdicts.map(\.cost)
+      own.successes = verdicts.compactMap(\.isSuccess)
+      own.margins = verdicts.map(\.margin)
       own.metrics = [
         Metric("cost", search.cost ?? own.meanCost),
         Metric("predicted_improvement", line?.predictedImprovement),
@@ -237,7 +238,7 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
         Metric("lqr_passes", line.map { Double($0.passes) }),
         Metric("iterations", Double(search.iterations)),
         Metric("status", Status(search.status)), Metric("rollout_cost", own.meanCost),
-        Metric("success", batches.isEmpty ? nil : own.successRate),
+        Metric("success", own.successRate), Metric("success_margin", own.meanMargin),
       ]
       report.conditions.append(own)
       if let status = search.status, status != .converged, next.isFinished {

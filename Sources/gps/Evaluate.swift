@@ -13,8 +13,31 @@ struct Evaluate: AsyncParsableCommand {
     completion: .file())
   var path: String
 
-  @Option(help: ArgumentHelp("Rollouts per condition.", valueName: "n"))
-  var rollouts = 10
+  @Option(help: ArgumentHelp("Rollouts per condition; default: 10.", valueName: "n"))
+  var rollouts: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Rollouts per condition, each with a draw of its own of all that conditions draw, once or often.",
+      valueName: "n"))
+  var draws: Int?
+
+  @Option(
+    help: ArgumentHelp("Control steps of a rollout; default: the experiment's.", valueName: "n"))
+  var horizon: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Take the conditions of another experiment, or of a file with the key conditions alone.",
+      valueName: "file"), completion: .file(extensions: ["yaml", "yml"]))
+  var conditions: String?
+
+  @Option(
+    name: .customLong("set"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "Override any setting of the experiment; may be repeated. See `gps options`.",
+      valueName: "key.path=value"))
+  var overrides: [String] = []
 
   @Option(help: ArgumentHelp("Seed of initial states and noise.", valueName: "n"))
   var seed: UInt64 = 0
@@ -34,8 +57,13 @@ struct Evaluate: AsyncParsableCommand {
   func validate() throws {
     try requirePath(path, "the run")
     if let actions { try requirePath(actions, "--actions") }
-    if !(1...1_000_000).contains(rollouts) {
-      throw ValidationError("--rollouts: \(rollouts) is not allowed (must be 1 to 1000000)")
+    for (name, count) in [("rollouts", rollouts), ("draws", draws)] {
+      if let count, !(1...1_000_000).contains(count) {
+        throw ValidationError("--\(name): \(count) is not allowed (must be 1 to 1000000)")
+      }
+    }
+    if rollouts != nil && draws != nil {
+      throw ValidationError("--rollouts and --draws exclude each other")
     }
     if let workers, !(1...4096).contains(workers) {
       throw ValidationError("--workers: \(workers) is not allowed (must be between 1 and 4096)")
@@ -44,6 +72,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let (file, loaded) = try open()
+    let (rollouts, seed, noise) = (draws ?? rollouts ?? 10, seed, noise)
     let learner: any Learner
     do {
       if actions != nil { try loaded.requireMemory(keeping: rollouts) }
@@ -54,15 +83,14 @@ struct Evaluate: AsyncParsableCommand {
     // Before the work: where it cannot be written, it need not be done.
     let actionsFile = try actions.map { try outputFile($0, beside: file, of: loaded) }
     let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
-    let (rollouts, seed, noise) = (rollouts, seed, noise)
-    let keepsTrajectories = actions != nil
+    let keepsRollouts = actions != nil
     let (outcome, signalNumber) = await interruptible {
       () -> Result<(training: Evaluation, test: Evaluation?), any Error> in
       do {
         return .success(
           try await loaded.evaluate(
             policyAt: file, of: learner, rollouts: rollouts, seed: seed, isNoisy: noise,
-            workers: count, keepsTrajectories: keepsTrajectories))
+            workers: count, keepsRollouts: keepsRollouts))
       } catch {
         return .failure(error)
       }
@@ -78,13 +106,8 @@ struct Evaluate: AsyncParsableCommand {
         printLine("test conditions")
         printTable(test)
       }
-      printLine(
-        "success rate \(percent(training.successRate)), mean cost \(number(training.meanCost))")
-      if let test {
-        printLine(
-          "test conditions: success rate \(percent(test.successRate)), "
-            + "mean cost \(number(test.meanCost))")
-      }
+      printLine(sentence(training))
+      if let test { printLine("test conditions: " + sentence(test)) }
     } catch let error as RunDirectoryError {
       throw CommandFailure(error, otherwise: .runFailed)
     } catch is CancellationError {
@@ -111,7 +134,8 @@ struct Evaluate: AsyncParsableCommand {
           throw CommandFailure(error, otherwise: .badInput)
         }
         let loaded = try Experiment.load(
-          yaml: yaml, name: url.lastPathComponent, folder: folder(of: url))
+          yaml: yaml, name: url.lastPathComponent, folder: folder(of: url),
+          overrides: allOverrides, trial: trial)
         return (url, loaded)
       }
       let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
@@ -119,7 +143,10 @@ struct Evaluate: AsyncParsableCommand {
         throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
       }
       let loaded = try Experiment.load(
-        url.appendingPathComponent(RunDirectory.FileName.experiment))
+        url.appendingPathComponent(RunDirectory.FileName.experiment), overrides: allOverrides,
+        trial: trial)
+      // What was asked to be other is no news.
+      if isTrial { return (policy, loaded) }
       if let change = RunDirectory.change(in: url, to: loaded) {
         printToStandardError("gps: warning: this is not what the run learned on: \(change)")
       } else if let other = try loaded.mismatch(with: storedExperiment(at: policy)) {
@@ -154,19 +181,47 @@ struct Evaluate: AsyncParsableCommand {
       ? folder.deletingLastPathComponent() : folder
   }
 
+  private var allOverrides: [Experiment.Override] {
+    (horizon.map { [Experiment.Override("horizon=\($0)", source: "--horizon \($0)")] } ?? [])
+      + overrides.map { Experiment.Override($0) }
+  }
+
+  /// Whether anything of the experiment was asked to be other.
+  private var isTrial: Bool { !allOverrides.isEmpty || conditions != nil || draws != nil }
+
+  private var trial: Experiment.Trial {
+    var trial = Experiment.Trial()
+    trial.conditions = conditions.map { URL(fileURLWithPath: $0) }
+    trial.redraws = draws != nil
+    return trial
+  }
+
+  private func sentence(_ evaluation: Evaluation) -> String {
+    var parts: [String] = []
+    if evaluation.successRate.isFinite {
+      parts.append("success rate \(percent(evaluation.successRate))")
+    }
+    parts.append("mean cost \(number(evaluation.meanCost))")
+    if let margin = evaluation.meanMargin { parts.append("mean margin \(number(margin))") }
+    return parts.joined(separator: ", ")
+  }
+
   private func printTable(_ evaluation: Evaluation) {
     let width = max(9, evaluation.entries.map(\.condition.count).max() ?? 0)
-    func row(_ name: String, _ success: String, _ cost: String) {
+    let hasMargins = evaluation.meanMargin != nil
+    func row(_ name: String, _ success: String, _ cost: String, _ margin: String) {
       printLine(
         name + String(repeating: " ", count: width - name.count)
           + String(repeating: " ", count: max(1, 9 - success.count)) + success
-          + String(repeating: " ", count: max(1, 12 - cost.count)) + cost)
+          + String(repeating: " ", count: max(1, 12 - cost.count)) + cost
+          + (hasMargins
+            ? String(repeating: " ", count: max(1, 14 - margin.count)) + margin : ""))
     }
-    row("condition", "success", "mean cost")
+    row("condition", "success", "mean cost", "mean margin")
     for entry in evaluation.entries {
       row(
         entry.condition, percent(entry.successRate),
-        number(entry.costs.isEmpty ? nil : entry.meanCost))
+        number(entry.costs.isEmpty ? nil : entry.meanCost), number(entry.meanMargin))
     }
     let failed = evaluation.entries.flatMap(\.batch.discarded)
     if let last = failed.last {

@@ -106,19 +106,29 @@ private func headline<L: Learner>(
 private func printResult(_ summary: Summary, folder: String) {
   var line = summary.outcome == .interrupted ? "interrupted; " : ""
   if let policy = summary.policy {
-    let succeeded = policy.perCondition.count { $0.successRate == 1 }
-    line +=
-      "policy: success rate \(percent(policy.successRate)) (\(succeeded) of "
-      + "\(policy.perCondition.count) conditions), mean cost \(number(policy.meanCost))"
+    line += "policy: "
+    if let rate = policy.successRate {
+      let succeeded = policy.perCondition.count { $0.successRate == 1 }
+      line +=
+        "success rate \(percent(rate)) (\(succeeded) of \(policy.perCondition.count) conditions), "
+    }
+    line += "mean cost \(number(policy.meanCost))"
     line += " (iteration \(policy.iteration), the best by noise-free rollouts"
     if let last = summary.lastPolicy, last.iteration != policy.iteration {
-      line += "; the last one: \(percent(last.successRate)), \(number(last.meanCost))"
+      line += "; the last one: "
+      line += last.successRate.map { "\(percent($0)), " } ?? ""
+      line += number(last.meanCost)
     }
     line += ")"
-    if let test = summary.test { line += "; test conditions: \(percent(test.successRate))" }
+    if let test = summary.test {
+      line +=
+        "; test conditions: "
+        + (test.successRate.map { percent($0) } ?? "mean cost \(number(test.meanCost))")
+    }
   } else if summary.iterations > 0 {
     line +=
-      "local controllers: success rate \(percent(summary.successRate)), "
+      "local controllers: "
+      + (summary.successRate.map { "success rate \(percent($0)), " } ?? "")
       + "mean cost \(number(summary.meanCost))"
   } else {
     line += "no iteration was finished"

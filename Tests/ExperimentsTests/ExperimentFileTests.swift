@@ -74,7 +74,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, memory, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, memory, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, termination, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
@@ -331,6 +331,181 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
       yaml: good, overrides: ["conditions.common={positionDeviation: 0.1, goal: [2, 2, 2]}"])
     #expect(experiment.conditions.train.allSatisfy { $0.positionDeviation == [0.1] })
     #expect(experiment.conditions.train[0].goal == [1, 0, 0])
+  }
+
+  /// The good file with other conditions.
+  private func conditions(_ train: String, _ test: String = "[]") -> String {
+    let lines = good.split(separator: "\n", omittingEmptySubsequences: false)
+    let start = lines.firstIndex { $0.hasPrefix("conditions:") } ?? 0
+    return (lines[...start] + ["  train: \(train)", "  test: \(test)"] + lines[(start + 4)...])
+      .joined(separator: "\n")
+  }
+
+  @Test("A condition may stand for many, drawn once, the same for every seed of the run")
+  func manyConditionsOfOne() throws {
+    let text = conditions(
+      "[{name: disk, count: 12, goal: [1, 2, 0], draw: {goal: {disk: {radius: 0.5}}}}, "
+        + "{name: fixed, goal: [0, 0, 0]}]",
+      "[{count: 3, draw: {goal: {box: {lower: [0, 0, 1], upper: [1, 1, 1]}}, "
+        + "state: {normal: {deviation: [0.1, 0, 0, 0]}}}}]")
+    let task = try Experiment.load(yaml: text, folder: nowhere).task
+    #expect(task.conditions.map(\.name) == (0..<12).map { "disk-\($0)" } + ["fixed"])
+    #expect(task.testConditions.map(\.name) == ["0-0", "0-1", "0-2"])
+    #expect((task.conditions + task.testConditions).allSatisfy { $0.draws == nil })
+    for condition in task.conditions.prefix(12) {
+      let (x, y) = (condition.goal[0] - 1, condition.goal[1] - 2)
+      #expect((x * x + y * y).squareRoot() <= 0.5 && condition.goal[2] == 0)
+    }
+    #expect(Set(task.conditions.map(\.goal)).count == 13)
+    for condition in task.testConditions {
+      #expect(condition.goal[2] == 1 && (0...1).contains(condition.goal[0]))
+      #expect(condition.initialPlantState[0] != 0 && condition.initialPlantState[1] == 0)
+    }
+    let again = try Experiment.load(yaml: text, folder: nowhere, overrides: ["seed=7"]).task
+    #expect(again.conditions == task.conditions && again.testConditions == task.testConditions)
+    let other = try Experiment.load(
+      yaml: text, folder: nowhere, overrides: ["conditions.train.0.draw.seed=1"]
+    ).task
+    #expect(other.conditions.prefix(12).allSatisfy { !task.conditions.contains($0) })
+    // The file that a run keeps stands for the same conditions.
+    let effective = try Experiment(yaml: text).yaml
+    #expect(
+      try Experiment.load(yaml: effective, folder: nowhere).task.conditions == task.conditions)
+  }
+
+  @Test("What is drawn for every rollout or iteration stays with the condition")
+  func drawnConditions() throws {
+    let text = conditions(
+      "[{goal: [1, 2, 0], draw: {every: rollout, goal: {disk: {radius: 0.5}}}}, "
+        + "{count: 2, goal: [1, 2, 0], draw: {every: iteration, state: {box: {lower: 0, upper: 1}}}}]"
+    )
+    let task = try Experiment.load(yaml: text, folder: nowhere).task
+    #expect(task.conditions.map(\.name) == ["0", "1-0", "1-1"])
+    #expect(task.conditions.map(\.draws?.every) == [.rollout, .iteration, .iteration])
+    #expect(task.conditions.allSatisfy { $0.goal == [1, 2, 0] })
+    #expect(
+      task.conditions[1].draws?.starts
+        == [.init(first: 0, count: 4, distribution: .box(lower: [0], upper: [1]))])
+  }
+
+  @Test("A trial may take other conditions and draw anew what was drawn once")
+  func trials() throws {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("trial-\(UUID().uuidString)", isDirectory: true)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appendingPathComponent("other.yaml")
+    try "conditions: {train: [{name: far, goal: [9, 0, 0]}]}\n".write(
+      to: file, atomically: true, encoding: .utf8)
+    var trial = Experiment.Trial()
+    trial.conditions = file
+    let other = try Experiment.load(
+      yaml: good, folder: nowhere, overrides: ["conditions.train.0.goal=[8, 0, 0]"], trial: trial)
+    #expect(other.task.conditions.map(\.name) == ["far"])
+    #expect(other.task.conditions[0].goal == [8, 0, 0])
+
+    var redrawing = Experiment.Trial()
+    redrawing.redraws = true
+    let text = conditions(
+      "[{name: disk, count: 12, goal: [1, 2, 0], draw: {goal: {disk: {radius: 0.5}}}}, "
+        + "{name: fixed, goal: [0, 0, 0]}]")
+    let redrawn = try Experiment.load(yaml: text, folder: nowhere, trial: redrawing).task
+    #expect(redrawn.conditions.map(\.name) == ["disk", "fixed"])
+    #expect(redrawn.conditions[0].draws?.goal == .disk(radius: 0.5))
+    #expect(redrawn.conditions[1].draws == nil)
+
+    try "goals: 3\n".write(to: file, atomically: true, encoding: .utf8)
+    let error = #expect(throws: SettingsError.self) {
+      try Experiment.load(yaml: good, folder: nowhere, trial: trial)
+    }
+    #expect(error.map { "\($0)" } == "other.yaml:1:1: the key \"conditions\" is missing")
+  }
+
+  @Test(
+    "Draws that do not fit are refused by name",
+    arguments: [
+      (
+        "[{goal: [1, 2, 0], count: 2}]",
+        "conditions.train.0.count: 2 is not allowed (must be 1 where"
+      ),
+      (
+        "[{goal: [1, 2, 0], draw: {goal: {normal: {deviation: [1, 2]}}}}]",
+        "conditions.train.0.draw.goal: of another length is not allowed (must be 3 deviations)"
+      ),
+      (
+        "[{goal: [1, 2, 0], draw: {state: {disk: {radius: 1, axes: [0, 4]}}}}]",
+        "conditions.train.0.draw.state: of another length is not allowed (must be two axes below 4)"
+      ),
+      (
+        "[{goal: [1, 2, 0], draw: {joints: {a: {ball: {radius: 1}}}}}]",
+        "conditions.train.0.draw.joints: is for MuJoCo models; a native system has draw.state"
+      ),
+      (
+        "[{goal: [1, 2, 0], modelFactors: {mass: {a: 1}}}]",
+        "conditions.train.0.modelFactors: is for MuJoCo models"
+      ),
+      (
+        "[{goal: [1, 2, 0], modelFactors: {weight: {a: 1}}}]",
+        "conditions.train.0.modelFactors.weight: weight is not allowed (must be one of mass, friction"
+      ),
+      (
+        "[{goal: [1, 2, 0], modelFactors: {mass: {a: 0}}}]",
+        "conditions.train.0.modelFactors.mass.a: 0 is not allowed (must be more than 0)"
+      ),
+      (
+        "[{goal: [1, 2, 0], draw: {modelFactors: {mass: {a: [2, 1]}}}}]",
+        "conditions.train.0.draw.modelFactors.mass.a: "
+      ),
+      (
+        "[{goal: [1, 2, 0], draw: {goal: {circle: {radius: 1}}}}, {name: x, goal: [1]}]",
+        "conditions.train.1.goal: a list of 1 is not allowed (must be 3 numbers"
+      ),
+      (
+        "[{name: a-0, goal: [1, 2, 0]}, "
+          + "{name: a, count: 2, goal: [1, 2, 0], draw: {goal: {ball: {radius: 1}}}}]",
+        "conditions.train.1.name: a is not allowed (must be a name that no other"
+      ),
+    ])
+  func drawsThatDoNotFit(_ train: String, _ words: String) {
+    let message = problem(conditions(train))
+    #expect(message.contains(words), "\(message)")
+  }
+
+  @Test("Joints, bodies and parameters are drawn by name in MuJoCo models")
+  func drawsOfModels() throws {
+    let task = try Experiment.load(
+      fixtures.appendingPathComponent("mdgps-peg.yaml"),
+      overrides: [
+        .init(
+          "conditions.test=[{name: t, count: 3, "
+            + "draw: {joints: {j1: {box: {lower: 0.1, upper: 0.2}}}, "
+            + "bodyOffsets: {hole: {box: {lower: [0.1, 0, 0], upper: [0.2, 0, 0]}}}, "
+            + "modelFactors: {damping: {j2: [0.5, 2]}}}}]")
+      ]
+    ).task
+    let start = task.conditions[4].initialPlantState
+    #expect(task.testConditions.count == 3)
+    for condition in task.testConditions {
+      #expect((0.1...0.2).contains(condition.initialPlantState[1] - start[1]))
+      #expect(condition.initialPlantState[0] == start[0])
+      #expect((0.1...0.2).contains(condition.bodyOffsets["hole"]?[0] ?? 0))
+      #expect((0.5...2).contains(condition.modelFactors[ModelParameter(.damping, of: "j2")] ?? 0))
+    }
+    let error = #expect(throws: SettingsError.self) {
+      try Experiment.load(
+        fixtures.appendingPathComponent("mdgps-peg.yaml"),
+        overrides: ["conditions.train.0.draw={joints: {elbow: {ball: {radius: 1}}}}"])
+    }
+    #expect(error.map { "\($0)".contains("the model has no joint \"elbow\"") } == true)
+    let known = #expect(throws: SettingsError.self) {
+      try Experiment.load(
+        fixtures.appendingPathComponent("mdgps-peg.yaml"),
+        overrides: [
+          "dynamics=known",
+          "conditions.common.draw={every: rollout, bodyOffsets: {hole: {ball: {radius: 0.1}}}}",
+        ])
+    }
+    #expect(known.map { "\($0)".contains("drawn anew in every rollout") } == true)
   }
 
   @Test func effectiveFileReadsBackAsTheSame() throws {

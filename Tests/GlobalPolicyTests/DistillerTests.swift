@@ -1,4 +1,5 @@
 import Foundation
+import GPSCore
 import LinearAlgebra
 import Statistics
 import Testing
@@ -380,5 +381,32 @@ import Testing
       task.cancel()
       await #expect(throws: CancellationError.self) { try await task.value }
     }
+  }
+}
+
+@Suite struct EndedRolloutTests {
+  @Test("A policy learns nothing from what follows the end of a rollout")
+  func endedRollouts() throws {
+    var stream = RandomStream(seed: 8)
+    var trajectory = Trajectory(
+      states: Matrix(rows: 2, columns: 6, columnMajor: stream.normals(12)),
+      controls: Matrix(rows: 1, columns: 5, columnMajor: stream.normals(5)),
+      observations: Matrix(rows: 3, columns: 6, columnMajor: stream.normals(18)))
+    let controller = try LinearGaussianController(
+      gains: MatrixSequence(rows: 1, columns: 2, count: 5, columnMajor: stream.normals(10)),
+      offsets: Matrix(rows: 1, columns: 5, columnMajor: stream.normals(5)),
+      covariances: MatrixSequence(repeating: Matrix.identity(1), count: 5))
+    let whole = DistillationSet.Part(along: trajectory, under: controller)
+    for end in [0, 2, 5] {
+      trajectory.endStep = end
+      let part = DistillationSet.Part(along: trajectory, under: controller)
+      #expect(part.count == end)
+      #expect(part.targets.storage == Array(whole.targets.storage.prefix(end)))
+    }
+    trajectory.endStep = 2
+    let set = try DistillationSet(
+      batches: [RolloutBatch(condition: 0, trajectories: [trajectory, trajectory])],
+      controllers: [controller])
+    #expect(set.count == 4)
   }
 }

@@ -32,7 +32,7 @@ private func report(iteration: Int) -> Report {
     condition: 0, trajectories: [trajectory(offset: 1), trajectory(offset: 2)],
     discarded: [DiscardedRollout(sample: 1, attempt: 0, step: 7, reason: "it said \"no\", twice")])
   var condition = ConditionReport(
-    name: "a, b", batch: batch, costs: [2, 4], successes: [true, false])
+    name: "a, b", batch: batch, costs: [2, 4], successes: [true, false], margins: [0.5, -0.25])
   condition.metrics = [
     Metric("mean_cost", condition.meanCost), Metric("dual", 0.5), Metric("passes", 6),
     Metric("improvement", .nan), Metric("status", LocalOutcome.Status.converged),
@@ -96,11 +96,11 @@ private func signals() throws -> RunDirectory.Signals {
         """)
     #expect(
       try folder.text("rollouts.csv") == """
-        iteration,condition,sample,kind,cost,success,attempts,reason
-        0,"a, b",1,discarded,,,1,"step 7: it said ""no"", twice"
-        0,"a, b",0,training,2,1,1,
-        0,"a, b",1,training,4,0,2,
-        0,"a, b",0,evaluation,3,1,1,
+        iteration,condition,sample,kind,cost,success,success_margin,attempts,reason
+        0,"a, b",1,discarded,,,,1,"step 7: it said ""no"", twice"
+        0,"a, b",0,training,2,1,0.5,1,
+        0,"a, b",1,training,4,0,-0.25,2,
+        0,"a, b",0,evaluation,3,1,,1,
 
         """)
     let rows = try folder.text("trajectories.csv").split(separator: "\n")

@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 import GPSCore
 import GPSTestSupport
@@ -68,6 +69,7 @@ struct NamedTerm: Sendable, CustomTestStringConvertible {
   let term: CostTerm
   /// Whether the Hessian is the exact second derivative (for linear points), not Gauss–Newton.
   let isExact: Bool
+  var weight = 1.7
   var testDescription: String { name }
 }
 
@@ -85,7 +87,7 @@ private let regions: [(String, Region)] = [
   ("box", .box(center: .goal(first: 0), halfExtents: [0.5, nil, 0.9])),
 ]
 
-private let terms: [NamedTerm] =
+private let ordinary: [NamedTerm] =
   norms.flatMap { name, norm in
     [
       NamedTerm(
@@ -132,8 +134,81 @@ private let terms: [NamedTerm] =
     }
   } + [
     NamedTerm(
-      name: "control", term: .control(ControlCost(weights: [0.2, 3], ramp: .linear)), isExact: true)
+      name: "control", term: .control(ControlCost(weights: [0.2, 3], ramp: .linear)), isExact: true),
+    NamedTerm(
+      name: "linear",
+      term: .linear(LinearCost(entries: [4, 1], weights: [-2, 0.5], ramp: .quadratic)),
+      isExact: true),
+    NamedTerm(
+      name: "a part of the horizon",
+      term: .state(
+        StateCost(
+          entries: [1, 3], target: .numbers([0]),
+          ramp: Ramp(.linear, from: .share(0.25), until: .step(2)))), isExact: true),
   ]
+
+private let oneSided: [NamedTerm] =
+  norms.flatMap { (name: String, norm: Norm) -> [NamedTerm] in
+    [Side.above, Side.below].flatMap { (side: Side) -> [NamedTerm] in
+      [
+        NamedTerm(
+          name: "state \(side) \(name)",
+          term: .state(
+            StateCost(
+              entries: [3, 0, 4], target: .numbers([0.3, -0.2, 1]), weights: [1, 0.5, 2],
+              side: side, norm: norm)), isExact: !norm.gaussNewton || norm.log == 0),
+        NamedTerm(
+          name: "points \(side) \(name)",
+          term: .point(
+            PointCost(
+              points: [0, 1], target: .points([2, 0]), weights: [1, 0.5, 2, 3, 1, 1], side: side,
+              norm: norm)), isExact: !norm.gaussNewton || norm.log == 0),
+      ]
+    }
+  }
+
+private let rewards: [NamedTerm] =
+  regions.flatMap { (name: String, region: Region) -> [NamedTerm] in
+    RegionCost.Profile.allCases.flatMap { (profile: RegionCost.Profile) -> [NamedTerm] in
+      [false, true].map { (gaussNewton: Bool) -> NamedTerm in
+        NamedTerm(
+          name: "\(name) \(profile) reward \(gaussNewton)",
+          term: .region(
+            RegionCost(
+              points: [0, 1], region: region, profile: profile, smoothing: 0.3,
+              gaussNewton: gaussNewton)), isExact: !gaussNewton, weight: -1.3)
+      }
+    }
+  }
+
+private let terms: [NamedTerm] = ordinary + oneSided + rewards
+
+/// Formulas in the made-up system, whose names they need.
+private let formulaTexts = [
+  "a", "2", "-a ^ 2 + b * c / (2 + d ^ 2)", "sin(a) * cos(b) - tanh(c) ^ 3 * exp(0.1 * d)",
+  "p.x * 'q r.z' + goal.1 * a", "square(p.y - goal.0) + hypot(1 + b ^ 2, d)",
+  "u * v ^ 2 + a * u", "max(0, a - 0.1) ^ 2 * e + min(b, 0.5 * c)", "abs(a) + 2 ^ b - 3.5e-1 * pi",
+  "sqrt(1 + a ^ 2) * log(2 + b ^ 2) + atan2(c, 3 + d ^ 2) + atan(e) + tan(0.1 * a)",
+  "(a + b) * (c + d) * (e + p.x) * (p.y + 'q r.x')", "2 - 3 - a - -b", "a / 2 / 2 * b",
+]
+
+private let formulas: [NamedTerm] = formulaTexts.map { (text: String) -> NamedTerm in
+  NamedTerm(
+    name: text, term: resolved(.expression(ExpressionCost(text, ramp: .linear))), isExact: true)
+}
+
+private var scope: Scope {
+  Scope(
+    boxDimensions, [condition], states: ["a", "b", "c", "d", "e"], points: ["p", "o", "q r"],
+    controls: ["u", "v"])
+}
+
+private func resolved(_ term: CostTerm) -> CostTerm {
+  do { return try SumCost(term).resolved(in: scope).entries[0].term } catch {
+    Issue.record("\(error)")
+    return term
+  }
+}
 
 private let boxDimensions = Dimensions(
   state: SyntheticPoints.n, control: SyntheticPoints.m, observation: 0,
@@ -162,7 +237,7 @@ private func differences(
   @Test("A box without ends is everywhere: a step costs its weight, a hinge is refused or 0")
   func boxWithoutEnds() throws {
     let region = Region.box(center: .position([0, 0, 0]), halfExtents: [nil, nil, nil])
-    #expect(region.contains(1e9, -3, 0))
+    #expect(region.depth(1e9, -3, 0) == .infinity)
     let points = SyntheticPoints(isLinear: true)
     var stream = RandomStream(seed: 9)
     let trajectory = points.random(&stream)
@@ -192,10 +267,10 @@ private func differences(
     }
   }
 
-  @Test("Gradients are those of the values", arguments: terms, [true, false])
+  @Test("Gradients are those of the values", arguments: terms + formulas, [true, false])
   func gradients(_ case: NamedTerm, linear: Bool) {
     let points = SyntheticPoints(isLinear: linear)
-    let cost = SumCost([.init(weight: 1.7, `case`.term)])
+    let cost = SumCost([.init(weight: `case`.weight, `case`.term)])
     var stream = RandomStream(seed: 3)
     for _ in 0..<4 {
       let trajectory = points.random(&stream)
@@ -218,10 +293,12 @@ private func differences(
     }
   }
 
-  @Test("Hessians are those of the gradients, for points linear in the state", arguments: terms)
+  @Test(
+    "Hessians are those of the gradients, for points linear in the state",
+    arguments: terms + formulas)
   func hessians(_ case: NamedTerm) throws {
     let points = SyntheticPoints(isLinear: true)
-    let cost = SumCost([.init(weight: 1.7, `case`.term)])
+    let cost = SumCost([.init(weight: `case`.weight, `case`.term)])
     var stream = RandomStream(seed: 4)
     for _ in 0..<4 {
       let trajectory = points.random(&stream)
@@ -248,11 +325,11 @@ private func differences(
     }
   }
 
-  @Test("Every term keeps what a cost promises", arguments: terms)
+  @Test("Every term keeps what a cost promises", arguments: terms + formulas)
   func conformance(_ case: NamedTerm) {
     var stream = RandomStream(seed: 6)
     checkCost(
-      SumCost([.init(weight: 1.7, `case`.term)]),
+      SumCost([.init(weight: `case`.weight, `case`.term)]),
       along: SyntheticPoints(isLinear: true).random(&stream), in: condition,
       checksHessians: `case`.isExact, name: `case`.name)
   }
@@ -277,6 +354,10 @@ private func differences(
     #expect(factors(.finalOnly) == [0, 0, 0, 1])
     #expect(factors(.finalMultiplier(9)) == [1, 1, 1, 9])
     #expect(factors(Ramp(.linear, finalMultiplier: 2)) == [0.25, 0.5, 0.75, 2])
+    #expect(factors(Ramp(.linear, from: .step(1), until: .step(2))) == [0, 0.5, 0.75, 0])
+    #expect(factors(Ramp(finalMultiplier: 5, from: .share(0.5))) == [0, 0, 1, 5])
+    #expect(factors(Ramp(until: .share(0.5))) == [1, 1, 1, 0])
+    #expect(factors(Ramp(until: .share(0))) == [1, 0, 0, 0])
   }
 
   @Test("A step region costs one inside and nothing outside")
@@ -321,6 +402,15 @@ private func differences(
               points: ["p", "q"], region: .ball(center: .position([1, 2, 3]), radius: 0.5),
               side: .outside, profile: .hinge, smoothing: 0.3, margin: -1, gaussNewton: false))),
         .init(.region(RegionCost(points: ["p"], region: box))),
+        .init(weight: -2, .region(RegionCost(points: ["p"], region: box))),
+        .init(
+          .linear(
+            LinearCost(
+              entries: ["a"], weights: [-1], ramp: Ramp(from: .step(3), until: .share(0.29))))),
+        .init(
+          .state(StateCost(entries: ["a"], target: .numbers([0]), side: .above, ramp: .finalOnly))),
+        .init(.point(PointCost(points: ["p"], target: .goal(first: 0), side: .below))),
+        .init(weight: -1, .expression(ExpressionCost("a * -b", ramp: .quadratic))),
       ]
     #expect(try writtenAndRead(entries) == entries)
   }
@@ -359,6 +449,113 @@ private func differences(
           RegionCost(points: [0], region: .ball(center: .points([3]), radius: 1)))
       )
       .contains("region.ball.center"))
+  }
+
+  @Test("Parts that a horizon does not have are refused by name")
+  func partsOfTheHorizon() {
+    func refusal(_ ramp: Ramp) -> String {
+      do {
+        _ = try SumCost(.control(ControlCost(weights: [1], ramp: ramp)))
+          .validated(for: boxDimensions, conditions: [condition])
+        return ""
+      } catch { return "\(error)" }
+    }
+    #expect(refusal(Ramp(from: .step(4), until: .share(1))).isEmpty)
+    #expect(
+      refusal(Ramp(from: .step(5)))
+        == "cost[0].control.ramp.from: 5 is not allowed (must be a step from 0 to 4, or a share such as 50%)"
+    )
+    #expect(
+      refusal(Ramp(from: .share(0.5), until: .step(1)))
+        == "cost[0].control.ramp.until: step 1 is not allowed (must be no earlier than from, step 2)"
+    )
+  }
+
+  @Test("Shares of the horizon read as they are written, and nothing else does")
+  func instants() throws {
+    func read(_ text: String) throws -> Ramp {
+      try Ramp.codec.read(SettingsTree(yaml: text, name: "f"), "ramp")
+    }
+    #expect(try read("{from: 25%, until: 7}") == Ramp(from: .share(0.25), until: .step(7)))
+    #expect(try read("{until: \"12.5 %\"}") == Ramp(until: .share(0.125)))
+    for percent in (0...100).map(Double.init) + [0.1, 12.5, 33.3, 66.67] {
+      let ramp = Ramp(from: .share(percent / 100))
+      #expect(try writtenAndRead(ramp) == ramp)
+    }
+    for wrong in ["-1", "101%", "half", "0.5", "%", "[1]", "nan%"] {
+      #expect(throws: SettingsError.self) { try read("{from: \(wrong)}") }
+    }
+  }
+
+  @Test("A weight may be negative where a price can be a reward, and nowhere else")
+  func rewards() throws {
+    func read(_ text: String) throws -> SumCost.Entry {
+      try SumCost.Entry.codec.read(SettingsTree(yaml: text, name: "f"), "cost.0")
+    }
+    for text in [
+      "linear: {entries: [x], weight: -1}", "expression: {formula: x, weight: -1}",
+      "region: {points: [p], region: {ball: {center: goal, radius: 1}}, weight: -1}",
+    ] {
+      #expect(try read(text).weight == -1)
+    }
+    for text in [
+      "control: {weight: -1}", "state: {weight: -1}",
+      "point: {points: [p], target: goal, weight: -1}",
+      "linear: {entries: [x], weight: .inf}",
+    ] {
+      #expect(throws: SettingsError.self, "\(text)") { try read(text) }
+    }
+  }
+
+  @Test("A formula is worth what its text says")
+  func formulaValues() throws {
+    let values: [String: Double] = ["x": 1.5, "y": -0.7, "z": 2]
+    for (text, expected) in [
+      ("1 + 2 * 3", 7.0), ("(1 + 2) * 3", 9), ("2 ^ 3 ^ 2", 512), ("-2 ^ 2", -4), ("2 ^ -1", 0.5),
+      ("(-2) ^ 3", -8), ("10 - 4 - 3", 3), ("12 / 3 / 2", 2), ("--3", 3), ("2 * -3", -6),
+      ("1e3 + .5", 1000.5), ("pi", .pi), ("x * y", 1.5 * -0.7), ("y ^ 2", 0.7 * 0.7),
+      ("max(x, min(y, z))", 1.5), ("atan2(y, x)", atan2(-0.7, 1.5)), ("abs(y)", 0.7),
+      ("hypot(3, 4)", 5), ("square(y)", 0.7 * 0.7), (" x\n^ z ", 2.25), ("exp(log(z))", 2),
+    ] {
+      let formula = try Formula(text)
+      var numbers = formula.names.map { values[$0.text] ?? .nan }
+      var stack = [Double](repeating: 0, count: formula.depth)
+      let value = numbers.withUnsafeMutableBufferPointer { numbers in
+        stack.withUnsafeMutableBufferPointer { formula.value(of: numbers, stack: $0) }
+      }
+      #expect(abs(value - expected) <= 1e-15 * max(1, abs(expected)), "\(text)")
+    }
+  }
+
+  @Test("A formula that is wrong is refused with the place in it")
+  func formulaFailures() throws {
+    for (text, place, words) in [
+      ("", 0, "expected instead of the end"), ("1 +", 3, "expected instead of the end"),
+      ("(1", 2, "\")\" is expected"), ("1 2", 2, "an operator or the end"), ("a b", 2, "operator"),
+      ("sni(x)", 0, "no function \"sni\""), ("min(1)", 5, "\",\" is expected"),
+      ("sin(1, 2)", 5, "\")\" is expected"), ("2e", 1, "an operator"), ("1.2.3", 0, "is no number"),
+      ("'open", 0, "has no end"), ("a $ b", 2, "an operator"), ("* a", 0, "expected instead"),
+      ("1e999", 0, "is no number"),
+      (String(repeating: "a+", count: 6000), 10_000, "longer than 10000"),
+      (String(repeating: "(", count: 200), 50, "50 deep"),
+      (Array(repeating: "2", count: 200).joined(separator: "^"), 100, "50 deep"),
+    ] {
+      let failure = #expect(throws: Formula.Failure.self, "\(text)") { try Formula(text) }
+      #expect(failure?.place == place, "\(text)")
+      #expect(failure?.problem.contains(words) == true, "\(text): \(failure?.problem ?? "")")
+    }
+    for (text, place, words) in [
+      ("a + f", 5, "nothing is called \"f\" (nearest:"), ("goal.6", 1, "the goal has no number 6"),
+      ("goal.-1", 1, "nothing is called \"goal.\""), ("1 + p", 5, "nothing is called \"p\""),
+      ("p.w", 1, "nothing is called \"p.w\" (nearest: p.x"),
+    ] {
+      let error = #expect(throws: SimError.self, "\(text)") {
+        try SumCost(.expression(ExpressionCost(text))).resolved(in: scope)
+      }
+      let message = error.map { "\($0)" } ?? ""
+      #expect(message.hasPrefix("cost[0].expression.formula: \"\(text)\" is not allowed"))
+      #expect(message.contains("at character \(place), \(words)"), "\(message)")
+    }
   }
 
   /// The same cost by name and by number, in a task that knows the names.

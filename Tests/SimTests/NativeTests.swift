@@ -412,6 +412,12 @@ private func rodEnergy(
       ),
       .pointOutside(
         point: "a", region: .box(center: .goal(first: 0), halfExtents: [1, nil, 2]), at: .always),
+      .any([
+        .stateAbove(entries: ["x"], target: .numbers([1, 2]), at: .final),
+        .stateBelow(entries: ["x"], target: .goal(first: 1), at: .any),
+        .pointAbove(point: "a", height: -1, at: .always),
+        .pointBelow(point: "a", height: 1, at: .last(2)),
+      ]),
     ])
     #expect(try writtenAndRead(criterion) == criterion)
   }

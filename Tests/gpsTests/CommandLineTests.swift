@@ -159,6 +159,56 @@ func gps(
     }
   }
 
+  @Test("A policy is tried elsewhere: longer, from other starts, with other settings and draws")
+  func trials() throws {
+    let run = try gps([
+      "run", "point-mass", "--iterations", "1", "--samples", "2", "--output", "tried", "--set",
+      "training.steps=5",
+    ])
+    #expect(run.status == 0)
+    func evaluate(_ arguments: String...) throws -> [String] {
+      let outcome = try gps(["evaluate", "tried"] + arguments)
+      #expect(outcome.status == 0, "\(arguments): \(outcome.errors)")
+      return outcome.output.split(separator: "\n").map(String.init)
+    }
+    let usual = try evaluate("--rollouts", "2")
+    #expect(usual.first == "point-mass: 2 rollouts per condition, seed 0")
+    #expect(usual.last?.hasPrefix("success rate ") == true)
+    #expect(usual.last?.contains(", mean margin ") == true)
+    #expect(try evaluate("--rollouts", "2", "--horizon", "8") != usual)
+    #expect(try evaluate("--rollouts", "2", "--set", "cost.0.control.weight=0") != usual)
+    let silent = try evaluate("--rollouts", "2", "--set", "success=")
+    #expect(silent.last?.hasPrefix("mean cost ") == true)
+
+    let goal = try Experiment.load(
+      folder.appendingPathComponent("tried/experiment.yaml")
+    ).task.conditions[0].goal
+    try """
+    conditions:
+      train:
+        - {name: around, count: 4, goal: \(goal), draw: {goal: {disk: {radius: 0.1}}}}
+    """.write(
+      to: folder.appendingPathComponent("others.yaml"), atomically: true, encoding: .utf8)
+    let others = try evaluate("--rollouts", "2", "--conditions", "others.yaml")
+    #expect(others.count { $0.hasPrefix("around-") } == 4)
+    let draws = try evaluate("--draws", "30", "--conditions", "others.yaml")
+    #expect(draws.first == "point-mass: 30 rollouts per condition, seed 0")
+    #expect(draws.count { $0.hasPrefix("around ") } == 1)
+    #expect(try evaluate("--draws", "30", "--conditions", "others.yaml", "--workers", "3") == draws)
+
+    for (arguments, message) in [
+      (["--horizon", "0"], "gps: --horizon 0: horizon: 0 is not allowed"),
+      (["--conditions", "nothing.yaml"], "nothing.yaml: no such file"),
+      (["--conditions", "tried/summary.json"], "the key \"conditions\" is missing"),
+      (["--rollouts", "2", "--draws", "2"], "--rollouts and --draws exclude each other"),
+      (["--draws", "0"], "--draws: 0 is not allowed"),
+      (["--set", "horizn=2"], "did you mean \"horizon\"?"),
+    ] {
+      let outcome = try gps(["evaluate", "tried"] + arguments)
+      #expect(outcome.status == 64 && outcome.errors.contains(message), "\(outcome.errors)")
+    }
+  }
+
   @Test func interruptionWritesWhatThereIs() throws {
     let outcome = try gps(
       [

@@ -6,6 +6,13 @@ import LinearAlgebra
 /// neither copies nor allocates per time step. It becomes a kind of term by a line in
 /// `SumCost.Entry.kinds`.
 package protocol CostKernel: Configurable, Equatable {
+  /// Whether the weight of the term may be negative, which makes a price a reward; false unless a term
+  /// says otherwise.
+  static var canReward: Bool { get }
+
+  /// The factor over time.
+  var ramp: Ramp { get }
+
   /// Whether expansions read the points' Jacobians; true unless a term says otherwise.
   var readsPoints: Bool { get }
 
@@ -57,6 +64,7 @@ package struct ExpansionView {
 }
 
 extension CostKernel {
+  package static var canReward: Bool { false }
   package var readsPoints: Bool { true }
 }
 

@@ -63,6 +63,27 @@ public struct Norm: Sendable, Equatable {
   }
 }
 
+/// Which differences from a target count.
+public enum Side: String, Sendable, CaseIterable {
+  /// Those on either side.
+  case both
+  /// Those above the target alone: it is an upper limit.
+  case above
+  /// Those below the target alone: it is a lower limit.
+  case below
+
+  /// Whether a difference x − x* counts.
+  func counts(_ difference: Double) -> Bool {
+    switch self {
+    case .both: true
+    case .above: difference > 0
+    case .below: difference < 0
+    }
+  }
+}
+
+extension Side: Setting {}
+
 extension Norm: Configurable {
   package static let schema = Schema<Norm>(Norm()) {
     Field("l2", \.l2, .notNegative, "Weight of half the squared distance.")

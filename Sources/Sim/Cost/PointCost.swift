@@ -1,7 +1,8 @@
 package import Configuration
 public import GPSCore
 
-/// A norm of the distance of points in space from their targets: ramp_t · ρ(Σ w_r (p_r − p*_r)²).
+/// A norm of the distance of points in space from their targets: ramp_t · ρ(Σ w_r (p_r − p*_r)²), where
+/// coordinates on one side of the target may count alone.
 ///
 /// Derivatives reach the state through the points' Jacobians J (less those of the target, if the
 /// target is other points). With g = W (p − p*) and a, b of `Norm`:
@@ -18,6 +19,8 @@ public struct PointCost: Sendable, Equatable {
   public var target: PointTarget
   /// w: x, y, z of each point in turn; one number stands for all, and none for ones.
   public var weights: [Double]
+  /// Which differences count, coordinate by coordinate: those that do not are 0.
+  public var side: Side
   /// ρ.
   public var norm: Norm
   /// The factor over time.
@@ -25,12 +28,13 @@ public struct PointCost: Sendable, Equatable {
 
   /// A cost on points in space.
   public init(
-    points: [some Referring], target: PointTarget, weights: [Double] = [1], norm: Norm = Norm(),
-    ramp: Ramp = .constant
+    points: [some Referring], target: PointTarget, weights: [Double] = [1], side: Side = .both,
+    norm: Norm = Norm(), ramp: Ramp = .constant
   ) {
     self.points = points.map(\.reference)
     self.target = target
     self.weights = weights
+    self.side = side
     self.norm = norm
     self.ramp = ramp
   }
@@ -46,6 +50,9 @@ extension PointCost: CostKernel {
     Field(
       "weights", \.weights, .numberOrNumbers, .each(.notNegative),
       "x, y, z of each point in turn, or one number for all.")
+    Field(
+      "side", \.side,
+      "Which differences count, in each coordinate: above the target, below it, or both.")
     Norm.schema.fields(in: \.norm)
     Field("ramp", \.ramp, "The factor over time.")
   }
@@ -72,7 +79,7 @@ extension PointCost: CostKernel {
       var s = 0.0
       for k in 0..<differences.count {
         let difference = differences.value(k, at: t, along: trajectory)
-        s += weights[k] * difference * difference
+        if side.counts(difference) { s += weights[k] * difference * difference }
       }
       values[t] += factor * norm.value(s)
     }
@@ -85,21 +92,24 @@ extension PointCost: CostKernel {
     let differences = PointDifferences(indices(points), target, in: condition, along: trajectory)
     let (count, n, d) = (differences.count, trajectory.n, expansion.d)
     let weights = spread(weights, over: count)
-    // Scratch: g, M J_j (see below), J (3 per point × n) and Jᵀ g.
-    withUnsafeTemporaryAllocation(of: Double.self, capacity: 2 * count + (count + 1) * n) {
+    // Scratch: g, M J_j (see below), J (3 per point × n), Jᵀ g, and W without what does not count.
+    withUnsafeTemporaryAllocation(of: Double.self, capacity: 3 * count + (count + 1) * n) {
       scratch in
       withUnsafeTemporaryAllocation(of: Int.self, capacity: n) { active in
         let g = UnsafeMutableBufferPointer(rebasing: scratch[0..<count])
         let MJ = UnsafeMutableBufferPointer(rebasing: scratch[count..<2 * count])
         let J = UnsafeMutableBufferPointer(rebasing: scratch[2 * count..<(2 + n) * count])
-        let Jg = UnsafeMutableBufferPointer(rebasing: scratch[((2 + n) * count)...])
+        let Jg = UnsafeMutableBufferPointer(
+          rebasing: scratch[(2 + n) * count..<(2 + n) * count + n])
+        let W = UnsafeMutableBufferPointer(rebasing: scratch[((2 + n) * count + n)...])
         for t in 0...trajectory.horizon {
           let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
           if factor == 0 { continue }
           var s = 0.0
           for k in 0..<count {
             let difference = differences.value(k, at: t, along: trajectory)
-            g[k] = weights[k] * difference
+            W[k] = side.counts(difference) ? weights[k] : 0
+            g[k] = W[k] * difference
             s += g[k] * difference
           }
           let (value, a, b) = norm.derivatives(s)
@@ -125,7 +135,7 @@ extension PointCost: CostKernel {
           for q in 0..<columns {
             // M J_j with M = a W + b g gᵀ, then J_iᵀ M J_j.
             for k in 0..<count {
-              MJ[k] = factor * (a * weights[k] * J[k + count * q] + b * g[k] * Jg[q])
+              MJ[k] = factor * (a * W[k] * J[k + count * q] + b * g[k] * Jg[q])
             }
             let j = active[q]
             for p in q..<columns {

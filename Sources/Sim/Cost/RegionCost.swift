@@ -17,14 +17,17 @@ public enum Region: Sendable, Equatable {
     }
   }
 
-  /// Whether a position, relative to the centre, lies inside.
-  func contains(_ x: Double, _ y: Double, _ z: Double) -> Bool {
+  /// How deep inside a position, relative to the centre, lies, to the nearest wall [m]; negative outside,
+  /// infinite where there is no wall.
+  func depth(_ x: Double, _ y: Double, _ z: Double) -> Double {
     switch self {
-    case .ball(_, let radius): x * x + y * y + z * z < radius * radius
+    case .ball(_, let radius): return radius - (x * x + y * y + z * z).squareRoot()
     case .box(_, let halfExtents):
-      zip([x, y, z], halfExtents).allSatisfy { offset, extent in
-        extent.map { abs(offset) < $0 } ?? true
-      }
+      var depth = Double.infinity
+      if let extent = halfExtents[0] { depth = min(depth, extent - abs(x)) }
+      if let extent = halfExtents[1] { depth = min(depth, extent - abs(y)) }
+      if let extent = halfExtents[2] { depth = min(depth, extent - abs(z)) }
+      return depth
     }
   }
 
@@ -105,7 +108,7 @@ extension Region: OneOfKinds {
 ///     hinge               ½ max(0, φ + margin)²: a slope that leads out from any depth
 ///
 /// Curvature by the state leaves out the points' own second derivative; with `gaussNewton` also the
-/// region's, and what is negative of the price's.
+/// region's, and what is negative of the price's. A negative weight turns the price into a reward.
 public struct RegionCost: Sendable, Equatable {
   /// On which side of the boundary the price is paid.
   public enum Side: String, Sendable, CaseIterable {
@@ -182,6 +185,8 @@ extension RegionCost: CostKernel {
     }
   }
 
+  package static var canReward: Bool { true }
+
   package func resolved(in scope: Scope, key: String) throws(SimError) -> RegionCost {
     try checkSettings(key)
     var cost = self
@@ -222,7 +227,8 @@ extension RegionCost: CostKernel {
 
         // By position: g = c' ∇φ and H = c'' ∇φ ∇φᵀ + c' ∇²φ; by state: Jᵀ g and Jᵀ H J.
         let slope = factor * price.slope
-        let outer = factor * (gaussNewton ? max(0, price.curvature) : price.curvature)
+        let curvature = factor * price.curvature
+        let outer = gaussNewton ? max(0, curvature) : curvature
         let inner = gaussNewton ? 0 : slope
         for j in 0..<n {
           J[j] = SIMD3(

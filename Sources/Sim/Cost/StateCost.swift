@@ -1,7 +1,8 @@
 package import Configuration
 public import GPSCore
 
-/// A norm of chosen entries of the state, less their target: ramp_t · ρ(Σ w_i (x_i − x*_i)²).
+/// A norm of chosen entries of the state, less their target: ramp_t · ρ(Σ w_i (x_i − x*_i)²), where
+/// differences on one side of the target may count alone.
 public struct StateCost: Sendable, Equatable {
   /// Entries of the state, each by number or name; nil for all of them.
   public var entries: [Reference]?
@@ -9,6 +10,8 @@ public struct StateCost: Sendable, Equatable {
   public var target: StateTarget
   /// w, one per entry; one number stands for all, and none for ones.
   public var weights: [Double]
+  /// Which differences count: those that do not are 0.
+  public var side: Side
   /// ρ.
   public var norm: Norm
   /// The factor over time.
@@ -16,12 +19,13 @@ public struct StateCost: Sendable, Equatable {
 
   /// A cost on entries of the state.
   public init(
-    entries: [some Referring]?, target: StateTarget, weights: [Double] = [1], norm: Norm = Norm(),
-    ramp: Ramp = .constant
+    entries: [some Referring]?, target: StateTarget, weights: [Double] = [1], side: Side = .both,
+    norm: Norm = Norm(), ramp: Ramp = .constant
   ) {
     self.entries = entries?.map(\.reference)
     self.target = target
     self.weights = weights
+    self.side = side
     self.norm = norm
     self.ramp = ramp
   }
@@ -39,6 +43,7 @@ extension StateCost: CostKernel {
     Field(
       "weights", \.weights, .numberOrNumbers, .each(.notNegative),
       "One per entry, or one for all.")
+    Field("side", \.side, "Which differences count: above the target, below it, or both.")
     Norm.schema.fields(in: \.norm)
     Field("ramp", \.ramp, "The factor over time.")
   }
@@ -79,7 +84,7 @@ extension StateCost: CostKernel {
       var s = 0.0
       for k in 0..<count {
         let d = x[entries[k] + n * t] - target[k]
-        s += weights[k] * d * d
+        if side.counts(d) { s += weights[k] * d * d }
       }
       values[t] += factor * norm.value(s)
     }
@@ -94,15 +99,16 @@ extension StateCost: CostKernel {
     let count = entries.count
     let target = target.numbers(count, in: condition)
     let weights = spread(weights, over: count)
-    // g = W (x − x*)
-    var g = [Double](repeating: 0, count: count)
+    // g = W (x − x*), W without what does not count
+    var (g, W) = (weights, weights)
     for t in 0...trajectory.horizon {
       let factor = scale * ramp.factor(at: t, horizon: trajectory.horizon)
       if factor == 0 { continue }
       var s = 0.0
       for k in 0..<count {
         let difference = x[entries[k] + n * t] - target[k]
-        g[k] = weights[k] * difference
+        W[k] = side.counts(difference) ? weights[k] : 0
+        g[k] = W[k] * difference
         s += g[k] * difference
       }
       let (value, a, b) = norm.derivatives(s)
@@ -110,7 +116,7 @@ extension StateCost: CostKernel {
       for k in 0..<count {
         let i = entries[k]
         expansion.gradients[i + d * t] += factor * a * g[k]
-        expansion.hessians[i + d * (i + d * t)] += factor * a * weights[k]
+        expansion.hessians[i + d * (i + d * t)] += factor * a * W[k]
         if b == 0 { continue }
         for l in 0..<count {
           expansion.hessians[i + d * (entries[l] + d * t)] += factor * b * g[k] * g[l]

@@ -19,6 +19,10 @@ public struct CostTerm: Sendable, Equatable {
   public static func orientation(_ cost: OrientationCost) -> CostTerm { CostTerm(cost) }
   /// Where an axis of the frame at a point points.
   public static func axis(_ cost: AxisCost) -> CostTerm { CostTerm(cost) }
+  /// Entries of the state as they are: a price, or a reward.
+  public static func linear(_ cost: LinearCost) -> CostTerm { CostTerm(cost) }
+  /// A formula.
+  public static func expression(_ cost: ExpressionCost) -> CostTerm { CostTerm(cost) }
 
   /// Whether both are of one kind and equal.
   public static func == (a: CostTerm, b: CostTerm) -> Bool { areEqual(a.base, b.base) }
@@ -31,6 +35,7 @@ extension SumCost.Entry: OneOfKinds {
   package static let kinds = [
     kind(ControlCost.self), kind(StateCost.self), kind(PointCost.self), kind(RegionCost.self),
     kind(OrientationCost.self), kind(AxisCost.self),
+    kind(LinearCost.self), kind(ExpressionCost.self),
   ]
 
   private static func kind<Term: CostKernel>(_ type: Term.Type) -> Kind<Self> {
@@ -50,7 +55,12 @@ extension SumCost.Entry: OneOfKinds {
       let own = Term.schema
       return Schema<Weighted>(own.name, own.text, Weighted(term: own.standard, weight: 1)) {
         own.fields(in: \.term)
-        Field("weight", \.weight, .notNegative, "The factor on the term.")
+        Field(
+          "weight", \.weight, Term.canReward ? Check("finite") { $0.isFinite } : .notNegative,
+          Term.canReward
+            ? "The factor on the term; a negative one makes it a reward."
+            : "The factor on the term."
+        )
       } rule: { weighted throws(InvalidOption) in
         try own.check(weighted.term)
       }
@@ -108,8 +118,9 @@ public struct SumCost: Cost, Sendable, Equatable {
       let (key, base) = ("cost[\(index)]", entry.term.base)
       try SimError.check(
         entry.weight.isFinite, key: "\(key).weight", value: entry.weight, allowed: "finite")
-      sum.entries[index].term = CostTerm(
-        try base.resolved(in: scope, key: "\(key).\(base.kindName)"))
+      let term = "\(key).\(base.kindName)"
+      try base.ramp.check(horizon: scope.dimensions.horizon, key: "\(term).ramp")
+      sum.entries[index].term = CostTerm(try base.resolved(in: scope, key: term))
     }
     return sum
   }

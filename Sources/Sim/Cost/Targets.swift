@@ -20,6 +20,14 @@ public enum StateTarget: Sendable, Equatable {
     }
   }
 
+  /// The number of entry k in `condition`.
+  func number(_ k: Int, in condition: Condition) -> Double {
+    switch self {
+    case .numbers(let numbers): numbers.count == 1 ? numbers[0] : numbers[k]
+    case .goal(let first): condition.goal[first + k]
+    }
+  }
+
   func resolved(_ count: Int, in scope: Scope, key: String) throws(SimError) -> StateTarget {
     switch self {
     case .numbers(let numbers):

@@ -39,7 +39,8 @@ public import LinearAlgebra
       }
     }
     self.initial = initial
-    if !displaced.isEmpty { mj_setConst(model, data) }
+    try interface.model.scale(model, by: condition.modelFactors)
+    if !displaced.isEmpty || !condition.modelFactors.isEmpty { mj_setConst(model, data) }
     (self.model, self.data) = (model, data)
   }
 

@@ -195,6 +195,20 @@ public struct MuJoCoInterface: Sendable {
           of: "\(place), offset of body '\(body)'", value: "\(bad)", allowed: "finite numbers")
       }
     }
+    for (parameter, factor) in condition.modelFactors.sorted(by: { $0.key < $1.key }) {
+      try model.check(factor, on: parameter)
+    }
+    guard let draws = condition.draws else { return }
+    if let problem = condition.drawProblem {
+      throw .invalidValue(
+        of: "\(place), draws", value: problem, allowed: "what fits its start and its goal")
+    }
+    for body in draws.bodyOffsets.keys.sorted() + draws.goalBodies {
+      _ = try displaceableBody(body)
+    }
+    for (parameter, bounds) in draws.modelFactors.sorted(by: { $0.key < $1.key }) {
+      for factor in bounds { try model.check(factor, on: parameter) }
+    }
   }
 
   /// The controls that a condition's start comes with, m numbers: for actuators zeros if it comes with none,

@@ -21,10 +21,10 @@ public final class MuJoCoPlant: Plant {
   private var data: UnsafeMutablePointer<mjData>?
   /// The model in use: the shared one, or the copy.
   private var model: UnsafePointer<mjModel>
-  /// A copy of the model with displaced bodies, made when first needed.
+  /// A copy of the model with displaced bodies and scaled parameters, made when first needed.
   private var copy: UnsafeMutablePointer<mjModel>?
-  /// The displacements in the copy; nil if there is no usable copy.
-  private var copyOffsets: [String: [Double]]?
+  /// What is changed in the copy; nil if there is no usable copy.
+  private var copyChanges: (offsets: [String: [Double]], factors: [ModelParameter: Double])?
 
   private let initial: UnsafeMutablePointer<Double>
   private let goal: UnsafeMutablePointer<Double>
@@ -218,7 +218,8 @@ public final class MuJoCoPlant: Plant {
     data = nil
   }
 
-  /// Puts the system at the start of a rollout: displaces bodies from where the model has them, sets
+  /// Puts the system at the start of a rollout: displaces bodies from where the model has them, scales its
+  /// parameters, sets
   /// joint positions and velocities, and clears everything else, controls and activations included, unless
   /// the start holds them too (see `MuJoCoModel.plantState`).
   ///
@@ -236,7 +237,7 @@ public final class MuJoCoPlant: Plant {
       condition.goal.count == interface.goalDimension,
       "a goal of \(condition.goal.count) numbers for \(interface.goalDimension)")
     if data == nil { try makeData() }
-    try displaceBodies(condition.bodyOffsets)
+    try changeModel(condition.bodyOffsets, condition.modelFactors)
     guard let data else { return }
     for i in condition.goal.indices { goal[i] = condition.goal[i] }
     for i in 0..<plantState.count { initial[i] = plantState[i] }
@@ -498,14 +499,17 @@ public final class MuJoCoPlant: Plant {
   }
 
   /// Makes the model in use have exactly these displacements from where the shared model has its
-  /// bodies. They are never added to earlier ones: the copy starts from the shared model each time.
-  private func displaceBodies(_ offsets: [String: [Double]]) throws {
-    if offsets.isEmpty {
+  /// bodies, and these factors on its parameters. They never come on top of earlier ones: the copy starts
+  /// from the shared model each time.
+  private func changeModel(
+    _ offsets: [String: [Double]], _ factors: [ModelParameter: Double]
+  ) throws {
+    if offsets.isEmpty && factors.isEmpty {
       model = UnsafePointer(interface.model.pointer)
       return
     }
-    if copyOffsets != offsets {
-      copyOffsets = nil
+    if copyChanges?.offsets != offsets || copyChanges?.factors != factors {
+      copyChanges = nil
       var copied = copy
       let result = mjguard_copy_model(log.pointer, &copied, interface.model.pointer)
       copy = copied
@@ -520,9 +524,10 @@ public final class MuJoCoPlant: Plant {
         }
         for axis in 0..<3 { copy.pointee.body_pos[3 * body + axis] += offset[axis] }
       }
-      // What MuJoCo derives from the positions of bodies: inverse inertias, lengths, bounding volumes.
+      try interface.model.scale(copy, by: factors)
+      // What MuJoCo derives from these: inverse inertias, lengths, bounding volumes.
       try attempt(mjguard_set_constants(log.pointer, copy, data))
-      copyOffsets = offsets
+      copyChanges = (offsets, factors)
     }
     if let copy { model = UnsafePointer(copy) }
   }

@@ -18,8 +18,10 @@ public struct MuJoCoTask: ControlTask {
   public let testConditions: [Condition]
   /// What is minimised.
   public let cost: any Cost
-  /// What counts as a success.
-  public let success: any SuccessJudge
+  /// What counts as a success; nil where nothing does.
+  public let success: (any SuccessJudge)?
+  /// What ends a rollout before its time; nil if nothing does.
+  public let termination: Termination?
 
   /// Seconds between two controls.
   public var controlPeriod: Double { interface.controlPeriod }
@@ -43,12 +45,14 @@ public struct MuJoCoTask: ControlTask {
   ///   - conditions: the training conditions.
   ///   - testConditions: evaluated, never trained on.
   ///   - cost: what is minimised: a `SumCost`, whose names are resolved, or a cost of your own.
-  ///   - success: what counts as a success: a `SuccessCriterion`, or a judge of your own.
+  ///   - success: what counts as a success: a `SuccessCriterion`, a judge of your own, or nil.
+  ///   - termination: what ends a rollout before its time, and what that costs; nil for nothing.
   /// - Throws: `MuJoCoError` when the horizon is not positive, or a condition, the cost or the criterion
   ///   does not fit the model.
   public init(
     name: String, interface: MuJoCoInterface, horizon: Int, conditions: [Condition],
-    testConditions: [Condition] = [], cost: any Cost, success: any SuccessJudge
+    testConditions: [Condition] = [], cost: any Cost, success: (any SuccessJudge)?,
+    termination: Termination? = nil
   ) throws(MuJoCoError) {
     guard horizon >= 1 else {
       throw .invalidValue(of: "horizon", value: "\(horizon)", allowed: "1 or more")
@@ -71,8 +75,8 @@ public struct MuJoCoTask: ControlTask {
       dimensions, conditions + testConditions, states: interface.stateNames,
       points: interface.points, controls: interface.controlNames)
     do {
-      self.cost = try (cost as? SumCost)?.resolved(in: scope) ?? cost
-      self.success = try (success as? SuccessCriterion)?.resolved(in: scope) ?? success
+      let terms = try Terms(cost, success, termination, in: scope)
+      (self.cost, self.success, self.termination) = (terms.cost, terms.success, terms.termination)
     } catch {
       throw .task(error)
     }
@@ -111,6 +115,19 @@ public struct MuJoCoTask: ControlTask {
 
   /// Whether a rollout reached what the task asks for.
   public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    success.isSuccess(trajectory, in: condition)
+    success?.isSuccess(trajectory, in: condition) ?? false
+  }
+
+  /// The step at which a rollout ended before its time.
+  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
+    termination?.endStep(of: trajectory, in: condition)
+  }
+
+  /// Whether something decides about success.
+  public var judgesSuccess: Bool { success != nil }
+
+  /// How far a rollout is from the threshold of success.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
+    success?.successMargin(of: trajectory, in: condition)
   }
 }

@@ -63,8 +63,10 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   public let testConditions: [Condition]
   /// What is minimised.
   public let cost: any Cost
-  /// What decides about success.
-  public let success: any SuccessJudge
+  /// What decides about success; nil where nothing does.
+  public let success: (any SuccessJudge)?
+  /// What ends a rollout before its time; nil if nothing does.
+  public let termination: Termination?
   /// What a policy sees.
   public let observation: NativeObservation
   /// n, m, o, T and P.
@@ -102,15 +104,16 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   ///   - conditions: the training conditions.
   ///   - testConditions: conditions that are evaluated and never trained on.
   ///   - cost: what is minimised: a `SumCost`, which is checked, or a cost of your own.
-  ///   - success: what decides about success: a `SuccessCriterion`, which is checked, or a judge of
-  ///     your own.
+  ///   - success: what decides about success: a `SuccessCriterion`, which is checked, a judge of
+  ///     your own, or nil.
+  ///   - termination: what ends a rollout before its time, and what that costs; nil for nothing.
   ///   - observation: what a policy sees; how the system shows its state is the system's affair.
   /// - Throws: `SimError` that names what does not fit and what is allowed.
   public init(
     name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
     integrator: Integrator = .rungeKutta4, horizon: Int, conditions: [Condition],
     testConditions: [Condition] = [], cost: any Cost,
-    success: any SuccessJudge = SuccessCriterion.all([]),
+    success: (any SuccessJudge)? = nil, termination: Termination? = nil,
     observation: NativeObservation = NativeObservation()
   ) throws(SimError) {
     try model.validate()
@@ -145,6 +148,22 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
           key: "the goal of condition \"\(condition.name)\"", found: condition.goal.count,
           expected: "\(first.goal.count), as in condition \"\(first.name)\",")
       }
+      let draws = condition.draws ?? ConditionDraws()
+      if !condition.modelFactors.isEmpty || !draws.modelFactors.isEmpty
+        || !draws.bodyOffsets.isEmpty || !draws.goalBodies.isEmpty
+      {
+        throw .option(
+          InvalidOption(
+            key: "factors and draws of condition \(condition.name)",
+            value: "one of a model's parts",
+            allowed: "left out: a native system has no bodies and parameters of its own"))
+      }
+      if let problem = condition.drawProblem {
+        throw .option(
+          InvalidOption(
+            key: "draws of condition \(condition.name)", value: problem,
+            allowed: "what fits its start and its goal"))
+      }
       if !condition.bodyOffsets.isEmpty {
         throw .option(
           InvalidOption(
@@ -162,8 +181,8 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
     dimensions.observation =
       (observation.state?.count ?? model.observationNames.count) + 3 * observation.points.count
       + (observation.goal ? first.goal.count : 0)
-    self.cost = try (cost as? SumCost)?.resolved(in: scope) ?? cost
-    self.success = try (success as? SuccessCriterion)?.resolved(in: scope) ?? success
+    let terms = try Terms(cost, success, termination, in: scope)
+    (self.cost, self.success, self.termination) = (terms.cost, terms.success, terms.termination)
     self.dimensions = dimensions
     self.name = name
     self.model = model
@@ -176,20 +195,21 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
     self.observation = observation
   }
 
-  /// A control problem judged by a criterion, or by nothing: then every rollout is a success.
+  /// A control problem judged by a criterion.
   ///
   /// - Throws: `SimError` that names what does not fit and what is allowed.
   public init(
     name: String, model: Model, controlPeriod: Double, substeps: Int = 4,
     integrator: Integrator = .rungeKutta4, horizon: Int, conditions: [Condition],
-    testConditions: [Condition] = [], cost: any Cost, success: SuccessCriterion = .all([]),
-    observation: NativeObservation = NativeObservation()
+    testConditions: [Condition] = [], cost: any Cost, success: SuccessCriterion,
+    termination: Termination? = nil, observation: NativeObservation = NativeObservation()
   ) throws(SimError) {
-    let judge: any SuccessJudge = success
+    let judge: (any SuccessJudge)? = success
     try self.init(
       name: name, model: model, controlPeriod: controlPeriod, substeps: substeps,
       integrator: integrator, horizon: horizon, conditions: conditions,
-      testConditions: testConditions, cost: cost, success: judge, observation: observation)
+      testConditions: testConditions, cost: cost, success: judge, termination: termination,
+      observation: observation)
   }
 
   /// A new plant; it never throws.
@@ -204,6 +224,19 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
 
   /// Whether a rollout reached what the task asks for.
   public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    success.isSuccess(trajectory, in: condition)
+    success?.isSuccess(trajectory, in: condition) ?? false
+  }
+
+  /// The step at which a rollout ended before its time.
+  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
+    termination?.endStep(of: trajectory, in: condition)
+  }
+
+  /// Whether something decides about success.
+  public var judgesSuccess: Bool { success != nil }
+
+  /// How far a rollout is from the threshold of success.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
+    success?.successMargin(of: trajectory, in: condition)
   }
 }
