@@ -26,6 +26,8 @@ public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvert
   ///   - field: whose.
   ///   - step: t; nil for that of the initial state.
   case covariance(field: String, step: Int?, LinearAlgebraError)
+  /// A discrete algebraic Riccati equation has no stabilising solution: the controls cannot hold what grows.
+  case notStabilizable
 
   /// One sentence for people.
   public var description: String {
@@ -42,6 +44,7 @@ public enum LQRError: NumericalFailure, Sendable, Equatable, CustomStringConvert
       "the \(field)\(Self.place(step)) is not finite"
     case .covariance(let field, let step, let error):
       "the \(field)\(Self.place(step)) is unusable: \(error)"
+    case .notStabilizable: "the controls cannot stabilise the linear dynamics"
     }
   }
 
