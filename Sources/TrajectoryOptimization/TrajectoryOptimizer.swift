@@ -1,14 +1,16 @@
 public import GPSCore
 public import LQR
 import LinearAlgebra
-public import Sim
+import Sim
 public import Statistics
 
 /// Iterative LQR on known dynamics, as a learner: a trajectory and a feedback law about it for every
 /// training condition.
 ///
-/// Iteration 0 rolls out the initial controllers; each later one is one of iterative LQR, in all
-/// conditions that are not done; the last one rolls out the feedback laws on the plant itself.
+/// Iteration 0 rolls out the initial controllers and, for tasks whose controls have limits, samples further
+/// guesses (`ILQR.Sampling`); each later one is one of iterative LQR, for all guesses of all conditions that
+/// are not done; the last one rolls out the feedback laws on the plant itself. What counts of a condition
+/// is the cheapest of its searches.
 public struct TrajectoryOptimizer<System: ControlTask>: Learner {
   /// What travels from one iteration to the next.
   public struct State: LearnerState {
@@ -16,24 +18,41 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     public var iteration = 0
     /// Rollouts taken.
     public var rollouts = 0
-    /// One search per training condition; none before iteration 0.
-    public var searches: [ILQR.Progress] = []
+    /// Rollouts of the known dynamics taken: samples, and steps that were tried; none of the plant.
+    public var modelRollouts = 0
+    /// For each training condition the searches from its guesses, that from the initial controller first;
+    /// none before iteration 0.
+    public var candidates: [[ILQR.Progress]] = []
+
+    /// The cheapest search of each training condition; none before iteration 0.
+    public var searches: [ILQR.Progress] { candidates.map { $0[Self.cheapest($0)] } }
 
     /// Whether no search goes on.
     public var isFinished: Bool {
-      !searches.isEmpty && searches.allSatisfy { $0.status != nil }
+      !candidates.isEmpty && candidates.joined().allSatisfy { $0.status != nil }
     }
 
     /// The state before the first iteration.
     public init() {}
 
+    /// The first of the cheapest.
+    static func cheapest(_ searches: [ILQR.Progress]) -> Int {
+      searches.indices.min { a, b in
+        (searches[a].cost ?? .infinity, a) < (searches[b].cost ?? .infinity, b)
+      } ?? 0
+    }
+
     /// Writes the parts.
     public func store(in writer: inout ValueWriter) {
       writer.put("iteration", text: iteration)
       writer.put("rollouts", text: rollouts)
-      writer.put("searches", text: searches.count)
-      for (index, search) in searches.enumerated() {
-        writer.within("searches.\(index)") { search.store(in: &$0) }
+      writer.put("model_rollouts", text: modelRollouts)
+      writer.put("searches", text: candidates.count)
+      for (index, searches) in candidates.enumerated() {
+        writer.put("candidates.\(index)", text: searches.count)
+        for (candidate, search) in searches.enumerated() {
+          writer.within("searches.\(index).\(candidate)") { search.store(in: &$0) }
+        }
       }
     }
 
@@ -41,13 +60,27 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     public init(stored reader: ValueReader) throws(StoredValueError) {
       iteration = try reader.count("iteration")
       rollouts = try reader.count("rollouts")
-      let count = try reader.count("searches")
+      modelRollouts = try reader.count("model_rollouts")
+      for index in 0..<(try Self.count("searches", reader)) {
+        let count = try Self.count("candidates.\(index)", reader)
+        if count == 0 { throw StoredValueError("a condition has no search") }
+        var searches: [ILQR.Progress] = []
+        for candidate in 0..<count {
+          searches.append(
+            try ILQR.Progress(stored: reader.within("searches.\(index).\(candidate)")))
+        }
+        candidates.append(searches)
+      }
+    }
+
+    private static func count(
+      _ name: String, _ reader: ValueReader
+    ) throws(StoredValueError) -> Int {
+      let count = try reader.count(name)
       if count > reader.file.tensors.count {
         throw StoredValueError("it holds fewer arrays than \(count) searches have")
       }
-      for index in 0..<count {
-        searches.append(try ILQR.Progress(stored: reader.within("searches.\(index)")))
-      }
+      return count
     }
   }
 
@@ -74,6 +107,8 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
   public let task: System
   /// How.
   public let ilqr: ILQR
+  /// How guesses beside the initial controllers' are sampled.
+  public let sampling: ILQR.Sampling
   /// Where the searches start, one per training condition.
   public let initialControllers: [LinearGaussianController]
   /// The root of all randomness.
@@ -83,17 +118,26 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
 
   /// An optimiser.
   ///
+  /// - Parameters:
+  ///   - task: what to optimise.
+  ///   - initialControllers: where the searches start, one per training condition.
+  ///   - options: how they go.
+  ///   - sampling: how further guesses are sampled; where all controls have limits, they are by default.
+  ///   - seed: of the sampling.
+  ///   - workers: how much runs at once; results do not depend on it.
   /// - Throws: `InvalidOption` naming the key, the value and what is allowed; `UnknownDynamics`, or what
   ///   the task throws when its dynamics cannot be made ready.
   public init(
     _ task: System, from initialControllers: [LinearGaussianController],
-    options: ILQR.Options = ILQR.Options(), seed: UInt64 = 0, workers: Int = 1
+    options: ILQR.Options = ILQR.Options(), sampling: ILQR.Sampling = ILQR.Sampling(),
+    seed: UInt64 = 0, workers: Int = 1
   ) throws {
     precondition(
       initialControllers.count == task.conditions.count,
       "\(initialControllers.count) controllers for \(task.conditions.count) conditions")
     self.task = task
     ilqr = ILQR(options: try options.validated())
+    self.sampling = try sampling.validated()
     self.initialControllers = initialControllers
     stream = RandomStream(seed: seed)
     self.workers = workers
@@ -113,11 +157,12 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
         Metric.Column("mean_cost", title: "cost"),
         Metric.Column("predicted_improvement", title: "predicted"),
         Metric.Column("actual_improvement", title: "actual"), Metric.Column("success_rate"),
+        Metric.Column("model_rollouts", title: "model rollouts"),
         Metric.Column("discarded_rollouts"),
       ],
       conditions: [
         "cost", "predicted_improvement", "actual_improvement", "step", "regularization",
-        "lqr_passes", "iterations", "status", "rollout_cost", "success",
+        "lqr_passes", "searches", "iterations", "status", "rollout_cost", "success",
         "success_margin",
       ].map { Metric.Column($0) },
       stages: ["rollouts", "local_optimization"])
@@ -136,8 +181,8 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     let d = task.dimensions
     let fits =
       state.iteration == 0
-      || state.searches.count == task.conditions.count
-        && state.searches.allSatisfy {
+      || state.candidates.count == task.conditions.count
+        && state.candidates.joined().allSatisfy {
           $0.states.rows == d.state && $0.controls.rows == d.control
             && $0.controls.columns == d.horizon
         }
@@ -158,22 +203,26 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     var lines = [ILQR.Iteration?](repeating: nil, count: task.conditions.count)
     if next.iteration == 0 {
       batches = try await rollOut(initialControllers, iteration: 0)
-      next.searches = try zip(task.conditions, batches).map { condition, batch in
+      let rollouts = try zip(task.conditions, batches).map { condition, batch in
         guard let guess = batch.trajectories.first else {
           throw OptimizationError(
             condition: condition.name, reason: batch.discarded.last?.reason ?? "no rollout")
         }
-        return ilqr.progress(from: guess)
+        return guess
       }
+      let sampled = ContinuousClock.now
+      let inner = max(1, workers / rollouts.count)
+      let guesses = try await parallelMap(rollouts.count, workers: workers) { i in
+        try await sample(about: rollouts[i], condition: i, workers: inner)
+      }
+      next.candidates = zip(rollouts, guesses).map { rollout, sampled in
+        [ilqr.progress(from: rollout)]
+          + sampled.guesses.map { ilqr.progress(from: $0.controls, states: $0.states) }
+      }
+      next.modelRollouts = guesses.reduce(0) { $0 + $1.rollouts }
+      seconds.stages["local_optimization"] = (ContinuousClock.now - sampled).inSeconds
     } else {
-      let searches = next.searches
-      // Conditions first; workers left over share the work within one.
-      let inner = max(1, workers / searches.count)
-      let turns = try await parallelMap(searches.count, workers: workers) { i in
-        try await advance(searches[i], in: task.conditions[i], workers: inner)
-      }
-      next.searches = turns.map(\.progress)
-      lines = turns.map(\.line)
+      lines = try await improve(&next)
       seconds.stages["local_optimization"] = (ContinuousClock.now - began).inSeconds
       if next.isFinished {
         let controllers = try next.searches.map {
@@ -189,19 +238,75 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     return (next, report(on: next, lines, batches, seconds))
   }
 
+  /// Guesses beside a rollout of the initial controller.
+  private func sample(
+    about rollout: Trajectory, condition index: Int, workers: Int
+  ) async throws -> (guesses: [ILQR.Guess], rollouts: Int) {
+    let limits = task.controlLimits
+    if sampling.tries(within: limits) == 0 { return ([], 0) }
+    let condition = task.conditions[index]
+    guard let dynamics = try task.knownDynamics(in: condition) else {
+      throw UnknownDynamics(task: task.name)
+    }
+    return try await ilqr.guesses(
+      sampling, dynamics, cost: task.cost, in: condition, from: rollout.states.column(0),
+      about: rollout.controls,
+      deviations: sampling.deviations(of: initialControllers[index], within: limits),
+      limits: limits, stream: stream.child(.custom, index), workers: workers)
+  }
+
+  /// One iteration of every search that goes on.
+  ///
+  /// - Returns: for each condition the line of the log of its cheapest search.
+  private func improve(_ state: inout State) async throws -> [ILQR.Iteration?] {
+    let before = state.candidates
+    let jobs = before.indices.flatMap { i in
+      before[i].indices.filter { before[i][$0].status == nil }.map { (condition: i, candidate: $0) }
+    }
+    // Searches first; workers left over share the work within one.
+    let inner = max(1, workers / jobs.count)
+    let turns = try await parallelMap(jobs.count, workers: workers) { index in
+      let (i, j) = jobs[index]
+      return try await advance(before[i][j], in: task.conditions[i], workers: inner)
+    }
+    var lines = before.map { $0.map { _ in ILQR.Iteration?.none } }
+    var failures: [Int: [Int: ILQRError]] = [:]
+    for (job, turn) in zip(jobs, turns) {
+      switch turn {
+      case .success(let turn):
+        state.candidates[job.condition][job.candidate] = turn.progress
+        lines[job.condition][job.candidate] = turn.line
+        state.modelRollouts += turn.line?.trials ?? 0
+      case .failure(let error): failures[job.condition, default: [:]][job.candidate] = error
+      }
+    }
+    for (i, failed) in failures {
+      // A guess that fails is given up, as long as there is another.
+      guard failed.count < before[i].count else {
+        let reason = failed.min { $0.key < $1.key }.map { "\($0.value)" } ?? ""
+        throw OptimizationError(condition: task.conditions[i].name, reason: reason)
+      }
+      for j in failed.keys.sorted(by: >) {
+        state.candidates[i].remove(at: j)
+        lines[i].remove(at: j)
+      }
+    }
+    return zip(state.candidates, lines).map { $1[State.cheapest($0)] }
+  }
+
   private func advance(
     _ search: ILQR.Progress, in condition: Condition, workers: Int
-  ) async throws -> (progress: ILQR.Progress, line: ILQR.Iteration?) {
-    if search.status != nil { return (search, nil) }
+  ) async throws -> Result<(progress: ILQR.Progress, line: ILQR.Iteration?), ILQRError> {
     guard let dynamics = try task.knownDynamics(in: condition) else {
       throw UnknownDynamics(task: task.name)
     }
     do {
-      return try await ilqr.advancing(
-        search, on: dynamics, cost: task.cost, in: condition, limits: task.controlLimits,
-        workers: workers)
+      return .success(
+        try await ilqr.advancing(
+          search, on: dynamics, cost: task.cost, in: condition, limits: task.controlLimits,
+          workers: workers))
     } catch let error as ILQRError {
-      throw OptimizationError(condition: condition.name, reason: "\(error)")
+      return .failure(error)
     }
   }
 
@@ -223,7 +328,10 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
     var report = Report(
       iteration: next.iteration - 1, rollouts: next.rollouts, conditions: [], seconds: seconds)
     for (i, condition) in task.conditions.enumerated() {
-      let (search, line) = (next.searches[i], lines[i])
+      let candidates = next.candidates[i]
+      let (search, line) = (candidates[State.cheapest(candidates)], lines[i])
+      // Cheapest so far is not found while others go on.
+      let status = candidates.allSatisfy { $0.status != nil } ? search.status : nil
       let batch = batches.isEmpty ? RolloutBatch(condition: i, trajectories: []) : batches[i]
       var own = ConditionReport(name: condition.name, batch: batch)
       let verdicts = batch.trajectories.map { task.verdict(on: $0, in: condition) }
@@ -236,8 +344,9 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
         Metric("actual_improvement", line?.actualImprovement), Metric("step", line?.step),
         Metric("regularization", line?.regularization),
         Metric("lqr_passes", line.map { Double($0.passes) }),
-        Metric("iterations", Double(search.iterations)),
-        Metric("status", Status(search.status)), Metric("rollout_cost", own.meanCost),
+        Metric("searches", candidates.count { $0.status == nil }),
+        Metric("iterations", Double(search.iterations)), Metric("status", Status(status)),
+        Metric("rollout_cost", own.meanCost),
         Metric("success", own.successRate), Metric("success_margin", own.meanMargin),
       ]
       report.conditions.append(own)
@@ -258,6 +367,7 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       [
         Metric("mean_cost", report.mean { $0.metrics["cost"] }),
         Metric("success_rate", report.successRate),
+        Metric("model_rollouts", next.modelRollouts),
         Metric("discarded_rollouts", report.discardedRollouts),
       ]
       + ["predicted_improvement", "actual_improvement"].map { name in

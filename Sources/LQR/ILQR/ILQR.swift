@@ -21,7 +21,7 @@
 package import Configuration
 public import GPSCore
 public import LinearAlgebra
-public import Statistics
+import Statistics
 
 /// Optimises a trajectory and a feedback law about it, for dynamics that are known.
 public struct ILQR: Sendable {
@@ -175,6 +175,28 @@ public struct ILQR: Sendable {
 }
 
 extension ILQR {
+  /// Gains about a trajectory as if the controls had no limits: one Riccati pass. What a search within limits
+  /// ends with has no gains on saturated steps, and does not hold under noise; controls that follow these
+  /// are clipped when they are applied.
+  ///
+  /// - Parameters:
+  ///   - dynamics: f with its derivatives.
+  ///   - cost: ℓ, with expansions.
+  ///   - condition: where the cost's goal comes from.
+  ///   - states: x̄_0 … x̄_T: n × (T + 1).
+  ///   - controls: ū_0 … ū_{T−1}: m × T.
+  /// - Returns: K of u = ū + K (x − x̄): T matrices m × n; nil if no regularisation makes every Q_uu
+  ///   positive definite.
+  /// - Throws: as `optimize`.
+  public func gains<D: KnownDynamics>(
+    _ dynamics: D, cost: any Cost, in condition: Condition, states: Matrix, controls: Matrix
+  ) async throws -> MatrixSequence? {
+    var search = try ILQRSearch(
+      dynamics, cost: cost, condition: condition, limits: nil, options: try options.validated(),
+      workers: 1, initialState: states.column(0), controls: controls, states: states)
+    return try await search.gains()
+  }
+
   /// A search that can stop after any iteration and go on later, as if it had not stopped.
   public struct Progress: Sendable, Equatable {
     /// x_0 … x_T: n × (T + 1).
@@ -213,10 +235,19 @@ extension ILQR {
   /// - Parameter guess: a rollout, whose controls are to be improved.
   /// - Returns: the search before its first iteration.
   public func progress(from guess: Trajectory) -> Progress {
+    progress(from: guess.controls, states: guess.states)
+  }
+
+  /// A search that has not begun.
+  ///
+  /// - Parameters:
+  ///   - controls: to be improved, m × T.
+  ///   - states: x_0 … x_T, n × (T + 1).
+  /// - Returns: the search before its first iteration.
+  public func progress(from controls: Matrix, states: Matrix) -> Progress {
     Progress(
-      states: guess.states, controls: guess.controls,
-      gains: MatrixSequence(
-        rows: guess.controls.rows, columns: guess.states.rows, count: guess.horizon),
+      states: states, controls: controls,
+      gains: MatrixSequence(rows: controls.rows, columns: states.rows, count: controls.columns),
       regularization: options.initialRegularization)
   }
 

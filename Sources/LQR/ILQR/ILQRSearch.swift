@@ -121,6 +121,14 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     return (next, turn.line)
   }
 
+  /// K of u = ū + K (x − x̄) about the iterate, for its model as it is: limits are not asked for, and μ is
+  /// no larger than it has to be. Nil if no μ will do.
+  mutating func gains() async throws -> MatrixSequence? {
+    if !isExpanded { try await expand() }
+    isExpanded = true
+    return try backward() == nil ? nil : law.gains
+  }
+
   mutating func run(
     _ onIteration: (ILQR.Iteration) -> Void
   ) async throws -> ILQR.Solution {
@@ -346,7 +354,7 @@ extension ILQRSearch {
 
 extension ILQRSearch {
   /// The first iterate: the controls rolled out, or the given states with their gaps.
-  private static func start(
+  static func start(
     _ dynamics: D, _ cost: any Cost, _ condition: Condition, _ limits: ControlLimits?,
     _ workspace: inout D.Workspace, _ initialState: [Double], _ controls: Matrix, _ states: Matrix?
   ) throws -> ILQRIterate {
@@ -390,38 +398,13 @@ extension ILQRSearch {
         for i in 0..<n { gaps[i, t] = next[i] - all[i, t + 1] }
       }
     }
-    let trajectory = try Self.completed(all, controls, dynamics, &workspace)
+    let trajectory = try Trajectory(all, controls, of: dynamics, &workspace)
     let costs = cost.values(along: trajectory, in: condition)
     if let step = costs.firstIndex(where: { !$0.isFinite }) {
       throw ILQRError.notFinite(field: "the cost of the guess", step: step)
     }
     return ILQRIterate(
       trajectory: trajectory, gaps: gaps, costs: costs, isClosed: states == nil)
-  }
-
-  /// A trajectory with its points, without observations.
-  private static func completed(
-    _ states: Matrix, _ controls: Matrix, _ dynamics: D, _ workspace: inout D.Workspace
-  ) throws(PlantFailure) -> Trajectory {
-    let (n, T, rows) = (dynamics.state, controls.columns, 3 * dynamics.points)
-    let observations = Matrix(rows: 0, columns: T + 1)
-    if rows == 0 {
-      return Trajectory(states: states, controls: controls, observations: observations)
-    }
-    var positions = Matrix(rows: rows, columns: T + 1)
-    var jacobians = MatrixSequence(rows: rows, columns: n, count: T + 1)
-    var allPositions = positions.storage.mutableSpan
-    var allJacobians = jacobians.storage.mutableSpan
-    for t in 0...T {
-      var p = allPositions._mutatingExtracting(rows * t..<rows * (t + 1))
-      var J = allJacobians._mutatingExtracting(rows * n * t..<rows * n * (t + 1))
-      try dynamics.locatePoints(
-        states.storage.span.extracting(n * t..<n * (t + 1)), workspace: &workspace, positions: &p,
-        jacobians: &J)
-    }
-    return Trajectory(
-      states: states, controls: controls, observations: observations, points: positions,
-      pointJacobians: jacobians)
   }
 
   /// The longest step of the series that keeps its promise.
@@ -519,7 +502,7 @@ extension ILQRSearch {
     } catch {
       return nil
     }
-    guard let trajectory = try? completed(states, controls, dynamics, &workspace) else {
+    guard let trajectory = try? Trajectory(states, controls, of: dynamics, &workspace) else {
       return nil
     }
     let costs = cost.values(along: trajectory, in: condition)
