@@ -24,6 +24,8 @@ let libraries: [Row] = [
     "CMuJoCoGuard"),
   Row("Dynamics", "Configuration", "GPSCore", "LinearAlgebra", "Statistics"),
   Row("LQR", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "CMatrixKernels"),
+  Row(
+    "Starts", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "Sim", "LQR"),
   Row("PathIntegral", "Configuration", "GPSCore", "LinearAlgebra", "Statistics"),
   Row(
     "Networks", "Configuration", "Differentiation", "LinearAlgebra", "Statistics", "CNeuralKernels"),
@@ -34,19 +36,19 @@ let libraries: [Row] = [
     "SearchParts", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Dynamics", "LQR",
     "PathIntegral", "GlobalPolicy"),
   Row(
-    "PolicySearch", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics",
-    "LQR", "GlobalPolicy", "SearchParts"),
+    "PolicySearch", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
+    "Dynamics", "LQR", "GlobalPolicy", "SearchParts"),
   Row("TrajectoryOptimization", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "LQR"),
   Row(
     "Runs", "Configuration", "GPSCore", "LinearAlgebra",
     .product(name: "Logging", package: "swift-log")),
   Row(
-    "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Dynamics",
-    "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
+    "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
+    "Dynamics", "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
     "TrajectoryOptimization", "Runs"),
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
-    "GPSCore", "Sim", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
+    "GPSCore", "Sim", "Starts", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
     "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
 ]
 
@@ -114,7 +116,9 @@ let package = Package(
     + libraries.filter { !untested.contains($0.name) }.map {
       .testTarget(
         name: $0.name + "Tests",
-        dependencies: $0.dependencies + [.byName(name: $0.name), "GPSTestSupport"],
+        // Initial controllers are tried on Sim's own tasks.
+        dependencies: $0.dependencies + [.byName(name: $0.name), "GPSTestSupport"]
+          + ($0.name == "Sim" ? ["Starts"] : []) + ($0.name == "Starts" ? ["Differentiation"] : []),
         exclude: [])
     }
 )

@@ -92,6 +92,11 @@ extension Check {
       })
   }
 
+  /// The same of every number of a list, if there is one.
+  package static func eachOrNull(_ check: Check<Double>) -> Check where Value == [Double]? {
+    Check<[Double]>.each(check).orNull
+  }
+
   /// A list that is not empty.
   package static func some<Element>(_ what: String) -> Check where Value == [Element] {
     Check("at least one \(what)", shown: { _ in "an empty list" }) { !$0.isEmpty }

@@ -198,6 +198,20 @@ extension Codec where Value == [Double] {
   }
 }
 
+extension Codec where Value == [Double]? {
+  /// A list of numbers, one number, which stands for all, or nothing.
+  package static var numberOrNumbersOrNull: Codec {
+    let numbers = Codec<[Double]>.numberOrNumbers
+    return Codec(
+      expects: numbers.expects + ", or null",
+      read: { (tree, path) throws(SettingsError) in
+        if case .null = tree.content { return nil }
+        return try numbers.read(tree, path)
+      },
+      write: { $0.map(numbers.write) ?? .null })
+  }
+}
+
 extension Optional: Setting where Wrapped: Setting {
   package static var plural: String { Wrapped.plural + ", or null" }
 

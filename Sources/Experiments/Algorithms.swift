@@ -95,7 +95,8 @@ extension LoadedExperiment {
       experiment.localStep == localSteps[0].name
       ? experiment.algorithm : "\(experiment.algorithm)-\(experiment.localStep)"
     return try GuidedSearch(
-      task, from: initialControllers, settings: settings, local: local, link: link,
+      task, from: initialControllers, start: experiment.initialController, settings: settings,
+      local: local, link: link,
       student: NeuralDistiller(
         network: experiment.network, training: experiment.training, seed: experiment.seed),
       seed: experiment.seed, name: name)
@@ -112,7 +113,7 @@ extension LoadedExperiment {
 
   private func optimizer(of task: some ControlTask, workers: Int) throws -> any Learner {
     try TrajectoryOptimizer(
-      task, from: initialControllers, options: experiment.ilqr, seed: experiment.seed,
-      workers: workers)
+      task, from: initialControllers, options: experiment.ilqr, sampling: experiment.sampling,
+      seed: experiment.seed, workers: workers)
   }
 }

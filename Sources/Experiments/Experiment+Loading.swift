@@ -176,4 +176,6 @@ public struct LoadedExperiment: Sendable {
   public var model: URL?
   /// The experiment file; nil for an experiment given as text.
   public internal(set) var file: URL?
+  /// What the initial controllers were demonstrated by; nil for those that no file was needed for.
+  var demonstrations: Data?
 }

@@ -7,6 +7,7 @@ public import PathIntegral
 public import PolicySearch
 public import SearchParts
 public import Sim
+public import Starts
 
 /// Everything a run needs, as an experiment file says it: names where the stages want indices, and
 /// files where they want models. `load` makes it ready to run.
@@ -55,6 +56,8 @@ public struct Experiment: Sendable, Equatable {
   public var training = PolicyDistiller.Options()
   /// How `optimize` goes, if the dynamics are known.
   public var ilqr = ILQR.Options()
+  /// How `optimize` samples first guesses.
+  public var sampling = ILQR.Sampling()
 
   /// The defaults; task, system and cost are for the caller to fill in.
   public init() {}
@@ -109,7 +112,8 @@ extension Experiment: Configurable {
     Field("network", \.network, "The network.")
     Field("training", \.training, "Training of the network.")
     Field(
-      "optimization", \.ilqr, "Trajectory optimisation on known dynamics (gps optimize).")
+      "optimization", \.self, optimizationSchema,
+      "Trajectory optimisation on known dynamics (gps optimize).")
   }
 
   private static let algorithmSchema = Schema<Experiment>(Experiment()) {
@@ -118,5 +122,12 @@ extension Experiment: Configurable {
       "How local controllers and network hold each other.")
     Field("localStep", \.localStep, .word(of: localSteps), "How a local controller is improved.")
     SearchSettings.schema.fields(in: \.search)
+  }
+
+  private static let optimizationSchema = Schema<Experiment>(Experiment()) {
+    ILQR.Options.schema.fields(in: \.ilqr)
+    Field("sampling", \.sampling, "First guesses beside that of the initial controller.")
+  } rule: { experiment throws(InvalidOption) in
+    try ILQR.Options.schema.check(experiment.ilqr)
   }
 }

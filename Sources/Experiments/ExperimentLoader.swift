@@ -3,6 +3,7 @@ import Foundation
 import GPSCore
 import LinearAlgebra
 import Sim
+import Starts
 import Statistics
 
 /// Makes an experiment ready to run, and leads every complaint of the parts back to the place in the
@@ -44,11 +45,14 @@ struct ExperimentLoader {
           + "with \(task.dimensions.state) states and \(task.dimensions.control) controls")
     }
     var controllers: [LinearGaussianController] = []
+    let start = located(experiment.initialController)
     for condition in task.conditions {
       do {
-        controllers.append(try experiment.initialController.controller(for: task, in: condition))
+        controllers.append(try start.controller(for: task, in: condition))
       } catch let error as SimError {
         throw refuse(error, below: "initialController")
+      } catch let error as StartError {
+        throw refuse("initialController.\(error.kind)", problem: oneLine(error.reason))
       } catch {
         throw refuse(
           "conditions.train", problem: "condition \"\(condition.name)\": \(oneLine("\(error)"))")
@@ -72,7 +76,20 @@ struct ExperimentLoader {
       }
     }
     return LoadedExperiment(
-      experiment: experiment, task: task, initialControllers: controllers, model: model)
+      experiment: experiment, task: task, initialControllers: controllers, model: model,
+      demonstrations: try start.file.map { file throws(SettingsError) in
+        do {
+          return try Data(contentsOf: URL(filePath: file))
+        } catch {
+          throw refuse("initialController.demonstrations.file", problem: "\(file) cannot be read")
+        }
+      })
+  }
+
+  /// An initial controller whose file is found from the experiment's folder.
+  private func located(_ start: InitialController) -> InitialController {
+    guard let file = start.file else { return start }
+    return start.reading(URL(fileURLWithPath: file, relativeTo: folder).absoluteURL.path)
   }
 
   // MARK: - Errors

@@ -1,6 +1,7 @@
 public import Foundation
 import GPSCore
 import Sim
+import Starts
 
 extension LoadedExperiment {
   /// What the model was compiled from; nil for native systems.
@@ -14,15 +15,29 @@ extension LoadedExperiment {
 
   /// The experiment as a run directory keeps it.
   var archivedExperiment: Experiment {
-    guard let modelFiles, var settings = experiment.system.mujoco else { return experiment }
     var copy = experiment
+    if let name = demonstrationsCopy {
+      copy.initialController = experiment.initialController.reading(name)
+    }
+    guard let modelFiles, var settings = experiment.system.mujoco else { return copy }
     settings.model = modelFiles.copiedMain
     copy.system = .mujoco(settings)
     return copy
   }
 
-  /// All files that the model was compiled from, below `model/`, and `model.json`, which lists them.
-  public var attachments: [String: Data] { modelFiles?.copy ?? [:] }
+  /// All files that the model was compiled from, below `model/`, and `model.json`, which lists them; and the
+  /// initial controllers' demonstrations.
+  public var attachments: [String: Data] {
+    var files = modelFiles?.copy ?? [:]
+    if let name = demonstrationsCopy { files[name] = demonstrations }
+    return files
+  }
+
+  /// What the copy of the demonstrations is called; nil if there are none.
+  private var demonstrationsCopy: String? {
+    guard demonstrations != nil, let file = experiment.initialController.file else { return nil }
+    return "demonstrations" + (file.hasSuffix(".safetensors") ? ".safetensors" : ".csv")
+  }
 
   /// For each file that the model was compiled from, that with the model first, a line with the checksum of
   /// its contents in hexadecimal and its name; empty for native systems.

@@ -13,5 +13,6 @@
 @_exported public import Runs
 @_exported public import SearchParts
 @_exported public import Sim
+@_exported public import Starts
 @_exported public import Statistics
 @_exported public import TrajectoryOptimization

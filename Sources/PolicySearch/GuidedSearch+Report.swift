@@ -17,7 +17,8 @@ extension GuidedSearch {
           "policy_success_rate", "best_policy_iteration", "best_policy_mean_cost",
           "best_policy_success_rate", "failed_tries", "test_mean_cost", "test_success_rate",
           "distillation_loss", "unexplained_share", "discarded_rollouts",
-        ].map { Metric.Column($0) },
+        ].map { Metric.Column($0) }
+        + (searchesStart ? [Metric.Column("model_rollouts", title: "model rollouts")] : []),
       conditions: [
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
@@ -26,13 +27,18 @@ extension GuidedSearch {
           "model_samples", "status", "success_rate", "success_margin", "policy_cost",
           "policy_success", "policy_success_margin",
         ].map { Metric.Column($0) },
-      stages: ["rollouts", "dynamics", "local_optimization", "global_policy", "evaluation"])
+      stages: (searchesStart ? ["start"] : []) + [
+        "rollouts", "dynamics", "local_optimization", "global_policy", "evaluation",
+      ])
   }
+
+  /// Whether iteration 0 begins with a search on known dynamics, whose rollouts of the model are counted apart.
+  private var searchesStart: Bool { start?.takesSearch ?? false }
 
   /// The report of an iteration.
   func report(
     on next: State, _ steps: [Step], _ trial: Trial, test: Evaluation?, failures: Int,
-    seconds: StageSeconds
+    seconds: StageSeconds, modelRollouts: Int = 0
   ) -> Report {
     let (policy, best) = (trial.evaluation, next.bestEvidence)
     var report = Report(
@@ -75,7 +81,7 @@ extension GuidedSearch {
         Metric("distillation_loss", trial.loss),
         Metric("unexplained_share", trial.unexplainedShare),
         Metric("discarded_rollouts", report.discardedRollouts),
-      ]
+      ] + (searchesStart ? [Metric("model_rollouts", modelRollouts)] : [])
     return report
   }
 }

@@ -2,6 +2,7 @@ import GPSCore
 import GlobalPolicy
 import SearchParts
 import Sim
+import Starts
 import Statistics
 
 extension GuidedSearch {
@@ -11,6 +12,14 @@ extension GuidedSearch {
     ConditionState(
       controller: controller, local: local.initialMemory,
       link: link.initialMemory(task.dimensions))
+  }
+
+  /// Before the first rollout: the search for initial controllers, where they take one.
+  func searchStart(_ state: inout State) async throws -> [SearchedStart]? {
+    let found = try await start?.searched(
+      for: task, stream: stream.child(.custom, 1), workers: settings.workers)
+    if let found { state.conditions = found.map { initialState($0.controller) } }
+    return found
   }
 
   /// Stage 1: rollouts of the policy (on-policy) or of the local controllers (off-policy, without a policy,

@@ -14,6 +14,7 @@ public import GPSCore
 public import GlobalPolicy
 public import SearchParts
 public import Sim
+public import Starts
 public import Statistics
 
 /// Guided policy search on one task.
@@ -43,6 +44,8 @@ public struct GuidedSearch<
   public let student: Student
   /// The local controllers of iteration 0, one per training condition.
   public let initialControllers: [LinearGaussianController]
+  /// What made them; one that takes a search replaces them by what it finds, in iteration 0.
+  public let start: InitialController?
   /// The root of all randomness.
   public let stream: RandomStream
 
@@ -51,6 +54,8 @@ public struct GuidedSearch<
   /// - Parameters:
   ///   - task: what to learn.
   ///   - initialControllers: one per training condition of the task.
+  ///   - start: what made them; nil for controllers of one's own. One that takes a search
+  ///     (`InitialController.takesSearch`) makes it in iteration 0.
   ///   - settings: how the loop goes.
   ///   - local: how a controller is improved.
   ///   - link: how controllers and policy hold each other.
@@ -61,8 +66,8 @@ public struct GuidedSearch<
   ///   when the task cannot give what is asked of it.
   public init(
     _ task: System, from initialControllers: [LinearGaussianController],
-    settings: SearchSettings = SearchSettings(), local: Local, link: Link, student: Student,
-    seed: UInt64 = 0, name: String = "guidedSearch"
+    start: InitialController? = nil, settings: SearchSettings = SearchSettings(), local: Local,
+    link: Link, student: Student, seed: UInt64 = 0, name: String = "guidedSearch"
   ) throws {
     precondition(
       initialControllers.count == task.conditions.count,
@@ -75,6 +80,7 @@ public struct GuidedSearch<
     self.link = link
     self.student = student
     self.initialControllers = initialControllers
+    self.start = start
     stream = RandomStream(seed: seed)
     try local.validate(for: task)
   }
@@ -108,6 +114,10 @@ public struct GuidedSearch<
   public func advancing(_ state: consuming State) async throws -> (next: State, report: Report) {
     var times = StageTimes()
     var next = state
+    var searched: [SearchedStart]?
+    if next.iteration == 0 {
+      try await times.measure("start") { searched = try await searchStart(&next) }
+    }
 
     // 1–3. One pipeline per condition, which takes over what its condition brings; here stay the
     // controllers.
@@ -147,7 +157,8 @@ public struct GuidedSearch<
         policy(of: next), after: next.iteration, in: task.testConditions)
     }
     let report = report(
-      on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps))
+      on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps),
+      modelRollouts: searched?.reduce(0) { $0 + $1.modelRollouts } ?? 0)
     return (next, report)
   }
 }
@@ -198,8 +209,10 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
     training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64 = 0
   ) throws {
     try self.init(
-      task, from: task.conditions.map { try start.controller(for: task, in: $0) },
-      settings: settings, dynamics: dynamics, network: network, training: training, seed: seed)
+      task, from: task.conditions.map { try start.controller(for: task, in: $0) }, start: start,
+      settings: settings, local: KLStep(dynamics: dynamics), link: MirrorDescent(),
+      student: NeuralDistiller(network: network, training: training, seed: seed), seed: seed,
+      name: "mirrorDescent")
   }
 }
 

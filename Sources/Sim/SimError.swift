@@ -37,7 +37,8 @@ public enum SimError: Error, Sendable, Equatable, CustomStringConvertible {
       "\(key): \(Self.goalProblem(first, count, length))"
     case .actuator(let control, .coordinate):
       "control \(control) acts on no single hinge or slide (but, for instance, on a tendon, a site or a "
-        + "ball joint), so that there is no position that it could hold"
+        + "ball joint), so that there is no position that it could hold: "
+        + "use initialController constant or linearized"
     case .actuator(let control, let missing):
       "the state does not hold the \(missing.rawValue) that control \(control) acts on"
     case .controller(let error): "initial controller: \(error)"

@@ -1,6 +1,7 @@
 import GPSCore
 import LinearAlgebra
 import Statistics
+import Starts
 import Testing
 
 @testable import Sim

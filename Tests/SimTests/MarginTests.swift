@@ -1,5 +1,6 @@
 import GPSCore
 import LinearAlgebra
+import Starts
 import Testing
 
 @testable import Sim

@@ -1,6 +1,7 @@
 import Foundation
 import GPSCore
 import LinearAlgebra
+import Starts
 import Testing
 
 @testable import Sim

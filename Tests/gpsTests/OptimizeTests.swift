@@ -2,9 +2,14 @@ import Foundation
 import Testing
 
 @Suite("gps optimize") struct OptimizeTests {
+  /// Little sampling of first guesses.
+  private static let briefly = [
+    "--set", "optimization.sampling={tries: 2, generations: 2, samples: 8}",
+  ]
+
   @Test func writesARunDirectory() throws {
     let run = folder.appendingPathComponent("optimize-run").path
-    let result = try gps(["optimize", "two-link-arm", "--output", run])
+    let result = try gps(["optimize", "two-link-arm", "--output", run] + Self.briefly)
     #expect(result.status == 0, "\(result.output)")
     #expect(result.output.contains(" iterations, cost "))
     #expect(result.output.contains("local controllers: success rate 100 %"))
@@ -26,9 +31,10 @@ import Testing
     var all: [String] = []
     for workers in ["1", "3", "9"] {
       let run = folder.appendingPathComponent("optimize-\(workers)").path
-      let result = try gps([
-        "optimize", "cart-pole", "--workers", workers, "--iterations", "20", "--output", run,
-      ])
+      let result = try gps(
+        [
+          "optimize", "cart-pole", "--workers", workers, "--iterations", "20", "--output", run,
+        ] + Self.briefly)
       #expect(result.status == 0, "\(result.output)")
       all.append(try String(contentsOfFile: run + "/trajectories.csv", encoding: .utf8))
     }
@@ -107,5 +113,81 @@ import Testing
     let trajectories = try String(
       contentsOf: here.appendingPathComponent("out/trajectories.csv"), encoding: .utf8)
     #expect(trajectories.prefix { $0 != "\n" }.contains("state.actuator_activations.m"))
+  }
+
+  /// The column of a CSV file, row by row; nothing for an empty field.
+  private func column(_ name: String, of file: String) throws -> [Double?] {
+    let lines = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n")
+    let header = try #require(lines.first).split(separator: ",").map(String.init)
+    let index = try #require(header.firstIndex(of: name))
+    return lines.dropFirst().map {
+      Double($0.split(separator: ",", omittingEmptySubsequences: false)[index])
+    }
+  }
+
+  @Test func samplingIsCountedAndCanBeSwitchedOff() throws {
+    var counts: [Double] = []
+    for sampling in ["{tries: 0}", "{tries: 1, generations: 1, samples: 16}"] {
+      let run = folder.appendingPathComponent("optimize-sampling-\(counts.count)").path
+      let result = try gps([
+        "optimize", "cart-pole", "--iterations", "1", "--output", run, "--set",
+        "optimization.sampling=\(sampling)",
+      ])
+      #expect(result.status == 0, "\(result.errors)")
+      counts.append(
+        try #require(try column("model_rollouts", of: run + "/progress.csv").first ?? nil))
+    }
+    // In each of four conditions 16 samples and the disturbed guess.
+    #expect(counts == [0, 68])
+    let refused = try gps([
+      "optimize", "cart-pole", "--set", "optimization.sampling.samples=1",
+    ])
+    #expect(refused.status == 64)
+    #expect(refused.errors.contains("optimization.sampling.samples"), "\(refused.errors)")
+  }
+
+  @Test func aSearchedStartIsLearnedFrom() throws {
+    let run = folder.appendingPathComponent("searched-start").path
+    let result = try gps([
+      "run", "cart-pole", "--iterations", "1", "--samples", "3", "--output", run, "--set",
+      "initialController={optimize: {maxIterations: 2, sampling: {tries: 1, generations: 1, samples: 8}}}",
+    ])
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.contains("model rollouts"))
+    let counts = try column("model_rollouts", of: run + "/progress.csv")
+    #expect(counts.count == 1 && (counts[0] ?? 0) >= 40)
+  }
+
+  @Test func whatWasOptimisedCanBeDemonstrated() throws {
+    let first = folder.appendingPathComponent("demonstrated").path
+    #expect(
+      try gps(["optimize", "two-link-arm", "--output", first] + Self.briefly).status == 0)
+    let second = folder.appendingPathComponent("demonstration").path
+    let result = try gps([
+      "optimize", "two-link-arm", "--iterations", "1", "--output", second, "--set",
+      "initialController={demonstrations: {file: \(first)/trajectories.csv}}", "--set",
+      "optimization.sampling.tries=0",
+    ])
+    #expect(result.status == 0, "\(result.errors)")
+    // Its first rollout is the other's last.
+    let (end, start) = (
+      try column("cost", of: first + "/rollouts.csv"),
+      try column("cost", of: second + "/rollouts.csv")
+    )
+    let conditions = end.count / 2
+    for i in 0..<conditions {
+      let (a, b) = (try #require(end[conditions + i]), try #require(start[i]))
+      #expect(abs(a - b) <= 1e-6 * (1 + abs(a)))
+    }
+    // The run has a copy, and goes on from it.
+    let copy = try String(contentsOfFile: second + "/demonstrations.csv", encoding: .utf8)
+    #expect(copy == (try String(contentsOfFile: first + "/trajectories.csv", encoding: .utf8)))
+    let experiment = try String(contentsOfFile: second + "/experiment.yaml", encoding: .utf8)
+    #expect(experiment.contains("demonstrations.csv") && !experiment.contains(first))
+    let damaged = try gps([
+      "optimize", "two-link-arm", "--set", "initialController={demonstrations: {file: no.csv}}",
+    ])
+    #expect(damaged.status == 64)
+    #expect(damaged.errors.contains("no such file"), "\(damaged.errors)")
   }
 }

@@ -1,8 +1,9 @@
 import GPSCore
 import LinearAlgebra
+import Sim
 import Testing
 
-@testable import Sim
+@testable import Starts
 
 @Suite struct InitialControllerTests {
   // The state holds something else first, then velocities before positions.
@@ -110,7 +111,7 @@ import Testing
           dimensions: dimensions, controlPeriod: h, actuatedCoordinates: coordinates,
           initialState: start)
         return nil
-      } catch { return error }
+      } catch { return error as? SimError }
     }
     let lqr = InitialController.lqr(.init(gains: gains))
     #expect(refusal(lqr, coordinates) == nil)

@@ -1,0 +1,45 @@
+public import GPSCore
+import Sim
+public import Statistics
+
+/// An initial controller that a search on the task's known dynamics found.
+public struct SearchedStart: Sendable, Equatable {
+  /// The controller.
+  public var controller: LinearGaussianController
+  /// J of its trajectory on the known dynamics.
+  public var cost: Double
+  /// Rollouts of the known dynamics that the search took; none of the plant.
+  public var modelRollouts: Int
+}
+
+extension InitialController {
+  /// Whether the controllers that rollouts begin with come from a search (`searched`), and `controller`
+  /// makes only what the search starts from.
+  public var takesSearch: Bool { base is any SearchingRule }
+
+  /// The controllers of all training conditions, if making them takes a search.
+  ///
+  /// - Parameters:
+  ///   - task: with known dynamics.
+  ///   - stream: the parent of all random numbers.
+  ///   - workers: how much runs at once; the result does not depend on it.
+  /// - Returns: one per training condition; nil if it takes no search.
+  /// - Throws: `StartError` or `SimError`, an error of the simulator's, or `CancellationError`.
+  public func searched<T: ControlTask>(
+    for task: T, stream: RandomStream, workers: Int = 1
+  ) async throws -> [SearchedStart]? {
+    guard let rule = base as? any SearchingRule else { return nil }
+    let conditions = task.conditions
+    let inner = max(1, workers / conditions.count)
+    return try await parallelMap(conditions.count, workers: workers) { i in
+      try await rule.search(
+        try Start(of: task, in: conditions[i]), stream: stream.child(.custom, i), workers: inner)
+    }
+  }
+}
+
+/// An initial controller that takes a search.
+protocol SearchingRule: ControllerRule {
+  /// The controller of a start, as it is after the search.
+  func search(_ start: Start, stream: RandomStream, workers: Int) async throws -> SearchedStart
+}
