@@ -16,9 +16,9 @@ public struct SearchSettings: Sendable, Equatable {
   public var klStep = 1.0
   /// The factor on `klStep` from one iteration to the next: below 1, early steps are long and late ones
   /// short, so that a policy that is already good is no longer put at risk; in (0, 1].
-  public var klStepDecay = 0.9
+  public var klStepDecay = 1.0
   /// Smallest step multiplier, in (0, 1] (Montgomery & Levine 2016, section 4.2, has the rule).
-  public var minStepMultiplier = 0.1
+  public var minStepMultiplier = 0.3
   /// Largest step multiplier, at least 1.
   public var maxStepMultiplier = 1.0
   /// What the local step of mirror descent stays close to.

@@ -135,7 +135,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
   func statesComeBack(_ overrides: [String]) async throws {
     let loaded = try Experiment.load(
       yaml: tiny, folder: URL(fileURLWithPath: "/"),
-      overrides: overrides.map { Experiment.Override($0) })
+      // What is taken back expects nothing.
+      overrides: (overrides + ["algorithm.takeBack=0"]).map { Experiment.Override($0) })
     func check<L: Learner>(_ learner: L) async throws {
       let states = try await states(learner)
       #expect(states.count == 4)
@@ -196,8 +197,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(try after { _ in } == nil)
     #expect(try after { $0.metadata["format"] = "gps-policy" } == "it is not a checkpoint")
     #expect(
-      try after { $0.metadata["version"] = "4" }
-        == "it is of format version 4, this program reads 3")
+      try after { $0.metadata["version"] = "5" }
+        == "it is of format version 5, this program reads 4")
     #expect(try after { $0.metadata["iteration"] = "-1" } == #""iteration" is "-1", not a count"#)
     #expect(
       try after { $0.metadata["iteration"] = "\(Int.max)" }?.hasSuffix("not a count") == true)

@@ -74,6 +74,8 @@ private let tiny = """
       case 0: entry["shape"] = (0..<random.index(below: 5)).map { _ in extent() }
       case 1:
         // Nothing at all, of any shape: the data move up.
+        // An earlier forgery may have left offsets that are none.
+        guard 0 <= offsets[0], offsets[0] <= offsets[1], offsets[1] <= data.count else { return }
         let range = offsets[0]..<offsets[1]
         data.removeSubrange(range)
         for (other, var moved) in entries {
@@ -94,9 +96,9 @@ private let tiny = """
       case 6: entry["shape"] = shape + [1]
       case 7:
         // Bits of numbers: infinities, NaNs, the tiny and the huge.
-        if offsets[1] > offsets[0] {
+        if 0 <= offsets[0], offsets[1] > offsets[0], offsets[0] < data.count {
           let words: [UInt8] = [0x00, 0x7F, 0x80, 0xF0, 0xFF]
-          for at in offsets[0]..<min(offsets[1], offsets[0] + 8) {
+          for at in offsets[0]..<min(offsets[1], offsets[0] + 8, data.count) {
             data[at] = words[random.index(below: words.count)]
           }
         }

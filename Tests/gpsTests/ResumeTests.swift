@@ -480,6 +480,8 @@ private let short = [
       policy.act(
         step: 0, state: observation.span, observation: observation.span, noise: noise.span,
         workspace: &workspace, action: &target)
+      // What was done is within what the actuators can do.
+      task.controlLimits?.clamp(&target)
       #expect(action == Array(numbers.suffix(dimensions.control)))
     }
     let before = try gps(["evaluate", "moved/checkpoints/iteration-000000.safetensors"])
