@@ -13,6 +13,8 @@ public protocol ControlTask: Sendable {
   var controlPeriod: Double { get }
   /// n names with units where they have one, e.g. "joint_positions.elbow_rad".
   var stateNames: [String] { get }
+  /// o names, for people; by default none.
+  var observationNames: [String] { get }
   /// m names, with units where they have one, e.g. "torque_Nm".
   var controlNames: [String] { get }
   /// The training conditions, M > 0 of them.
@@ -86,6 +88,9 @@ public protocol ControlTask: Sendable {
 extension ControlTask {
   /// No conditions are held out unless a task lists them.
   public var testConditions: [Condition] { [] }
+
+  /// What a policy sees needs no names.
+  public var observationNames: [String] { [] }
 
   /// None is known unless a task says so.
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }

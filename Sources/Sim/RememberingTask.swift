@@ -87,6 +87,16 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
   public var controlPeriod: Double { base.controlPeriod }
   /// n names.
   public var stateNames: [String] { base.stateNames }
+  /// o names: those of the task within, of what it showed before, of the last action, of the clock.
+  public var observationNames: [String] {
+    let names = base.observationNames
+    // Without any within there are none for what is added either.
+    if names.isEmpty { return [] }
+    let past = (0..<memory.history).flatMap { age in names.map { "\($0).\(age + 1)_before" } }
+    let action = memory.lastAction ? base.controlNames.map { "last_action.\($0)" } : []
+    let clock = memory.clock == .none ? [] : ["clock"]
+    return names + past + action + clock
+  }
   /// m names.
   public var controlNames: [String] { base.controlNames }
   /// The training conditions.

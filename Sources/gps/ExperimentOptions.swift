@@ -3,18 +3,12 @@ import Foundation
 import GuidedPolicySearch
 import ShippedExperiments
 
-/// What `gps run` and `gps optimize` have in common: which experiment, and where its results go.
-struct ExperimentOptions: ParsableArguments {
+/// Which experiment a command is about.
+struct ExperimentSource: ParsableArguments {
   @Argument(
     help: "A shipped experiment's name, or a YAML file.",
     completion: .custom { _, _, _ in (try? ShippedExperiments.names()) ?? [] })
   var experiment: String
-
-  @Option(
-    help: ArgumentHelp(
-      "Run directory; default: runs/<task>-<date>-<seed> in the working directory.",
-      valueName: "dir"), completion: .directory)
-  var output: String?
 
   @Option(
     name: .customLong("set"), parsing: .singleValue,
@@ -23,11 +17,10 @@ struct ExperimentOptions: ParsableArguments {
       valueName: "key.path=value"))
   var overrides: [String] = []
 
-  @Flag(help: "Replace the run in an output directory that is not empty.")
-  var force = false
+  func validate() throws { try requirePath(experiment, "the experiment") }
 
   /// The experiment, with a command's shorthands and `--set` over what the file says.
-  func load(shorthands: [Experiment.Override]) throws -> LoadedExperiment {
+  func load(shorthands: [Experiment.Override] = []) throws -> LoadedExperiment {
     let all = shorthands + overrides.map { Experiment.Override($0) }
     try requireAgreement(of: all)
     do {
@@ -37,6 +30,25 @@ struct ExperimentOptions: ParsableArguments {
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
+  }
+}
+
+/// What `gps run` and `gps optimize` have in common: which experiment, and where its results go.
+struct ExperimentOptions: ParsableArguments {
+  @OptionGroup var experiment: ExperimentSource
+
+  @Option(
+    help: ArgumentHelp(
+      "Run directory; default: runs/<task>-<date>-<seed> in the working directory.",
+      valueName: "dir"), completion: .directory)
+  var output: String?
+
+  @Flag(help: "Replace the run in an output directory that is not empty.")
+  var force = false
+
+  /// The experiment, with a command's shorthands and `--set` over what the file says.
+  func load(shorthands: [Experiment.Override]) throws -> LoadedExperiment {
+    try experiment.load(shorthands: shorthands)
   }
 
   /// Where the results of an experiment go: a folder that is named, or a new one.
@@ -53,7 +65,6 @@ struct ExperimentOptions: ParsableArguments {
 
   /// Checks what goes together.
   func validate(resuming: Bool) throws {
-    try requirePath(experiment, "the experiment")
     if let output { try requirePath(output, "--output") }
     if resuming && output == nil { throw ValidationError("--resume needs --output") }
     if resuming && force { throw ValidationError("--resume and --force exclude each other") }

@@ -12,14 +12,16 @@ struct GPS: AsyncParsableCommand {
     discussion: """
       gps run peg-insertion     learns one of the experiments that `gps tasks` lists
       gps run my.yaml           learns your own; `gps options` explains every setting
+      gps init robot.xml        writes a first experiment for a MuJoCo model
+      gps check my.yaml         tries an experiment without learning
 
       Exit codes: 0 done, 64 bad usage or input, 70 run failed, 130 or 143 interrupted (gps resume
       goes on).
       """,
     version: ProgramVersion.current,
     subcommands: [
-      Tasks.self, Run.self, Resume.self, Optimize.self, Evaluate.self, Plot.self, Options.self,
-      Bench.self,
+      Tasks.self, Init.self, CheckCommand.self, Run.self, Resume.self, Optimize.self,
+      Evaluate.self, Plot.self, Options.self, Bench.self,
     ])
 }
 

@@ -213,7 +213,7 @@ public struct MuJoCoInterface: Sendable {
 
   /// The controls that a condition's start comes with, m numbers: for actuators zeros if it comes with none,
   /// for mocap bodies where the start has them.
-  func startControls(of condition: Condition) throws(MuJoCoError) -> [Double] {
+  package func startControls(of condition: Condition) throws(MuJoCoError) -> [Double] {
     let start = condition.initialPlantState
     let count = model.jointPositionCount + model.jointVelocityCount
     let rest =

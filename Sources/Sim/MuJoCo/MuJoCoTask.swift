@@ -27,6 +27,8 @@ public struct MuJoCoTask: ControlTask {
   public var controlPeriod: Double { interface.controlPeriod }
   /// n names with units.
   public var stateNames: [String] { interface.stateNames }
+  /// o names with units.
+  public var observationNames: [String] { interface.observationNames }
   /// m names: those of the actuators, then those of controlled mocap bodies.
   public var controlNames: [String] { interface.controlNames }
   /// Where the positions and velocities of actuated hinges and slides are in the state.

@@ -1,0 +1,376 @@
+import Configuration
+public import Foundation
+import GPSCore
+import LinearAlgebra
+public import Runs
+import Sim
+import Statistics
+
+/// A first experiment on a MuJoCo model, as a file with comments: the model holds its starts.
+///
+/// Its numbers fit the model: how long a control is held, where rollouts start, what holds the start, how loud
+/// exploration may be without the simulation becoming unstable.
+public struct ExperimentDraft: Sendable {
+  /// The file.
+  public let yaml: String
+  /// What the file is about, in one line.
+  public let summary: String
+  /// What could not be made good; a sentence each.
+  public let remarks: [String]
+
+  /// Drafts an experiment, and tries its first rollouts.
+  ///
+  /// - Parameters:
+  ///   - url: any model file that MuJoCo reads.
+  ///   - folder: where the file will be: it names the model relative to there.
+  ///   - workers: how many rollouts at once; the file does not depend on it.
+  /// - Throws: `MuJoCoError` if the model cannot be used, `CancellationError`.
+  public init(model url: URL, in folder: URL, workers: Int = 1) async throws {
+    var draft = try Draft(model: url, in: folder)
+    var remarks: [String] = []
+    var trial = try await draft.trial(folder, workers)
+    while let failure = trial, draft.lower(for: failure) {
+      trial = try await draft.trial(folder, workers)
+    }
+    if let failure = trial {
+      remarks.append(
+        "a rollout fails even so, in condition \"\(failure.condition)\" at step \(failure.step): "
+          + failure.reason)
+    }
+    yaml = draft.yaml
+    summary = draft.summary
+    self.remarks = remarks
+  }
+}
+
+/// What a draft decides.
+private struct Draft {
+  let model: MuJoCoModel
+  let path: String
+  let task: String
+  let interface: MuJoCoInterface
+  /// Seconds of one MuJoCo step.
+  var timestep: Double
+  var substeps: Int
+  let starts: [Start]
+  /// Names of starts that were left out.
+  let others: [String]
+  /// Half of each control's range; 1 where there are no limits.
+  let scales: [Double]
+  let limits: ControlLimits?
+  var horizon: Int
+  /// Standard deviation of the noise, a share of half of each control's range.
+  var deviation: Double
+  /// Why deviation and horizon are less than usual.
+  var reason: String?
+
+  struct Start {
+    var name: String
+    var keyframe: String?
+    /// Joint positions as the state has them.
+    var goal: [Double]
+    /// What actuators are told, if the start says nothing itself: servos to rest there.
+    var controls: [Double]?
+  }
+
+  struct Failure {
+    var condition: String
+    var step: Int
+    var reason: String
+  }
+
+  private static let usualDeviation = 0.3
+  private static let (leastDeviation, leastHorizon) = (1e-3, 10)
+  private static let mostStarts = 4
+  private static let mostSubsteps = 40
+  /// Seconds for which a control is held, at least a step of the simulation's.
+  private static let controlPeriod = 0.02
+
+  init(model url: URL, in folder: URL) throws {
+    let model = try MuJoCoModel(contentsOf: url.path)
+    path = relativePath(of: url, from: folder)
+    task = String(url.deletingPathExtension().lastPathComponent.prefix(100))
+    timestep = model.timestep
+    substeps = min(
+      Self.mostSubsteps, max(1, Int((Self.controlPeriod / model.timestep).rounded())))
+    var components: [MuJoCoComponent] = [.jointPositions(), .jointVelocities()]
+    if model.hasActivations { components.append(.actuatorActivations) }
+    let interface = try MuJoCoInterface(model: model, state: components)
+    let positions = interface.stateNames.count { $0.hasPrefix("joint_positions.") }
+    let keyframes = model.keyframeNames
+    let names: [String?] = keyframes.isEmpty ? [nil] : Array(keyframes.prefix(Self.mostStarts))
+    starts = try names.map { try Self.start(at: $0, model, interface, positions) }
+    others = Array(keyframes.dropFirst(Self.mostStarts))
+    let limits = interface.controlLimits
+    self.limits = limits
+    scales = (0..<model.controlCount).map { i in
+      guard let limits else { return 1 }
+      let half = (limits.upper[i] - limits.lower[i]) / 2
+      return half > 0 && half.isFinite ? half : 1
+    }
+    deviation = Self.usualDeviation
+    // Fits take time in proportion to the cube of the numbers of a step.
+    let size = Double(interface.stateNames.count + model.controlCount)
+    horizon = min(100, max(Self.leastHorizon, Int(3e9 / (size * size * size))))
+    self.model = model
+    self.interface = interface
+  }
+
+  private static func start(
+    at keyframe: String?, _ model: MuJoCoModel, _ interface: MuJoCoInterface, _ positions: Int
+  ) throws -> Start {
+    let plantState =
+      if let keyframe { try model.plantState(keyframe: keyframe) } else { try model.plantState() }
+    let condition = Condition(name: keyframe ?? "reference", initialPlantState: plantState)
+    let plant = try interface.makePlant()
+    try plant.reset(to: condition, plantState: plantState.span)
+    var state = [Double](repeating: 0, count: interface.stateNames.count)
+    var target = state.mutableSpan
+    plant.readState(into: &target)
+    var start = Start(
+      name: condition.name, keyframe: keyframe, goal: Array(state[..<positions]), controls: nil)
+    // A keyframe that has controls means them.
+    if try interface.startControls(of: condition).allSatisfy({ $0 == 0 }) {
+      start.controls = try model.restingControls(at: plantState).map {
+        $0.magnitude > 1e-9 ? $0 : 0
+      }
+    }
+    return start
+  }
+
+  // MARK: - Trials
+
+  /// The rollouts of the first iteration, as a run takes them.
+  ///
+  /// - Returns: the failure that came first, if one fails.
+  func trial(_ folder: URL, _ workers: Int) async throws -> Failure? {
+    let loaded = try Experiment.load(yaml: yaml, name: task, folder: folder)
+    return try await firstFailure(of: loaded, on: loaded.task, workers)
+  }
+
+  private func firstFailure(
+    of loaded: LoadedExperiment, on task: some ControlTask, _ workers: Int
+  ) async throws -> Failure? {
+    let batches = try await loaded.firstRollouts(on: task, workers: workers)
+    return batches.flatMap { batch in
+      batch.discarded.map {
+        Failure(
+          condition: task.conditions[batch.condition].name, step: $0.step, reason: $0.reason)
+      }
+    }.min { $0.step < $1.step }
+  }
+
+  /// Explores less, then simulates in finer steps, then looks less far ahead; false if there is nothing left
+  /// to lower.
+  mutating func lower(for failure: Failure) -> Bool {
+    reason = failure.reason
+    if deviation / 3 >= Self.leastDeviation {
+      deviation /= 3
+      return true
+    }
+    if timestep > model.timestep / 60 {
+      timestep /= 4
+      substeps *= 4
+      return true
+    }
+    if horizon > Self.leastHorizon {
+      horizon = max(Self.leastHorizon, min(failure.step, horizon / 2))
+      return true
+    }
+    return false
+  }
+
+  // MARK: - Text
+
+  var summary: String {
+    let period = timestep * Double(substeps)
+    return
+      "\(counted(interface.stateNames.count, "state")), \(counted(model.controlCount, "control")), "
+      + "\(horizon) steps of \(short(period)) s from \(counted(starts.count, "start"))"
+  }
+
+  var yaml: String {
+    let period = timestep * Double(substeps)
+    let several = starts.count > 1
+    let components =
+      ["jointPositions", "jointVelocities"] + (model.hasActivations ? ["actuatorActivations"] : [])
+    var lines = [
+      "# A first experiment on \(comment(path)), written by `gps init`: the model learns to hold "
+        + (several ? "each of its starts." : "its start."),
+      "# `gps check FILE` shows what this comes to, `gps run FILE` learns it, `gps options` explains every "
+        + "setting.",
+      "task: \(word(task))",
+      "description: \(word("\(task) holds \(several ? "each of its starts" : "its start")."))",
+      "seed: 0",
+      "",
+      "system:",
+      "  mujoco:",
+      "    model: \(word(path))",
+    ]
+    if timestep != model.timestep {
+      lines.append("    timestep: \(short(timestep))  # with the model's own, rollouts fail")
+    }
+    lines += [
+      "    substeps: \(substeps)  # of \(short(timestep)) s: a control is held for \(short(period)) s",
+      "    # What local controllers see: \(counts).",
+      "    state: [\(components.joined(separator: ", "))]",
+      "    # What the network sees; the state if this is left out.",
+    ]
+    let observation = "[\((components + (several ? ["goal"] : [])).joined(separator: ", "))]"
+    lines.append("    \(several ? "" : "# ")observation: \(observation)")
+    let (sensors, sites) = (model.sensorNames, model.siteNames)
+    if !sensors.isEmpty {
+      lines.append(
+        "    # The observation may have sensors too, as {sensors: [names]}: \(list(sensors))")
+    }
+    if !sites.isEmpty {
+      lines += [
+        "    # Sites that costs and success name as points: \(list(sites))",
+        "    # points: [\(word(sites[0]))]",
+      ]
+    }
+    lines += [
+      "horizon: \(horizon)  # \(short(Double(horizon) * period)) s"
+        + (reason != nil && horizon < 100 ? "; longer rollouts fail" : ""),
+      "",
+      "conditions:",
+      "  # The goal is what costs and success call `goal`: here the joint positions at the start.",
+      "  # Controls are those of the first rollouts, a keyframe's own if they are left out: servos are told to stay,",
+      "  # and none is at its limit.",
+      "  train:",
+    ]
+    for start in starts { lines += text(of: start) }
+    if !others.isEmpty { lines.append("    # Other keyframes: \(list(others))") }
+    lines += [
+      "  # Some noise in where rollouts start makes the network robust:",
+      "  # common: {positionDeviation: 0.01, velocityDeviation: 0.01}",
+      "",
+      "# What is minimised, summed over all steps; weights turn every unit into one number.",
+      "cost:",
+      "  - state: {entries: [jointPositions], target: goal, weights: 1}",
+      "  - state: {entries: [jointVelocities], target: 0, weights: 0.01}",
+      "  # Effort: the end of a control's range costs 0.005.",
+      "  - control: {weights: \(numbers(scales.map { 0.01 / ($0 * $0) }))}",
+      "",
+      "# What counts as a success: at the end every joint is within 0.1 (rad or m) of the goal.",
+      "success:",
+      "  stateWithin: {entries: [jointPositions], target: goal, tolerance: 0.1, at: final}",
+      "",
+      "# The first rollouts: the same control all the time and noise, a share of half of each control's range.",
+    ]
+    if let reason { lines.append("# With more of it rollouts fail: \(comment(reason)).") }
+    lines += [
+      "initialController:",
+      "  constant: {deviation: \(short(deviation))}",
+      "",
+      "algorithm:",
+      "  name: mirrorDescent",
+      "  iterations: 10",
+      "  samples: 5  # rollouts per condition and iteration",
+      "",
+    ]
+    return lines.joined(separator: "\n")
+  }
+
+  private var counts: String {
+    let names = interface.stateNames
+    return [
+      ("joint_positions.", "position"), ("joint_velocities.", "velocity"),
+      ("actuator_activations.", "activation"),
+    ].compactMap { prefix, noun in
+      let count = names.count { $0.hasPrefix(prefix) }
+      if count == 0 { return nil }
+      let plural = noun == "velocity" ? "velocities" : noun + "s"
+      return "\(count) \(count == 1 ? noun : plural)"
+    }.joined(separator: ", ")
+  }
+
+  private func text(of start: Start) -> [String] {
+    var lines = ["    - name: \(word(start.name))"]
+    if let keyframe = start.keyframe { lines.append("      keyframe: \(word(keyframe))") }
+    lines += wrapped("      goal: ", start.goal)
+    if let controls = start.controls.map(roomy), controls.contains(where: { $0 != 0 }) {
+      lines += wrapped("      controls: ", controls)
+    }
+    return lines
+  }
+
+  /// Controls at a limit move away from it: half of their noise would be lost.
+  private func roomy(_ controls: [Double]) -> [Double] {
+    guard let limits else { return controls }
+    return controls.indices.map { i in
+      if !(limits.lower[i] < limits.upper[i]) { return controls[i] }
+      let margin = deviation * scales[i]
+      return min(max(controls[i], limits.lower[i] + margin), limits.upper[i] - margin)
+    }
+  }
+}
+
+// MARK: - Pieces of text
+
+/// A text as it may stand in a file.
+private func word(_ text: String) -> String {
+  SettingsTree(.quoted(text)).yaml.trimmingCharacters(in: .newlines)
+}
+
+/// A text as it may stand in a comment.
+private func comment(_ text: String) -> String {
+  String(text.map { $0.isNewline || $0.unicodeScalars.contains { $0.value < 32 } ? " " : $0 })
+}
+
+/// The first names of a list, for a comment.
+private func list(_ names: [String]) -> String {
+  let (most, shown) = (12, names.prefix(12).map(word).joined(separator: ", "))
+  return comment(shown) + (names.count > most ? " and \(names.count - most) more" : "")
+}
+
+/// A number with at most six digits.
+private func short(_ number: Double) -> String {
+  let text = String(format: "%.6g", number)
+  return text == "-0" ? "0" : text
+}
+
+/// Numbers in brackets; one for all if they are the same.
+private func numbers(_ list: [Double]) -> String {
+  let texts = list.map(short)
+  if let first = texts.first, texts.allSatisfy({ $0 == first }) { return first }
+  return "[" + texts.joined(separator: ", ") + "]"
+}
+
+/// A list of numbers behind its key, on as many lines as it takes.
+private func wrapped(_ key: String, _ list: [Double]) -> [String] {
+  let margin = String(repeating: " ", count: key.prefix { $0 == " " }.count + 2)
+  var lines = [key + "["]
+  for (index, number) in list.enumerated() {
+    let text = short(number) + (index + 1 < list.count ? "," : "")
+    let last = lines[lines.count - 1]
+    if index > 0 && last.count + text.count + 1 > 110 {
+      lines.append(margin + text)
+    } else {
+      lines[lines.count - 1] = last + (index > 0 ? " " : "") + text
+    }
+  }
+  lines[lines.count - 1] += "]"
+  return lines
+}
+
+/// Where a file is, seen from a folder.
+private func relativePath(of url: URL, from folder: URL) -> String {
+  let (file, base) = (
+    url.standardizedFileURL.pathComponents, folder.standardizedFileURL.pathComponents
+  )
+  let common = zip(file, base).prefix { $0 == $1 }.count
+  // Nothing in common but the root: the absolute path says more.
+  if common <= 1 { return url.standardizedFileURL.path }
+  return (Array(repeating: "..", count: base.count - common) + file[common...])
+    .joined(separator: "/")
+}
+
+extension ExperimentDraft {
+  /// Writes the file, whole or not at all.
+  ///
+  /// - Throws: `RunDirectoryError.cannotWrite`.
+  public func write(to url: URL) throws(RunDirectoryError) {
+    try CheckedFile.replace(url.path, with: Array(yaml.utf8))
+  }
+}

@@ -1,0 +1,175 @@
+import Foundation
+import GPSTestSupport
+import GuidedPolicySearch
+import Testing
+
+/// `gps init`: a first experiment that runs, whatever drives the model.
+@Suite("First experiments") struct InitTests {
+  static let models: [String: String] = [
+    "motors": """
+    <mujoco>
+      <worldbody>
+        <body><joint name="shoulder" axis="0 1 0" damping="0.5"/><geom size="0.05" fromto="0 0 0 0 0 -0.5" type="capsule"/></body>
+      </worldbody>
+      <actuator><motor name="m" joint="shoulder" ctrllimited="true" ctrlrange="-2 2"/></actuator>
+    </mujoco>
+    """,
+    "unlimited, unnamed": """
+    <mujoco>
+      <worldbody>
+        <body><joint type="slide" axis="1 0 0" damping="1"/><geom size="0.1"/></body>
+      </worldbody>
+      <actuator><motor joint="0"/></actuator>
+    </mujoco>
+    """.replacingOccurrences(of: "joint=\"0\"", with: "joint=\"j\"").replacingOccurrences(
+      of: "<joint type", with: "<joint name=\"j\" type"),
+    "servos": """
+    <mujoco>
+      <option gravity="0 0 0"/>
+      <worldbody>
+        <body><joint name="a b" axis="0 1 0" damping="0.5"/><geom size="0.05" fromto="0 0 0 0 0 -0.5" type="capsule"/></body>
+      </worldbody>
+      <actuator><position name="servo: 1" joint="a b" kp="5" ctrllimited="true" ctrlrange="-2 2"/></actuator>
+      <keyframe><key name="home &amp; rest" qpos="0.7" ctrl="0.7"/><key qpos="-0.4" ctrl="-0.4"/></keyframe>
+    </mujoco>
+    """,
+    "tendon": """
+    <mujoco>
+      <worldbody>
+        <site name="root" pos="0.1 0 0.2"/>
+        <body>
+          <joint name="elbow" axis="0 1 0" damping="0.5"/><geom size="0.05" fromto="0 0 0 0 0 -0.5" type="capsule"/>
+          <site name="hand" pos="0 0 -0.4"/>
+        </body>
+      </worldbody>
+      <tendon><spatial name="t"><site site="root"/><site site="hand"/></spatial></tendon>
+      <actuator><muscle name="biceps" tendon="t" force="20" lengthrange="0.1 1"/></actuator>
+      <sensor><tendonpos name="length" tendon="t"/></sensor>
+    </mujoco>
+    """,
+    "free, thrusters": """
+    <mujoco>
+      <worldbody>
+        <body pos="0 0 1"><freejoint name="root"/><geom size="0.1" mass="1"/><site name="t1" pos="0.1 0 0"/><site name="t2" pos="-0.1 0 0"/></body>
+      </worldbody>
+      <actuator>
+        <motor name="f1" site="t1" gear="0 0 1 0 0 0" ctrllimited="true" ctrlrange="0 10"/>
+        <motor name="f2" site="t2" gear="0 0 1 0 0 0" ctrllimited="true" ctrlrange="0 10"/>
+      </actuator>
+    </mujoco>
+    """,
+  ]
+
+  /// A folder of its own with a model in it.
+  static func project(_ mjcf: String, _ name: String = "robot.xml") throws -> URL {
+    let project = folder.appendingPathComponent("init-\(UUID().uuidString)", isDirectory: true)
+    let models = project.appendingPathComponent("models", isDirectory: true)
+    try FileManager.default.createDirectory(at: models, withIntermediateDirectories: true)
+    try mjcf.write(to: models.appendingPathComponent(name), atomically: true, encoding: .utf8)
+    return project
+  }
+
+  @Test("It runs as it is, and no rollout fails", .slow, arguments: models.keys.sorted())
+  func runs(_ name: String) throws {
+    let project = try Self.project(try #require(Self.models[name]))
+    let draft = try gps(["init", "models/robot.xml", "--output", "my task.yaml"], in: project)
+    #expect(draft.status == 0 && draft.errors.isEmpty, "\(draft.errors)")
+    #expect(draft.output.hasPrefix("wrote my task.yaml: "))
+    let check = try gps(["check", "my task.yaml"], in: project)
+    #expect(check.status == 0, "\(check.errors)")
+    #expect(check.output.contains("it can run"))
+    let run = try gps(
+      ["run", "my task.yaml", "--iterations", "1", "--output", "run", "--set", "training.steps=5"],
+      in: project)
+    #expect(run.status == 0, "\(run.errors)")
+    let rollouts = try String(
+      contentsOf: project.appendingPathComponent("run/rollouts.csv"), encoding: .utf8)
+    #expect(rollouts.contains("training") && !rollouts.contains("discarded"))
+  }
+
+  @Test("Servos are told to stay where their starts are")
+  func servos() async throws {
+    let project = try Self.project(try #require(Self.models["servos"]))
+    #expect(try gps(["init", "models/robot.xml"], in: project).status == 0)
+    let file = project.appendingPathComponent("robot.yaml")
+    let loaded = try Experiment.load(file)
+    #expect(loaded.task.conditions.map(\.name) == ["home & rest", "keyframe_1"])
+    #expect(loaded.task.conditions.map(\.goal) == [[0.7], [-0.4]])
+    let means = loaded.initialControllers.map { $0.offsets[0, 0] }
+    #expect(means == [0.7, -0.4])
+    // A model without keyframes says nothing of controls: they follow from where the joints are.
+    let other = try Self.project(
+      """
+      <mujoco>
+        <compiler angle="radian"/><option gravity="0 0 0"/>
+        <worldbody>
+          <body><joint name="j" axis="0 1 0" ref="0.5"/><geom size="0.1" pos="0 0 1"/></body>
+        </worldbody>
+        <actuator><position name="servo" joint="j" kp="5" gear="2"/></actuator>
+      </mujoco>
+      """)
+    #expect(try gps(["init", "models/robot.xml"], in: other).status == 0)
+    let resting = try Experiment.load(other.appendingPathComponent("robot.yaml"))
+    // The length of the actuator is gear times angle.
+    #expect(resting.initialControllers[0].offsets[0, 0] == 1)
+    let check = try await resting.check()
+    let state = try #require(check.tables.first { $0.columns[0] == "state" })
+    #expect(state.rows.map { Array($0[1...2]) } == [["0.5", "0.5"], ["0", "0"]])
+  }
+
+  @Test("Where loud exploration fails there is less of it, and the file says why")
+  func unstable() throws {
+    // An angular acceleration of 3e7 rad/s² in half the range: 0.3 of it passes the limit of 1e6 rad/s soon.
+    let project = try Self.project(
+      """
+      <mujoco>
+        <option timestep="0.02"/>
+        <worldbody>
+          <body><joint name="j" axis="0 1 0"/><geom size="0.1" pos="0 0 0.3" mass="0.01"/></body>
+        </worldbody>
+        <actuator><motor name="m" joint="j" ctrllimited="true" ctrlrange="-200000 200000"/></actuator>
+      </mujoco>
+      """)
+    let draft = try gps(["init", "models/robot.xml"], in: project)
+    #expect(draft.status == 0, "\(draft.errors)")
+    let file = project.appendingPathComponent("robot.yaml")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    #expect(text.contains("# With more of it rollouts fail: "))
+    #expect(!text.contains("deviation: 0.3"))
+    #expect(try gps(["check", "robot.yaml"], in: project).status == 0)
+  }
+
+  @Test("A file is replaced only if asked for")
+  func overwrites() throws {
+    let project = try Self.project(try #require(Self.models["motors"]))
+    let file = project.appendingPathComponent("robot.yaml")
+    try "mine".write(to: file, atomically: true, encoding: .utf8)
+    let refused = try gps(["init", "models/robot.xml"], in: project)
+    #expect(refused.status == 64)
+    #expect(refused.errors == "gps: robot.yaml exists already; --force replaces it\n")
+    #expect(try String(contentsOf: file, encoding: .utf8) == "mine")
+    #expect(try gps(["init", "models/robot.xml", "--force"], in: project).status == 0)
+    #expect(try String(contentsOf: file, encoding: .utf8).contains("task: robot"))
+  }
+
+  @Test("What is no model is one sentence, and nothing is written")
+  func badModels() throws {
+    let project = try Self.project("<mujoco><worldbody/></mujoco>", "empty.xml")
+    try "hello".write(
+      to: project.appendingPathComponent("text.xml"), atomically: true, encoding: .utf8)
+    for (arguments, message) in [
+      (["nosuch.xml"], "nosuch.xml: no such model file"),
+      (["text.xml"], "MuJoCo does not accept this model"),
+      (["models/empty.xml"], "the model has no actuators"),
+      (["models"], "cannot be read as a model"),
+      (["models/empty.xml", "--output", "x.txt"], "\"x.txt\" is not allowed"),
+      (["models/empty.xml", "--output", "nosuch/x.yaml"], "no actuators"),
+    ] {
+      let outcome = try gps(["init"] + arguments, in: project)
+      #expect(outcome.status == 64 && outcome.output.isEmpty)
+      #expect(outcome.errors.contains(message), "\(outcome.errors)")
+    }
+    let files = try FileManager.default.contentsOfDirectory(atPath: project.path).sorted()
+    #expect(files == ["models", "text.xml"])
+  }
+}
