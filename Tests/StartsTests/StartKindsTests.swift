@@ -225,19 +225,20 @@ private let model = """
       rate[0] = x[1]
       rate[1] = -9.81 * sin(x[0]) - 0.1 * x[1] + u[0]
     }
-    var controlLimits: ControlLimits? { ControlLimits(magnitudes: [4]) }
+    var controlLimits: ControlLimits? { ControlLimits(magnitudes: [6]) }
   }
 
   private func swingUp() throws -> NativeTask<WeakPendulum> {
     try NativeTask(
-      name: "swing-up", model: WeakPendulum(), controlPeriod: 0.05, horizon: 80,
+      name: "swing-up", model: WeakPendulum(), controlPeriod: 0.05, horizon: 100,
       conditions: [0, 0.3].map { Condition(name: "\($0)", initialPlantState: [$0, 0]) },
       cost: SumCost(
         .control(ControlCost(weights: [0.01])),
         .state(
           StateCost(
-            entries: [0, 1], target: .numbers([.pi, 0]), weights: [1, 0.1],
-            ramp: .finalMultiplier(20)))))
+            entries: [0, 1], target: .numbers([.pi, 0]), weights: [50, 5], ramp: .finalOnly)),
+        .state(
+          StateCost(entries: [0], target: .numbers([.pi]), weights: [1], ramp: .quadratic))))
   }
 
   @Test(
@@ -262,13 +263,13 @@ private let model = """
       #expect(batch.trajectories.count == 4)
       for trajectory in batch.trajectories {
         // It stands, under noise and within the limits.
-        #expect(abs(abs(trajectory.states[0, 80]) - .pi) < 0.5)
-        #expect(trajectory.controls.largestMagnitude <= 4)
+        #expect(abs(abs(trajectory.states[0, 100]) - .pi) < 0.3)
+        #expect(trajectory.controls.largestMagnitude <= 6)
       }
     }
     // The gains act on saturated steps too.
     let gains = all[0][0].controller.gains
-    #expect((0..<70).allSatisfy { gains[$0].largestMagnitude > 0 })
+    #expect((0..<90).allSatisfy { gains[$0].largestMagnitude > 0 })
   }
 
   // MARK: - Demonstrated
@@ -316,10 +317,10 @@ private let model = """
       ).file)
     let left = try InitialController.demonstrations(options).controller(
       for: task, in: task.conditions[0])
-    // Means: x̄ = (2, 3), ū = (1.5, 50.5 → the limit 4).
+    // Means: x̄ = (2, 3), ū = (1.5, 50.5 → the limit 6).
     #expect(left.action(step: 0, state: [2, 7]) == [1.5])
     #expect(left.action(step: 0, state: [3, 7]) == [-0.5])
-    #expect(left.action(step: 1, state: [3, 7]) == [4])
+    #expect(left.action(step: 1, state: [3, 7]) == [6])
     let right = try InitialController.demonstrations(options).controller(
       for: task, in: task.conditions[1])
     #expect((0...1).map { right.action(step: $0, state: [0, 0])[0] } == [-1.5, 0.5])
