@@ -57,7 +57,9 @@ func gps(
   @Test func helpAndVersion() throws {
     let help = try gps(["--help"])
     #expect(help.status == 0)
-    for word in ["tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "options", "bench"] {
+    for word in [
+      "tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "options", "bench",
+    ] {
       #expect(help.output.contains("  \(word) "))
     }
     let version = try gps(["--version"])
