@@ -236,8 +236,8 @@ private let short = [
     let process = Process()
     process.executableURL = program
     process.currentDirectoryURL = folder
-    process.arguments =
-      ["run"] + short + ["--output", "endless", "--set", "training.steps=1000000000"]
+    let endless = short.map { $0 == "training.steps=20" ? "training.steps=1000000000" : $0 }
+    process.arguments = ["run"] + endless + ["--output", "endless"]
     process.standardOutput = FileHandle.nullDevice
     process.standardError = FileHandle.nullDevice
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
