@@ -115,7 +115,7 @@ public struct GuidedSearch<
     var times = StageTimes()
     var next = state
     var searched: [SearchedStart]?
-    if next.iteration == 0 {
+    if next.iteration == 0, searchesStart {
       try await times.measure("start") { searched = try await searchStart(&next) }
     }
 
