@@ -56,7 +56,7 @@ public struct DynamicsLinearizer: Sendable {
       for (numbers, size, first) in [
         (trajectory.states.storage, n, 0), (trajectory.controls.storage, m, n),
       ] {
-        guard let entry = numbers.firstIndex(where: { !$0.isFinite }) else { continue }
+        guard let entry = numbers.firstNonFinite else { continue }
         throw DynamicsError.unusableValue(
           condition: condition, sample: sample, step: entry / size,
           dimension: first + entry % size, value: numbers[entry])

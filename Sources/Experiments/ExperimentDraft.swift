@@ -103,11 +103,7 @@ private struct Draft {
     others = Array(keyframes.dropFirst(Self.mostStarts))
     let limits = interface.controlLimits
     self.limits = limits
-    scales = (0..<model.controlCount).map { i in
-      guard let limits else { return 1 }
-      let half = (limits.upper[i] - limits.lower[i]) / 2
-      return half > 0 && half.isFinite ? half : 1
-    }
+    scales = (0..<model.controlCount).map { limits?.halfRange(of: $0) ?? 1 }
     deviation = Self.usualDeviation
     // Fits take time in proportion to the cube of the numbers of a step.
     let size = Double(interface.stateNames.count + model.controlCount)

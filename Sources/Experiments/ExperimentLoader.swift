@@ -78,8 +78,8 @@ struct ExperimentLoader {
     return LoadedExperiment(
       experiment: experiment, task: task, initialControllers: controllers, model: model,
       demonstrations: try start.file.map { file throws(SettingsError) in
-        do {
-          return try Data(contentsOf: URL(filePath: file))
+        do throws(FileProblem) {
+          return Data(try RegularFile.read(file, atMost: InitialController.maximumFileBytes))
         } catch {
           throw refuse("initialController.demonstrations.file", problem: "\(file) cannot be read")
         }

@@ -239,16 +239,10 @@ extension LoadedExperiment {
     _ task: some ControlTask, _ noisy: [RolloutBatch], _ check: inout ExperimentCheck
   ) {
     guard let limits = task.controlLimits else { return }
-    for i in 0..<task.dimensions.control where limits.lower[i] < limits.upper[i] {
-      var (count, saturated) = (0, 0)
-      for trajectory in noisy.flatMap(\.trajectories) {
-        for t in 0..<trajectory.horizon {
-          let u = trajectory.controls[i, t]
-          count += 1
-          if u <= limits.lower[i] || u >= limits.upper[i] { saturated += 1 }
-        }
-      }
-      let share = Double(saturated) / Double(max(1, count))
+    let all = RolloutBatch(condition: 0, trajectories: noisy.flatMap(\.trajectories))
+    for (i, saturated) in all.saturatedSteps(limits).enumerated() {
+      guard let saturated else { continue }
+      let share = Double(saturated) / Double(max(1, all.steps))
       if share > 0.05 {
         check.warnings.append(
           "\(Int((100 * share).rounded())) % of the first rollouts' \(task.controlNames[i]) are at its limits: "

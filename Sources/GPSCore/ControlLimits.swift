@@ -18,18 +18,27 @@ public struct ControlLimits: Sendable, Equatable {
     self.init(lower: magnitudes.map { -$0 }, upper: magnitudes)
   }
 
+  /// Control i, brought within its bounds.
+  @inlinable public func clamped(_ u: Double, _ i: Int) -> Double {
+    min(max(u, lower[i]), upper[i])
+  }
+
   /// Brings a control within its bounds.
   @inlinable public func clamp(_ control: inout MutableSpan<Double>) {
-    for i in 0..<control.count { control[i] = min(max(control[i], lower[i]), upper[i]) }
+    for i in 0..<control.count { control[i] = clamped(control[i], i) }
   }
 
   /// Brings controls within their bounds, one in each column.
   public func clamp(_ controls: inout Matrix) {
     for t in 0..<controls.columns {
-      for i in 0..<controls.rows {
-        controls[i, t] = min(max(controls[i, t], lower[i]), upper[i])
-      }
+      for i in 0..<controls.rows { controls[i, t] = clamped(controls[i, t], i) }
     }
+  }
+
+  /// Half of what control i can range over; nil where it is not bounded on both sides, or fixed.
+  package func halfRange(of i: Int) -> Double? {
+    let half = (upper[i] - lower[i]) / 2
+    return half > 0 && half.isFinite ? half : nil
   }
 
   /// No bound on any of m controls.
@@ -60,18 +69,25 @@ extension RolloutBatch {
   /// The share of all controls of these rollouts that are at one of their bounds, from 0 to 1; those
   /// without a bound count, those that are fixed do not.
   public func saturatedShare(_ limits: ControlLimits) -> Double {
-    let free = limits.lower.indices.filter { limits.lower[$0] < limits.upper[$0] }
-    var saturated = 0
-    var all = 0
-    for trajectory in trajectories {
-      for t in 0..<trajectory.horizon {
-        for i in free {
-          let u = trajectory.controls[i, t]
-          if u <= limits.lower[i] || u >= limits.upper[i] { saturated += 1 }
-        }
-      }
-      all += trajectory.horizon * free.count
-    }
-    return all == 0 ? 0 : Double(saturated) / Double(all)
+    let counts = saturatedSteps(limits).compactMap { $0 }
+    let all = steps * counts.count
+    return all == 0 ? 0 : Double(counts.reduce(0, +)) / Double(all)
   }
+
+  /// At how many steps of these rollouts each control is at one of its bounds; nil for one that is fixed.
+  package func saturatedSteps(_ limits: ControlLimits) -> [Int?] {
+    limits.lower.indices.map { i in
+      let (lower, upper) = (limits.lower[i], limits.upper[i])
+      if lower >= upper { return nil }
+      return trajectories.reduce(0) { sum, trajectory in
+        sum
+          + (0..<trajectory.horizon).count {
+            trajectory.controls[i, $0] <= lower || trajectory.controls[i, $0] >= upper
+          }
+      }
+    }
+  }
+
+  /// Steps of all rollouts together.
+  package var steps: Int { trajectories.reduce(0) { $0 + $1.horizon } }
 }

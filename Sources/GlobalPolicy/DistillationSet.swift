@@ -148,7 +148,7 @@ public struct DistillationSet: Sendable {
     _ precisionIndices: [Int]
   ) throws(GlobalPolicyError) {
     if !precisionIndices.contains(where: { weights[$0] != 0 }) { throw .emptySet }
-    if let entry = precisions.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = precisions.storage.firstNonFinite {
       throw .notFinite(
         field: "precision", condition: nil, sample: entry / max(1, precisions.stride), step: nil)
     }

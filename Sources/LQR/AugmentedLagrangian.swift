@@ -240,7 +240,7 @@ public struct AugmentedLagrangian: Sendable, Equatable {
         }
       }
     }
-    if let entry = next.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = next.storage.firstNonFinite {
       throw .inputNotFinite(field: "mean controls", step: entry / max(1, m))
     }
     multipliers = next
@@ -259,7 +259,7 @@ public struct AugmentedLagrangian: Sendable, Equatable {
   ) throws(LQRError) {
     precondition(
       divergences.count == horizon, "\(divergences.count) divergences for \(horizon) steps")
-    if let step = divergences.firstIndex(where: { !$0.isFinite }) {
+    if let step = divergences.firstNonFinite {
       throw .inputNotFinite(field: "divergences", step: step)
     }
     if horizon == 0 { return }

@@ -99,7 +99,7 @@ extension Matrix {
   }
 
   private func requireFinite() throws(LinearAlgebraError) {
-    if let entry = storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = storage.firstNonFinite {
       throw .notFinite(row: entry % rows, column: entry / rows)
     }
   }

@@ -67,7 +67,7 @@ public func modeledCosts(
         + "dynamics of \(n) × \(m) × \(T)")
     predict(rollout, under: controller, dynamics, states: &states, controls: &controls)
     let values = cost.values(states: states, controls: controls)
-    if let step = values.firstIndex(where: { !$0.isFinite }) {
+    if let step = values.firstNonFinite {
       throw .predictionNotFinite(sample: sample, step: step)
     }
     result.append(values)

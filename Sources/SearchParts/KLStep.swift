@@ -173,7 +173,7 @@ extension LinearGaussianController {
       let mean = gains[t] * x
       for i in 0..<m {
         let u = mean[i] + offsets[i, t]
-        let applied = min(max(u, limits.lower[i]), limits.upper[i])
+        let applied = limits.clamped(u, i)
         if applied != u {
           offsets[i, t] += applied - u
           isMoved = true

@@ -207,14 +207,7 @@ public func rollout<System: Plant, P: Policy>(
 }
 
 private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {
-  // Exponents of ones alone mark infinities and NaNs. One test for all numbers, which are fine as a
-  // rule: a loop without branches uses vectors.
-  let exponent = Double.infinity.bitPattern
-  var bad: UInt64 = 0
-  for i in 0..<numbers.count {
-    bad |= (numbers[i].bitPattern & exponent) &+ (1 << 52)
-  }
-  if bad >> 63 == 0 { return }
+  if numbers.isFinite { return }
   for i in 0..<numbers.count where !numbers[i].isFinite {
     throw PlantFailure("\(field) number \(i) is \(numbers[i])")
   }
@@ -361,7 +354,7 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
       timeLimit: timeLimit, keepsPointJacobians: keepsPointJacobians)
     self.plant = plant
     let costs = task.cost.values(along: trajectory, in: condition)
-    if let step = costs.firstIndex(where: { !$0.isFinite }) {
+    if let step = costs.firstNonFinite {
       throw RolloutFailure(step: step, reason: "the cost is \(costs[step])")
     }
     trajectory.endStep = task.endStep(of: trajectory, in: condition)

@@ -21,3 +21,31 @@ extension SuccessJudge {
   /// None is known unless a judge says so.
   public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? { nil }
 }
+
+/// A task that leaves it to a judge what a success is, and to a termination what ends a rollout.
+public protocol JudgedTask: ControlTask {
+  /// What decides about success; nil if nothing does.
+  var success: (any SuccessJudge)? { get }
+  /// What ends a rollout before its time; nil if nothing does.
+  var termination: Termination? { get }
+}
+
+extension JudgedTask {
+  /// Whether a rollout reached what the task asks for.
+  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
+    success?.isSuccess(trajectory, in: condition) ?? false
+  }
+
+  /// The step at which a rollout ended before its time.
+  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
+    termination?.endStep(of: trajectory, in: condition)
+  }
+
+  /// Whether something decides about success.
+  public var judgesSuccess: Bool { success != nil }
+
+  /// How far a rollout is from the threshold of success.
+  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
+    success?.successMargin(of: trajectory, in: condition)
+  }
+}

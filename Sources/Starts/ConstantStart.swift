@@ -10,12 +10,8 @@ extension InitialController {
     /// ū: one number, or one per control; nil for the controls that the start comes with, such as a
     /// keyframe's, or zeros. It is brought within the controls' limits.
     public var mean: [Double]?
-    /// Standard deviation of the noise: one number, or one per control, as a share of half of the
-    /// control's range; of a control without limits, in its own unit.
-    public var deviation: [Double]
-    /// Variance of the noise in place of `deviation`, in the controls' own units squared: one number, or one
-    /// per control.
-    public var variance: [Double]?
+    /// The noise.
+    public var exploration: Exploration
     /// K by names of controls and entries of the state; what is not named is 0.
     public var gains: FeedbackGains
 
@@ -25,8 +21,7 @@ extension InitialController {
       gains: FeedbackGains = [:]
     ) {
       self.mean = mean
-      self.deviation = deviation
-      self.variance = variance
+      exploration = Exploration(deviation: deviation, variance: variance)
       self.gains = gains
     }
   }
@@ -40,11 +35,7 @@ extension InitialController.ConstantOptions: ControllerRule {
       "mean", \.mean, .numberOrNumbersOrNull,
       "The control, brought within its limits; one per control, or one for all; null for those of the "
         + "start's keyframe, or zeros.")
-    Field(
-      "deviation", \.deviation, .numberOrNumbers, .each(.above(0)), Exploration.deviationText)
-    Field(
-      "variance", \.variance, .numberOrNumbersOrNull, .eachOrNull(.above(0)),
-      Exploration.varianceText)
+    InitialController.Exploration.schema.fields(in: \.exploration)
     Field(
       "gains", \.gains, .feedbackGains,
       "Feedback on the distance from the initial state, added to the mean: for each control, the gains of "
@@ -54,11 +45,10 @@ extension InitialController.ConstantOptions: ControllerRule {
   func controller(_ start: Start) throws -> LinearGaussianController {
     try checkSettings()
     let m = start.dimensions.control
-    let given = try mean.map { try perControl($0, m, "constant.mean") } ?? start.control
+    let given = try mean.map { try each($0, m, "constant.mean") } ?? start.control
     let control = start.clamped(given ?? [Double](repeating: 0, count: m))
     let K = try start.matrix(of: gains, "constant.gains")
-    let variances = try Exploration(deviation: deviation, variance: variance)
-      .variances(start, "constant")
+    let variances = try exploration.variances(start, "constant")
     return try start.controller(
       gains: MatrixSequence(repeating: K, count: start.dimensions.horizon),
       states: { _ in start.state }, controls: { _ in control }, variances: variances)

@@ -16,12 +16,8 @@ extension InitialController {
     /// [T + 1, n] or [N, T + 1, n], and `controls`, [T, m] or [N, T, m], for all conditions or, as
     /// `CONDITION.states` and `CONDITION.controls`, for one.
     public var file: String
-    /// Standard deviation of the noise: one number, or one per control, as a share of half of the
-    /// control's range; of a control without limits, in its own unit.
-    public var deviation: [Double]
-    /// Variance of the noise in place of `deviation`, in the controls' own units squared: one number, or one
-    /// per control.
-    public var variance: [Double]?
+    /// The noise.
+    public var exploration: Exploration
     /// K by names of controls and entries of the state; what is not named is 0.
     public var gains: FeedbackGains
 
@@ -31,14 +27,16 @@ extension InitialController {
       gains: FeedbackGains = [:]
     ) {
       self.file = file
-      self.deviation = deviation
-      self.variance = variance
+      exploration = Exploration(deviation: deviation, variance: variance)
       self.gains = gains
     }
   }
 
   /// The file that it is made from, if there is one.
   public var file: String? { (base as? DemonstrationOptions)?.file }
+
+  /// Bytes of the largest file that is read.
+  package static let maximumFileBytes = 1 << 30
 
   /// The same, made from another file.
   public func reading(_ file: String) -> InitialController {
@@ -57,11 +55,7 @@ extension InitialController.DemonstrationOptions: ControllerRule {
       "CSV with columns state.NAME and control.NAME, as trajectories.csv, or safetensors with states and "
         + "controls; relative to this file."
     ).required
-    Field(
-      "deviation", \.deviation, .numberOrNumbers, .each(.above(0)), Exploration.deviationText)
-    Field(
-      "variance", \.variance, .numberOrNumbersOrNull, .eachOrNull(.above(0)),
-      Exploration.varianceText)
+    InitialController.Exploration.schema.fields(in: \.exploration)
     Field(
       "gains", \.gains, .feedbackGains,
       "Feedback on the distance from the demonstrated state: for each control, the gains of entries of the "
@@ -72,8 +66,7 @@ extension InitialController.DemonstrationOptions: ControllerRule {
     try checkSettings()
     let kind = Self.schema.name
     let K = try start.matrix(of: gains, "\(kind).gains")
-    let variances = try Exploration(deviation: deviation, variance: variance)
-      .variances(start, kind)
+    let variances = try exploration.variances(start, kind)
     let (states, controls) = try DemonstrationFile(file, kind).means(for: start)
     return try start.controller(
       gains: MatrixSequence(repeating: K, count: start.dimensions.horizon),
@@ -91,13 +84,13 @@ private struct DemonstrationFile {
   init(_ path: String, _ kind: String) throws(StartError) {
     self.path = path
     self.kind = kind
-    do {
-      bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+    do throws(FileProblem) {
+      bytes = try RegularFile.read(path, atMost: InitialController.maximumFileBytes)
     } catch {
       throw StartError(
         kind: kind,
         reason: FileManager.default.fileExists(atPath: path)
-          ? "\(path) cannot be read" : "no such file: \(path)")
+          ? "\(path) cannot be read: \(error)" : "no such file: \(path)")
     }
   }
 
@@ -252,7 +245,7 @@ private struct DemonstrationFile {
       guard let numbers = tensor.doubles ?? tensor.floats?.map(Double.init) else {
         throw refuse(": array \"\(name)\" is of whole numbers, not of F64 or F32")
       }
-      if let entry = numbers.firstIndex(where: { !$0.isFinite }) {
+      if let entry = numbers.firstNonFinite {
         throw refuse(
           ": array \"\(name)\": number \(entry % width) of step \(entry / width % shape[1]) of demonstration "
             + "\(entry / width / shape[1]) is not finite")

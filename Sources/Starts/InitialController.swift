@@ -208,10 +208,10 @@ extension ControllerRule {
   }
 }
 
-/// One number per control.
-func perControl(_ numbers: [Double], _ m: Int, _ key: String) throws(SimError) -> [Double] {
-  guard numbers.count == 1 || numbers.count == m else {
-    throw .length(key: key, found: numbers.count, expected: m == 1 ? "1" : "1 or \(m)")
+/// One number for each of so many, where one may stand for all.
+func each(_ numbers: [Double], _ count: Int, _ key: String) throws(SimError) -> [Double] {
+  guard numbers.count == 1 || numbers.count == count else {
+    throw .length(key: key, found: numbers.count, expected: count == 1 ? "1" : "1 or \(count)")
   }
-  return numbers.count == m ? numbers : [Double](repeating: numbers[0], count: m)
+  return numbers.count == count ? numbers : [Double](repeating: numbers[0], count: count)
 }

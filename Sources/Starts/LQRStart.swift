@@ -80,8 +80,8 @@ extension InitialController.LQROptions: JointRule {
   func resolved(controls m: Int) throws(SimError) -> Self {
     try checkSettings()
     var options = self
-    options.gains = try perControl(gains, m, "lqr.gains")
-    options.variance = try perControl(variance, m, "lqr.variance")
+    options.gains = try each(gains, m, "lqr.gains")
+    options.variance = try each(variance, m, "lqr.variance")
     return options
   }
 

@@ -17,12 +17,8 @@ extension InitialController {
   /// averaged over the horizon, without its negative curvature. Costs are discounted by 1 − 1/T per step and
   /// side: what neither grows nor can be moved, as a goal in the state, does no harm.
   public struct LinearizedOptions: Sendable, Equatable {
-    /// Standard deviation of the noise: one number, or one per control, as a share of half of the
-    /// control's range; of a control without limits, in its own unit.
-    public var deviation: [Double]
-    /// Variance of the noise in place of `deviation`, in the controls' own units squared: one number, or one
-    /// per control.
-    public var variance: [Double]?
+    /// The noise.
+    public var exploration: Exploration
     /// The diagonal of Q: one number, or one per entry of the state; nil for the cost's Hessian.
     public var stateWeights: [Double]?
     /// The diagonal of R: one number, or one per control; nil for the cost's Hessian.
@@ -33,8 +29,7 @@ extension InitialController {
       deviation: [Double] = [0.1], variance: [Double]? = nil, stateWeights: [Double]? = nil,
       controlWeights: [Double]? = nil
     ) {
-      self.deviation = deviation
-      self.variance = variance
+      exploration = Exploration(deviation: deviation, variance: variance)
       self.stateWeights = stateWeights
       self.controlWeights = controlWeights
     }
@@ -46,11 +41,7 @@ extension InitialController.LinearizedOptions: ControllerRule {
     "linearized",
     "Linear-quadratic control about an equilibrium near the start, for unstable plants.", Self()
   ) {
-    Field(
-      "deviation", \.deviation, .numberOrNumbers, .each(.above(0)), Exploration.deviationText)
-    Field(
-      "variance", \.variance, .numberOrNumbersOrNull, .eachOrNull(.above(0)),
-      Exploration.varianceText)
+    InitialController.Exploration.schema.fields(in: \.exploration)
     Field(
       "stateWeights", \.stateWeights, .numberOrNumbersOrNull, .eachOrNull(.notNegative),
       "Weights of squared deviations of the state; one per entry, or one for all; null for those of the "
@@ -90,8 +81,7 @@ extension InitialController.LinearizedOptions: ControllerRule {
     } catch {
       throw StartError(kind: kind, reason: "\(error): use constant")
     }
-    let variances = try Exploration(deviation: deviation, variance: variance)
-      .variances(start, kind)
+    let variances = try exploration.variances(start, kind)
     return try start.controller(
       gains: MatrixSequence(repeating: solution.gains, count: T), states: { _ in model.state },
       controls: { _ in model.control }, variances: variances)
@@ -106,16 +96,10 @@ extension InitialController.LinearizedOptions: ControllerRule {
     let H = try model.costHessian(start)
     var (Q, R, S) = (H[0..<n, 0..<n], H[n..<n + m, n..<n + m], H[0..<n, n..<n + m])
     if let stateWeights {
-      guard stateWeights.count == 1 || stateWeights.count == n else {
-        throw SimError.length(
-          key: "\(kind).stateWeights", found: stateWeights.count, expected: "1 or \(n)")
-      }
-      Q = Matrix(
-        diagonal: stateWeights.count == n
-          ? stateWeights : [Double](repeating: stateWeights[0], count: n))
+      Q = Matrix(diagonal: try each(stateWeights, n, "\(kind).stateWeights"))
     }
     if let controlWeights {
-      R = Matrix(diagonal: try perControl(controlWeights, m, "\(kind).controlWeights"))
+      R = Matrix(diagonal: try each(controlWeights, m, "\(kind).controlWeights"))
     }
     if stateWeights != nil || controlWeights != nil { S = Matrix(rows: n, columns: m) }
     // A cost that sees nothing here: the state in its own units beside the controls in shares of their ranges.

@@ -12,12 +12,8 @@ extension InitialController {
   /// The gains are those of one Riccati pass without limits about the trajectory: iterative LQR's own are
   /// 0 on saturated steps. Controls are clipped when they are applied.
   public struct OptimizedOptions: Sendable, Equatable {
-    /// Standard deviation of the noise: one number, or one per control, as a share of half of the
-    /// control's range; of a control without limits, in its own unit.
-    public var deviation: [Double]
-    /// Variance of the noise in place of `deviation`, in the controls' own units squared: one number, or one
-    /// per control.
-    public var variance: [Double]?
+    /// The noise.
+    public var exploration: Exploration
     /// How iterative LQR goes.
     public var optimization: ILQR.Options
     /// How its first guesses are sampled.
@@ -28,8 +24,7 @@ extension InitialController {
       deviation: [Double] = [0.1], variance: [Double]? = nil,
       optimization: ILQR.Options = ILQR.Options(), sampling: ILQR.Sampling = ILQR.Sampling()
     ) {
-      self.deviation = deviation
-      self.variance = variance
+      exploration = Exploration(deviation: deviation, variance: variance)
       self.optimization = optimization
       self.sampling = sampling
     }
@@ -42,11 +37,7 @@ extension InitialController.OptimizedOptions: SearchingRule {
     "Iterative LQR from sampled guesses on the task's known dynamics, before the first rollout.",
     Self()
   ) {
-    Field(
-      "deviation", \.deviation, .numberOrNumbers, .each(.above(0)), Exploration.deviationText)
-    Field(
-      "variance", \.variance, .numberOrNumbersOrNull, .eachOrNull(.above(0)),
-      Exploration.varianceText)
+    InitialController.Exploration.schema.fields(in: \.exploration)
     ILQR.Options.schema.fields(in: \.optimization)
     Field("sampling", \.sampling, "First guesses.")
   } rule: { options throws(InvalidOption) in
@@ -59,8 +50,7 @@ extension InitialController.OptimizedOptions: SearchingRule {
     _ = try start.requireDynamics(Self.schema.name)
     let (n, m, T) = (start.dimensions.state, start.dimensions.control, start.dimensions.horizon)
     let control = start.clamped(start.control ?? [Double](repeating: 0, count: m))
-    let variances = try Exploration(deviation: deviation, variance: variance)
-      .variances(start, Self.schema.name)
+    let variances = try exploration.variances(start, Self.schema.name)
     return try start.controller(
       gains: MatrixSequence(rows: m, columns: n, count: T), states: { _ in start.state },
       controls: { _ in control }, variances: variances)
@@ -117,8 +107,7 @@ extension InitialController.OptimizedOptions: SearchingRule {
       try await ilqr.gains(
         dynamics, cost: cost, in: condition, states: best.trajectory.states,
         controls: best.trajectory.controls) ?? best.gains
-    let variances = try Exploration(deviation: deviation, variance: variance)
-      .variances(start, kind)
+    let variances = try exploration.variances(start, kind)
     let tried = outcomes.reduce(starts.count) { sum, outcome in
       guard case .success(let solution) = outcome else { return sum }
       return sum + solution.iterations.reduce(0) { $0 + $1.trials }

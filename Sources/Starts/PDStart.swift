@@ -40,9 +40,9 @@ extension InitialController.PDOptions: JointRule {
   func resolved(controls m: Int) throws(SimError) -> Self {
     try checkSettings()
     return Self(
-      positionGains: try perControl(positionGains, m, "pd.positionGains"),
-      velocityGains: try perControl(velocityGains, m, "pd.velocityGains"),
-      variance: try perControl(variance, m, "pd.variance"))
+      positionGains: try each(positionGains, m, "pd.positionGains"),
+      velocityGains: try each(velocityGains, m, "pd.velocityGains"),
+      variance: try each(variance, m, "pd.variance"))
   }
 
   func steps(control: Int, horizon: Int, controlPeriod: Double) -> [ControllerStep] {

@@ -394,5 +394,18 @@ private let model = """
       try InitialController.demonstrations(.init(file: "/no/such.csv")).controller(
         for: task, in: task.conditions[0])
     }
+    // A pipe would never end, a device might not.
+    let pipe = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "demonstrations-\(UUID().uuidString)")
+    #expect(mkfifo(pipe.path, 0o600) == 0)
+    defer { try? FileManager.default.removeItem(at: pipe) }
+    for (file, kind) in [(pipe.path, "pipe"), ("/dev/zero", "device")] {
+      #expect {
+        try InitialController.demonstrations(.init(file: file)).controller(
+          for: task, in: task.conditions[0])
+      } throws: {
+        "\($0)".contains("\(file) cannot be read: it is a \(kind)")
+      }
+    }
   }
 }

@@ -36,7 +36,7 @@ extension CostChecker {
         condition: place)
       return
     }
-    if let step = values.firstIndex(where: { !$0.isFinite }) {
+    if let step = values.firstNonFinite {
       report.addFirst(
         .notFinite, "the cost is \(values[step])", condition: place, step: step)
       return

@@ -169,7 +169,7 @@ public struct TaskChecker<Task: ControlTask>: Sendable {
           condition: name)
       }
       for (what, numbers) in [("initial", start), ("goal", condition.goal)] {
-        if let i = numbers.firstIndex(where: { !$0.isFinite }) {
+        if let i = numbers.firstNonFinite {
           report.add(
             what == "goal" ? .goals : .initialState, "\(what) number \(i) is \(numbers[i])",
             condition: name)

@@ -359,23 +359,17 @@ extension ILQRSearch {
     _ workspace: inout D.Workspace, _ initialState: [Double], _ controls: Matrix, _ states: Matrix?
   ) throws -> ILQRIterate {
     let (n, m, T) = (dynamics.state, dynamics.control, controls.columns)
-    if !initialState.allSatisfy(\.isFinite) {
+    if !initialState.isFinite {
       throw ILQRError.notFinite(field: "the initial state", step: 0)
     }
-    if let entry = controls.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = controls.storage.firstNonFinite {
       throw ILQRError.notFinite(field: "the control of the guess", step: entry / m)
     }
     var controls = controls
-    if let limits {
-      for t in 0..<T {
-        for i in 0..<m {
-          controls[i, t] = min(max(controls[i, t], limits.lower[i]), limits.upper[i])
-        }
-      }
-    }
+    limits?.clamp(&controls)
     var all = states ?? Matrix(rows: n, columns: T + 1)
     all.setColumn(0, to: initialState)
-    if let entry = all.storage.firstIndex(where: { !$0.isFinite }) {
+    if let entry = all.storage.firstNonFinite {
       throw ILQRError.notFinite(field: "the state of the guess", step: entry / n)
     }
     var gaps = Matrix(rows: n, columns: T)
@@ -400,7 +394,7 @@ extension ILQRSearch {
     }
     let trajectory = try Trajectory(all, controls, of: dynamics, &workspace)
     let costs = cost.values(along: trajectory, in: condition)
-    if let step = costs.firstIndex(where: { !$0.isFinite }) {
+    if let step = costs.firstNonFinite {
       throw ILQRError.notFinite(field: "the cost of the guess", step: step)
     }
     return ILQRIterate(
@@ -485,9 +479,7 @@ extension ILQRSearch {
             change += K[(t * n + j) * m + i] * (x[t * n + j] - nominalStates[t * n + j])
           }
           u[t * m + i] += change
-          if let limits {
-            u[t * m + i] = min(max(u[t * m + i], limits.lower[i]), limits.upper[i])
-          }
+          if let limits { u[t * m + i] = limits.clamped(u[t * m + i], i) }
         }
         // x_t is copied out: it shares its buffer with x_{t+1}, which is written.
         for i in 0..<n { present[i] = x[t * n + i] }

@@ -82,25 +82,13 @@ public enum FrameAxis: String, Sendable, CaseIterable {
 
 extension FrameAxis: Setting {}
 
-extension OrientationCost: CostKernel {
-  package static let schema = Schema<OrientationCost>(
-    "orientation", "The angle between the frame at a point and its target, in radians.",
-    OrientationCost(point: "", target: .orientation(.identity))
-  ) {
-    Field("point", \.point, "Name of a point with axes.").required
-    Field("target", \.target, "How it should be turned.").required
-    Norm.schema.fields(in: \.norm)
-    Field("ramp", \.ramp, "The factor over time.")
-  }
+/// A cost on axes of a frame: one of points at their tips, seen from their origin.
+protocol FrameCost: CostKernel {
+  /// The axes, and a cost on these as points.
+  func axes(in condition: Condition) -> (FrameAxes, PointCost)
+}
 
-  package func resolved(in scope: Scope, key: String) throws(SimError) -> OrientationCost {
-    try checkSettings(key)
-    var cost = self
-    cost.point = try scope.frame(point, "\(key).point")
-    cost.target = try target.resolved(in: scope, key: "\(key).target")
-    return cost
-  }
-
+extension FrameCost {
   package func addValues(
     to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
     in condition: Condition
@@ -120,9 +108,28 @@ extension OrientationCost: CostKernel {
       cost.addExpansion(to: expansion, scale: scale, along: $0, in: condition)
     }
   }
+}
 
-  /// The axes as points, and a cost on these.
-  private func axes(in condition: Condition) -> (FrameAxes, PointCost) {
+extension OrientationCost: FrameCost {
+  package static let schema = Schema<OrientationCost>(
+    "orientation", "The angle between the frame at a point and its target, in radians.",
+    OrientationCost(point: "", target: .orientation(.identity))
+  ) {
+    Field("point", \.point, "Name of a point with axes.").required
+    Field("target", \.target, "How it should be turned.").required
+    Norm.schema.fields(in: \.norm)
+    Field("ramp", \.ramp, "The factor over time.")
+  }
+
+  package func resolved(in scope: Scope, key: String) throws(SimError) -> OrientationCost {
+    try checkSettings(key)
+    var cost = self
+    cost.point = try scope.frame(point, "\(key).point")
+    cost.target = try target.resolved(in: scope, key: "\(key).target")
+    return cost
+  }
+
+  func axes(in condition: Condition) -> (FrameAxes, PointCost) {
     let frame = index(point)
     let (other, numbers) = target.axes(in: condition)
     return (
@@ -133,7 +140,7 @@ extension OrientationCost: CostKernel {
   }
 }
 
-extension AxisCost: CostKernel {
+extension AxisCost: FrameCost {
   package static let schema = Schema<AxisCost>(
     "axis", "The angle between an axis of the frame at a point and a direction, in radians.",
     AxisCost(point: "", target: .direction([0, 0, 1]))
@@ -153,27 +160,7 @@ extension AxisCost: CostKernel {
     return cost
   }
 
-  package func addValues(
-    to values: UnsafeMutableBufferPointer<Double>, scale: Double, along trajectory: TrajectoryView,
-    in condition: Condition
-  ) {
-    let (axes, cost) = axis(in: condition)
-    axes.withView(of: trajectory, jacobians: false) {
-      cost.addValues(to: values, scale: scale, along: $0, in: condition)
-    }
-  }
-
-  package func addExpansion(
-    to expansion: ExpansionView, scale: Double, along trajectory: TrajectoryView,
-    in condition: Condition
-  ) {
-    let (axes, cost) = axis(in: condition)
-    axes.withView(of: trajectory, jacobians: true) {
-      cost.addExpansion(to: expansion, scale: scale, along: $0, in: condition)
-    }
-  }
-
-  private func axis(in condition: Condition) -> (FrameAxes, PointCost) {
+  func axes(in condition: Condition) -> (FrameAxes, PointCost) {
     (
       FrameAxes(frame: index(point), axes: [axis.index], relativeTo: nil),
       PointCost(

@@ -2,7 +2,7 @@ public import GPSCore
 public import Statistics
 
 /// A control problem on a MuJoCo model.
-public struct MuJoCoTask: ControlTask {
+public struct MuJoCoTask: JudgedTask {
   /// The controlled system.
   public typealias System = MuJoCoPlant
 
@@ -113,23 +113,5 @@ public struct MuJoCoTask: ControlTask {
   /// - Throws: `MuJoCoError` when the state does not say where the simulation starts.
   public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? {
     try MuJoCoDynamics(interface, in: condition)
-  }
-
-  /// Whether a rollout reached what the task asks for.
-  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    success?.isSuccess(trajectory, in: condition) ?? false
-  }
-
-  /// The step at which a rollout ended before its time.
-  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
-    termination?.endStep(of: trajectory, in: condition)
-  }
-
-  /// Whether something decides about success.
-  public var judgesSuccess: Bool { success != nil }
-
-  /// How far a rollout is from the threshold of success.
-  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
-    success?.successMargin(of: trajectory, in: condition)
   }
 }

@@ -48,7 +48,7 @@ extension NativeObservation: Configurable {
 }
 
 /// A control problem around a system written in Swift.
-public struct NativeTask<Model: DynamicSystem>: ControlTask {
+public struct NativeTask<Model: DynamicSystem>: JudgedTask {
   /// The name used in file names and messages.
   public let name: String
   /// The system's parameters.
@@ -220,23 +220,5 @@ public struct NativeTask<Model: DynamicSystem>: ControlTask {
   /// The equations themselves; conditions do not change them.
   public func knownDynamics(in condition: Condition) -> (any KnownDynamics)? {
     NativeDynamics(model, timeStep: timeStep)
-  }
-
-  /// Whether a rollout reached what the task asks for.
-  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    success?.isSuccess(trajectory, in: condition) ?? false
-  }
-
-  /// The step at which a rollout ended before its time.
-  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
-    termination?.endStep(of: trajectory, in: condition)
-  }
-
-  /// Whether something decides about success.
-  public var judgesSuccess: Bool { success != nil }
-
-  /// How far a rollout is from the threshold of success.
-  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
-    success?.successMargin(of: trajectory, in: condition)
   }
 }
