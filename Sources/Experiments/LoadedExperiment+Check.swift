@@ -113,7 +113,7 @@ extension LoadedExperiment {
     facts.append(
       (
         "learner",
-        "\(learner): \(search.iterations) iterations of \(rollouts) rollouts, "
+        "\(learner): \(search.iterations) iterations of \(rollouts) training rollouts, "
           + "\(counted(search.iterations * rollouts, "rollout")) and "
           + "\(text(Double(search.iterations * rollouts) * seconds)) s of the system's time in all"
       ))
@@ -285,7 +285,8 @@ extension LoadedExperiment {
           + "(cost)")
     }
     if let sum = task.cost as? SumCost, !rollouts.isEmpty {
-      for (index, entry) in sum.entries.enumerated() {
+      // A region is there to be kept out of, and first rollouts may do so.
+      for (index, entry) in sum.entries.enumerated() where !(entry.term.base is RegionCost) {
         let isZero = rollouts.allSatisfy { trajectory, condition in
           SumCost([entry]).values(along: trajectory, in: condition).allSatisfy { $0 == 0 }
         }

@@ -56,7 +56,8 @@ struct CheckCommand: AsyncParsableCommand {
   }
 
   private func print(_ table: ExperimentCheck.Table) {
-    printLine("\n\(table.title)")
+    printLine("")
+    printLine(table.title)
     let rows = [table.columns] + table.rows
     let widths = table.columns.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     for row in rows {

@@ -36,6 +36,7 @@ enum Main {
     configureHeap()
     let command: any ParsableCommand
     do {
+      try requireDescriptors()
       command = try GPS.parseAsRoot()
       if !(command is any AsyncParsableCommand) {
         var command = command

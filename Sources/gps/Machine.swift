@@ -23,6 +23,25 @@ func unblockSignals() {
   pthread_sigmask(SIG_UNBLOCK, &signals, nil)
 }
 
+/// Checks that a run's files, the pipes of its children and the task pool's own can be open at once: the
+/// pool ends the program by a trap where it is denied one, and a list that cannot be read looks empty.
+///
+/// - Throws: `CommandFailure`.
+func requireDescriptors() throws(CommandFailure) {
+  let wanted = 16
+  var opened: [Int32] = []
+  defer { for descriptor in opened { close(descriptor) } }
+  while opened.count < wanted {
+    let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+    if descriptor < 0 {
+      throw CommandFailure(
+        "the system allows only \(opened.count) more open files where \(wanted) are needed "
+          + "(\(String(cString: strerror(errno)))); raise its limit (ulimit -n)", .runFailed)
+    }
+    opened.append(descriptor)
+  }
+}
+
 /// Checks that there can be as many threads as Swift's task pool will have: it waits for ever for one
 /// that the system denies it.
 ///

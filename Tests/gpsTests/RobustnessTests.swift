@@ -148,7 +148,7 @@ import Testing
     .timeLimit(.minutes(20)))
   func want() throws {
     let limits =
-      (5..<24).map { "ulimit -n \($0)" }
+      (3..<24).map { "ulimit -n \($0)" }
       + stride(from: 60_000, to: 1_200_000, by: 40_000).map { "ulimit -v \($0)" }
       + stride(from: 10_000, to: 200_000, by: 10_000).map { "ulimit -d \($0)" }
     for limit in limits {
