@@ -33,7 +33,8 @@ public struct DynamicsLinearizer: Sendable {
   /// A linearizer.
   public init(options: Options = Options()) { self.options = options }
 
-  /// The dynamics about a batch of rollouts.
+  /// The dynamics about a batch of rollouts, of which those count that have not come to their end; where all
+  /// have, all of them.
   ///
   /// - Parameters:
   ///   - dynamics: what is known.
@@ -68,6 +69,19 @@ public struct DynamicsLinearizer: Sendable {
     for trajectory in trajectories {
       states += share * trajectory.states
       controls += share * trajectory.controls
+    }
+    for (steps, going) in trajectories.spansToEnds
+    where !going.isEmpty && going.count < trajectories.count {
+      for t in steps {
+        func mean(_ numbers: (Trajectory) -> Matrix) -> [Double] {
+          let columns = going.map { numbers(trajectories[$0]).column(t) }
+          return columns[0].indices.map { i in
+            columns.reduce(0) { $0 + $1[i] } / Double(columns.count)
+          }
+        }
+        states.setColumn(t, to: mean(\.states))
+        controls.setColumn(t, to: mean(\.controls))
+      }
     }
 
     var workspace = try dynamics.makeWorkspace()

@@ -7,7 +7,8 @@ public import Statistics
 ///
 /// The points are formed when a fit needs them: what is kept shares the trajectories' storage.
 public struct DynamicsPrior: Sendable, Codable, Equatable {
-  /// States x_0 … x_T of each trajectory kept, oldest first: n × (T + 1) each.
+  /// States x_0 … x_T of each trajectory kept, oldest first: n × (T + 1) each, T the step of its end if that
+  /// came before its time.
   public private(set) var states: [Matrix] = []
   /// Its controls u_0 … u_{T-1}: m × T each.
   public private(set) var controls: [Matrix] = []
@@ -38,10 +39,18 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
     self.mixture = mixture
   }
 
-  /// Takes in trajectories and forgets all but the last `maxTrajectories`.
+  /// Takes in trajectories, up to their ends, and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
-    states.append(contentsOf: trajectories.map(\.states))
-    controls.append(contentsOf: trajectories.map(\.controls))
+    for trajectory in trajectories {
+      let count = trajectory.stepsToEnd
+      if count == trajectory.horizon {
+        states.append(trajectory.states)
+        controls.append(trajectory.controls)
+      } else if count > 0 {
+        states.append(trajectory.states[0..<trajectory.states.rows, 0..<count + 1])
+        controls.append(trajectory.controls[0..<trajectory.controls.rows, 0..<count])
+      }
+    }
     let surplus = max(0, states.count - maxTrajectories)
     states.removeFirst(surplus)
     controls.removeFirst(surplus)

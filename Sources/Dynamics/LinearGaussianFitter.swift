@@ -6,6 +6,9 @@
 // a Gaussian mixture over the points of all steps of the last trajectories (Levine & Abbeel 2014,
 // section 4; Levine et al. 2016, arXiv 1504.00702, appendix A.3). The regression itself is
 // `LinearGaussianRegression`.
+//
+// Where rollouts end before their time, step t is fitted to those alone that go on beyond it, and the prior to
+// steps before the ends. Where none goes on, x' = x: an ended rollout pays its price whatever its state.
 
 package import Configuration
 public import GPSCore
@@ -56,7 +59,8 @@ public struct LinearGaussianFitter: Sendable {
 
   /// Dynamics about a batch of rollouts, and the prior for the next batch.
   ///
-  /// A state that never moves within the batch is predicted to stay what it was.
+  /// A state that never moves within the batch is predicted to stay what it was. What rollouts did after their
+  /// ends (`Trajectory.endStep`) is no data.
   ///
   /// - Parameters:
   ///   - trajectories: N > 0 rollouts of one shape.
@@ -85,10 +89,17 @@ public struct LinearGaussianFitter: Sendable {
       "a prior for \(prior.states.first?.rows ?? n) states and \(prior.controls.first?.rows ?? m) "
         + "controls, not \(n) and \(m)")
 
-    let points = Self.pointsByStep(trajectories, n, m)
+    let spans = trajectories.spansToEnds
+    guard let start = spans.first, !start.going.isEmpty else {
+      throw .noTrajectories(condition: condition)
+    }
+    let points = Self.pointsByStep(start.going.map { trajectories[$0] }, n, m, start.steps)
+    let others = spans.dropFirst().filter { !$0.going.isEmpty }.map { span in
+      (span.steps, Self.pointsByStep(span.going.map { trajectories[$0] }, n, m, span.steps))
+    }
     let batch: Whitening
     do {
-      batch = try Whitening(of: points)
+      batch = try Self.whitening(of: [points] + others.map(\.1))
     } catch {
       throw Self.located(error, condition: condition)
     }
@@ -106,7 +117,7 @@ public struct LinearGaussianFitter: Sendable {
       }
     }
 
-    let fit: LinearGaussianRegression.Fit
+    var fit: LinearGaussianRegression.Fit
     do {
       var regression = LinearGaussianRegression(options: options.regression)
       if options.prior == .automatic, let mixture = next.mixture {
@@ -117,6 +128,21 @@ public struct LinearGaussianFitter: Sendable {
       fit = try regression.fit(
         points, inputCount: n + m, prior: next.strength == 0 ? nil : next.mixture,
         priorFloor: options.mixture.covarianceFloor)
+      if spans.count > 1 {
+        fit = fit.standingStill(
+          for: T, after: start.steps, inputs: n + m,
+          variances: (0..<n).map {
+            let scale = batch.scale[n + m + $0]
+            return options.regression.covarianceFloor * scale * scale
+          })
+      }
+      for (steps, points) in others {
+        try fit.replace(
+          steps,
+          by: regression.fit(
+            points, inputCount: n + m, prior: next.strength == 0 ? nil : next.mixture,
+            priorFloor: options.mixture.covarianceFloor))
+      }
     } catch {
       throw Self.located(error, condition: condition)
     }
@@ -137,20 +163,29 @@ public struct LinearGaussianFitter: Sendable {
     return (dynamics, next, notes)
   }
 
-  /// T matrices (2 n + m) × N of the points [x_t; u_t; x_{t+1}].
+  private static func whitening(
+    of parts: [MatrixSequence]
+  ) throws(StatisticsError) -> Whitening {
+    if parts.count == 1 { return try Whitening(of: parts[0]) }
+    let all = parts.flatMap(\.storage)
+    let d = parts[0].rows
+    return try Whitening(of: Matrix(rows: d, columns: all.count / d, columnMajor: all))
+  }
+
+  /// Matrices (2 n + m) × N of the points [x_t; u_t; x_{t+1}], one for each of some steps.
   private static func pointsByStep(
-    _ trajectories: [Trajectory], _ n: Int, _ m: Int
+    _ trajectories: [Trajectory], _ n: Int, _ m: Int, _ steps: Range<Int>
   ) -> MatrixSequence {
     let d = 2 * n + m
     let N = trajectories.count
-    let T = trajectories.first?.horizon ?? 0
+    let T = steps.count
     var points = MatrixSequence(rows: d, columns: N, count: T)
     points.storage.withUnsafeMutableBufferPointer { z in
       for (sample, trajectory) in trajectories.enumerated() {
         trajectory.states.storage.withUnsafeBufferPointer { x in
           trajectory.controls.storage.withUnsafeBufferPointer { u in
-            for t in 0..<T {
-              let base = (t * N + sample) * d
+            for t in steps {
+              let base = ((t - steps.lowerBound) * N + sample) * d
               for i in 0..<n {
                 z[base + i] = x[t * n + i]
                 z[base + n + m + i] = x[(t + 1) * n + i]
@@ -217,6 +252,28 @@ public struct LinearGaussianFitter: Sendable {
     case .component, .weights:
       .mixture(condition: condition, error)
     }
+  }
+}
+
+extension LinearGaussianRegression.Fit {
+  /// This fit of the first steps, for T steps: at all others the outputs stay what the first inputs are, with
+  /// these variances.
+  fileprivate func standingStill(
+    for T: Int, after steps: Range<Int>, inputs p: Int, variances: [Double]
+  ) -> Self {
+    let q = variances.count
+    var (F, C) = (Matrix(rows: q, columns: p), Matrix(rows: q, columns: q))
+    for i in 0..<q {
+      F[i, i] = 1
+      C[i, i] = variances[i]
+    }
+    var all = self
+    all.coefficients = MatrixSequence(repeating: F, count: T)
+    all.offsets = Matrix(rows: q, columns: T)
+    all.covariances = MatrixSequence(repeating: C, count: T)
+    (all.jitteredSteps, all.largestJitter) = (0, 0)
+    all.replace(steps, by: self)
+    return all
   }
 }
 

@@ -21,6 +21,8 @@ public struct Trajectory: Sendable, Equatable {
 
   /// T, the number of control steps.
   public var horizon: Int { controls.columns }
+  /// How many of its control steps lead to a state before or at its end: T if it did not end before its time.
+  public var stepsToEnd: Int { min(horizon, endStep ?? .max) }
 
   /// A trajectory from its parts; points may be left out for a plant that has none.
   public init(
@@ -37,6 +39,18 @@ public struct Trajectory: Sendable, Equatable {
     self.points = points ?? Matrix(rows: 0, columns: states.columns)
     self.pointJacobians =
       pointJacobians ?? MatrixSequence(rows: 0, columns: states.rows, count: states.columns)
+  }
+}
+
+extension [Trajectory] {
+  /// Steps beyond which the same rollouts go on, in order, and which ones: all steps and all rollouts where none
+  /// ends before its time.
+  package var spansToEnds: [(steps: Range<Int>, going: [Int])] {
+    let T = first?.horizon ?? 0
+    let ends = Set(map(\.stepsToEnd) + [T]).subtracting([0]).sorted()
+    return zip([0] + ends, ends).map { first, last in
+      (first..<last, indices.filter { self[$0].stepsToEnd >= last })
+    }
   }
 }
 

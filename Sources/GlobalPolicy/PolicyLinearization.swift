@@ -34,10 +34,19 @@ public struct PolicyPrior: Sendable, Codable, Equatable {
     self.mixture = mixture
   }
 
-  /// Takes in trajectories and forgets all but the last `maxTrajectories`.
+  /// Takes in trajectories, up to their ends, and forgets all but the last `maxTrajectories`.
   mutating func remember(_ trajectories: [Trajectory], maxTrajectories: Int) {
-    states.append(contentsOf: trajectories.map(\.states))
-    observations.append(contentsOf: trajectories.map(\.observations))
+    for trajectory in trajectories {
+      let (states, observations) = (trajectory.states, trajectory.observations)
+      let count = trajectory.stepsToEnd
+      if count == trajectory.horizon {
+        self.states.append(states)
+        self.observations.append(observations)
+      } else if count > 0 {
+        self.states.append(states[0..<states.rows, 0..<count + 1])
+        self.observations.append(observations[0..<observations.rows, 0..<count + 1])
+      }
+    }
     let surplus = max(0, states.count - maxTrajectories)
     states.removeFirst(surplus)
     observations.removeFirst(surplus)
@@ -78,7 +87,8 @@ public struct PolicyLinearizer: Sendable {
   /// A linearizer.
   public init(options: Options = Options()) { self.options = options }
 
-  /// The policy near a batch of rollouts, and the prior for the next batch.
+  /// The policy near a batch of rollouts, and the prior for the next batch. At each step those rollouts count
+  /// that go on beyond it, and all of them where none does: the policy would act there, too.
   ///
   /// - Parameters:
   ///   - policy: the global policy.
@@ -108,28 +118,40 @@ public struct PolicyLinearizer: Sendable {
     }
     let history = zip(next.states, next.observations).map(points)
     var seeds = stream
+    // Where every rollout ended where it began, there are no others.
+    let seen =
+      history.isEmpty ? trajectories.map { points($0.states, $0.observations) } : history
     let mixture = try MixturePrior.fitted(
       to: Matrix(
-        rows: n + m, columns: history.reduce(0) { $0 + $1.columns },
-        columnMajor: history.flatMap(\.storage)),
+        rows: n + m, columns: seen.reduce(0) { $0 + $1.columns },
+        columnMajor: seen.flatMap(\.storage)),
       options: options.mixture, warmStart: prior.mixture, stream: &seeds)
     next.mixture = mixture
 
-    // The last of the history are this batch, less what a short history has forgotten of it.
-    let forgotten = max(0, N - history.count)
+    // The last of the history are this batch, less what a short history has forgotten of it, and whole where
+    // no rollout ended before its time.
+    let spans = trajectories.spansToEnds
+    let known = spans.count == 1 ? min(N, history.count) : 0
     let batch =
-      trajectories.prefix(forgotten).map { points($0.states, $0.observations) }
-      + history.suffix(N - forgotten)
-    var byStep = MatrixSequence(rows: n + m, columns: N, count: T)
-    for (sample, rollout) in batch.enumerated() {
-      for t in 0..<T {
-        for i in 0..<(n + m) {
-          byStep.storage[(t * N + sample) * (n + m) + i] = rollout[i, t]
+      trajectories.prefix(N - known).map { points($0.states, $0.observations) }
+      + history.suffix(known)
+    func regression(_ steps: Range<Int>, _ rollouts: [Int]) throws -> LinearGaussianRegression.Fit {
+      let count = rollouts.count
+      var byStep = MatrixSequence(rows: n + m, columns: count, count: steps.count)
+      for (sample, rollout) in rollouts.map({ batch[$0] }).enumerated() {
+        for (own, t) in steps.enumerated() {
+          for i in 0..<(n + m) {
+            byStep.storage[(own * count + sample) * (n + m) + i] = rollout[i, t]
+          }
         }
       }
+      return try LinearGaussianRegression(options: options.regression).fit(
+        byStep, inputCount: n, prior: mixture)
     }
-    let fit = try LinearGaussianRegression(options: options.regression).fit(
-      byStep, inputCount: n, prior: mixture)
+    var fit = try regression(0..<T, Array(batch.indices))
+    for (steps, going) in spans where !going.isEmpty && going.count < N {
+      fit.replace(steps, by: try regression(steps, going))
+    }
     var covariances = fit.covariances
     for t in 0..<T { covariances[t] = (covariances[t] + policy.covariance).symmetrized }
     let controller = try LinearGaussianController(

@@ -116,7 +116,7 @@ public struct TrajectorySampler: Sendable {
   }
 }
 
-/// The part of state space that some rollouts have seen, and twice the width of it on either side: beyond,
+/// The part of state space that some rollouts have seen up to their ends, and twice the width of it on either side: beyond,
 /// a model that was fitted to them knows nothing.
 ///
 /// A number of the state that hardly moved in the rollouts may still be moved by the model's noise: the
@@ -140,8 +140,9 @@ public struct VisitedRegion: Sendable {
         + "\(n)")
     var low = [Double](repeating: .infinity, count: n)
     var high = [Double](repeating: -.infinity, count: n)
-    for states in trajectories.map(\.states) {
-      for t in 0..<states.columns {
+    for trajectory in trajectories {
+      let states = trajectory.states
+      for t in 0...trajectory.stepsToEnd {
         for i in 0..<n {
           low[i] = min(low[i], states[i, t])
           high[i] = max(high[i], states[i, t])

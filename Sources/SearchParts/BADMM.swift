@@ -160,19 +160,22 @@ public struct BADMM: Coupling {
 }
 
 extension Marginals {
-  /// Where rollouts were: means and covariances (with weight 1/N) of their states at every step.
+  /// Where rollouts were: means and covariances (with weight 1/N) of their states at every step, of those that
+  /// had not come to their end, or of all where all had.
   init(of samples: [Trajectory]) {
     let (n, columns) = (samples[0].states.rows, samples[0].states.columns)
-    let share = 1 / Double(samples.count)
     var means = Matrix(rows: n, columns: columns)
-    for sample in samples { means += share * sample.states }
     var covariances = MatrixSequence(rows: n, columns: n, count: columns)
-    for sample in samples {
-      let gaps = sample.states - means
-      for t in 0..<columns {
+    for t in 0..<columns {
+      let going = samples.filter { $0.stepsToEnd >= min(t + 1, columns - 1) }
+      let counted = going.isEmpty ? samples : going
+      let share = 1 / Double(counted.count)
+      for sample in counted { for i in 0..<n { means[i, t] += share * sample.states[i, t] } }
+      for sample in counted {
+        let gap = (0..<n).map { sample.states[$0, t] - means[$0, t] }
         for j in 0..<n {
           for i in 0..<n {
-            covariances.storage[(t * n + j) * n + i] += share * gaps[i, t] * gaps[j, t]
+            covariances.storage[(t * n + j) * n + i] += share * gap[i] * gap[j]
           }
         }
       }

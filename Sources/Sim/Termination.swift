@@ -4,9 +4,12 @@ public import GPSCore
 /// What ends a rollout, and what that costs: a walker that fell, an object that left the table.
 ///
 /// A rollout ends at the first step at which the criterion holds. From there on, step T included, every step
-/// costs the price and nothing else; the rollout is no success, and a policy learns nothing from it. The plant
-/// is stepped on all the same, under the same policy: time-varying dynamics need a sample of every step, and
-/// what the plant does after the end is as true of it as what it did before.
+/// costs the price and nothing else; the rollout is no success, and neither dynamics nor a policy are fitted to
+/// what follows. The plant is stepped on all the same, under the same policy, so that rollouts have one length.
+///
+/// Dynamics of a step are fitted to the rollouts that go on beyond it; where none does, the state is predicted
+/// to stay what it is. Costs of a step are averaged over all rollouts, those that ended with their price: a step
+/// that few reach counts for as much as rollouts that reach it.
 ///
 /// The price has no slope: local steps that follow derivatives of the cost see it through the rollouts that it
 /// raises, sampled ones (PI²) directly. A smooth term that grows before the end helps the former.

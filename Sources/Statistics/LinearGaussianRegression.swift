@@ -58,6 +58,17 @@ public struct LinearGaussianRegression: Sendable {
     public var jitteredSteps: Int
     /// The largest jitter, as a share of each variance at its step.
     public var largestJitter: Double
+
+    /// Puts the fit of some steps in its place.
+    package mutating func replace(_ steps: Range<Int>, by part: Fit) {
+      for (own, t) in zip(0..<part.coefficients.count, steps) {
+        coefficients[t] = part.coefficients[own]
+        covariances[t] = part.covariances[own]
+        offsets.setColumn(t, to: part.offsets.column(own))
+      }
+      jitteredSteps += part.jitteredSteps
+      largestJitter = max(largestJitter, part.largestJitter)
+    }
   }
 
   /// How to regularise.
