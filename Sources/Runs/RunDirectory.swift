@@ -66,6 +66,8 @@ public final class RunDirectory {
     public var controlPeriod: Double
     /// Training conditions: rows that an iteration has in `conditions.csv`.
     public var conditionCount: Int
+    /// Training conditions, then test conditions.
+    public var conditions: [Condition]
     /// What the learner reports.
     public var columns: Report.Columns
 
@@ -75,6 +77,7 @@ public final class RunDirectory {
       controlNames = task.controlNames
       controlPeriod = task.controlPeriod
       conditionCount = task.conditions.count
+      conditions = task.conditions + task.testConditions
       self.columns = columns
     }
   }
@@ -412,11 +415,14 @@ extension RunDirectory.Signals {
   fileprivate var headers: [[String]] {
     [
       progressColumns, ["iteration", "condition"] + columns.conditions.map(\.name),
-      RunDirectory.rolloutColumns,
+      RunDirectory.rolloutColumns + (0..<goalCount).map { "goal.\($0)" },
       RunDirectory.trajectoryColumns + stateNames.map { "state." + $0 }
         + controlNames.map { "control." + $0 },
     ]
   }
+
+  /// The numbers of the longest goal.
+  var goalCount: Int { conditions.map(\.goal.count).max() ?? 0 }
 
   /// Columns of `progress.csv`.
   var progressColumns: [String] {
@@ -426,10 +432,10 @@ extension RunDirectory.Signals {
 }
 
 extension RunDirectory {
-  /// Columns of `rollouts.csv`.
+  /// The first columns of `rollouts.csv`; the numbers of the goal follow.
   public static let rolloutColumns = [
     "iteration", "condition", "sample", "kind", "cost", "success", "success_margin", "attempts",
-    "reason",
+    "reason", "end_step",
   ]
   /// The first columns of `trajectories.csv`; states and controls follow by name.
   public static let trajectoryColumns = [
@@ -447,7 +453,7 @@ extension RunDirectory {
     var rolloutRows = CSVRows()
     func add(
       _ kind: String, _ name: String, _ batch: RolloutBatch, costs: [Double], successes: [Bool],
-      margins: [Double?]
+      margins: [Double?], condition: Int
     ) throws(RunDirectoryError) {
       var trajectoryRows = CSVRows()
       for failure in batch.discarded {
@@ -460,6 +466,7 @@ extension RunDirectory {
         rolloutRows.appendEmpty()
         rolloutRows.append(failure.attempt + 1)
         rolloutRows.append("step \(failure.step): \(failure.reason)")
+        for _ in 0..<1 + signals.goalCount { rolloutRows.appendEmpty() }
         rolloutRows.endRow()
       }
       for (index, trajectory) in batch.trajectories.enumerated() {
@@ -477,6 +484,17 @@ extension RunDirectory {
         rolloutRows.append(margins.indices.contains(index) ? margins[index] : nil)
         rolloutRows.append(batch.discarded.count { $0.sample == sample } + 1)
         rolloutRows.appendEmpty()
+        if let end = trajectory.endStep {
+          rolloutRows.append(end)
+        } else {
+          rolloutRows.appendEmpty()
+        }
+        let own =
+          signals.conditions.indices.contains(condition) ? signals.conditions[condition] : nil
+        let goal = (trajectory.condition ?? own)?.goal ?? []
+        for i in 0..<signals.goalCount {
+          rolloutRows.append(goal.indices.contains(i) ? goal[i] : nil)
+        }
         rolloutRows.endRow()
         appendRows(
           of: trajectory, to: &trajectoryRows, iteration: report.iteration, condition: name,
@@ -487,17 +505,18 @@ extension RunDirectory {
     for condition in report.conditions {
       try add(
         "training", condition.name, condition.batch, costs: condition.costs,
-        successes: condition.successes, margins: condition.margins)
+        successes: condition.successes, margins: condition.margins,
+        condition: condition.batch.condition)
     }
     for entry in report.policy?.entries ?? [] {
       try add(
         "evaluation", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes,
-        margins: entry.margins)
+        margins: entry.margins, condition: entry.batch.condition)
     }
     for entry in report.test?.entries ?? [] {
       try add(
         "test", entry.condition, entry.batch, costs: entry.costs, successes: entry.successes,
-        margins: entry.margins)
+        margins: entry.margins, condition: signals.conditionCount + entry.batch.condition)
     }
     try rollouts.append(rolloutRows.bytes)
     try conditions.append(conditionRows(report).bytes)

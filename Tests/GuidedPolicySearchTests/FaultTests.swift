@@ -109,10 +109,10 @@ import Testing
         == ["1", "3", "4"])
     #expect(
       rows.filter { $0.contains(",discarded,") }.map(String.init) == [
-        "0,right,0,discarded,,,,1,step 4: the mass fell off the table",
-        "0,right,0,discarded,,,,2,step 4: the mass fell off the table",
-        "0,right,2,discarded,,,,1,step 4: the mass fell off the table",
-        "0,right,2,discarded,,,,2,step 4: the mass fell off the table",
+        "0,right,0,discarded,,,,1,step 4: the mass fell off the table,,,,,",
+        "0,right,0,discarded,,,,2,step 4: the mass fell off the table,,,,,",
+        "0,right,2,discarded,,,,1,step 4: the mass fell off the table,,,,,",
+        "0,right,2,discarded,,,,2,step 4: the mass fell off the table,,,,,",
       ])
   }
 
