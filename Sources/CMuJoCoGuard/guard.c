@@ -29,6 +29,8 @@ struct mjguard_log {
   char error[1024];
   char warning[1024];
   long warning_count;
+  // Whether warnings are kept side by side; of all others the last one stays.
+  int is_collecting;
 };
 
 typedef struct recovery {
@@ -60,6 +62,19 @@ static void copy_line(char *to, size_t size, const char *from) {
   to[n] = 0;
 }
 
+// Takes in a warning.
+static void add_warning(mjguard_log *log, const char *text) {
+  char line[sizeof log->warning];
+  copy_line(line, sizeof line, text);
+  log->warning_count++;
+  const size_t length = strlen(log->warning);
+  if (!log->is_collecting || length == 0) {
+    memcpy(log->warning, line, sizeof line);
+  } else if (!strstr(log->warning, line)) {
+    snprintf(log->warning + length, sizeof log->warning - length, "; %s", line);
+  }
+}
+
 static void handle(const mjLogMessage *message) {
   recovery *here = active;
   if (!here) {
@@ -71,10 +86,7 @@ static void handle(const mjLogMessage *message) {
     copy_line(here->log->error, sizeof here->log->error, message->subject);
     longjmp(here->point, 1);
   }
-  if (message->level == mjLOG_WARNING) {
-    copy_line(here->log->warning, sizeof here->log->warning, message->subject);
-    here->log->warning_count++;
-  }
+  if (message->level == mjLOG_WARNING) add_warning(here->log, message->subject);
 }
 
 // Installs the handler, again if other code has replaced it since.
@@ -123,10 +135,7 @@ static mjguard_result loaded(mjguard_log *log, mjguard_result result, mjModel *m
     copy_line(log->error, sizeof log->error, *text ? text : "unknown error");
     return mjguard_error;
   }
-  if (*text) {
-    copy_line(log->warning, sizeof log->warning, text);
-    log->warning_count++;
-  }
+  if (*text) add_warning(log, text);
   return mjguard_ok;
 }
 
@@ -447,9 +456,10 @@ static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size
 
 // What a model may take. Each of them is told in the message that refuses a model.
 enum {
-  compiling_megabytes = 1536,  // all that is allocated while it is compiled, its data included
+  compiling_megabytes = 1536,  // all that is allocated while it is compiled, its data included, arena aside
   model_megabytes = 512,       // what is compiled; a task has a copy or two
-  data_megabytes = 256,        // the data of a worker, but for its arena, of which pages come as needed
+  data_megabytes = 256,        // the data of a worker, but for its arena
+  arena_megabytes = 8192,      // that arena: room for contacts, of which pages come as they are used
   compiling_seconds = 600,     // by the clock
   processor_seconds = 60       // of all threads together
 };
@@ -492,14 +502,17 @@ static int states_too_much(mjguard_log *log, const mjSpec *spec) {
     snprintf(what, sizeof what, "the size %s", sizes[i].name);
     if (is_too_large(log, what, 8 * sizes[i].numbers)) return 1;
   }
-  if (spec->memory > (mjtSize)compiling_megabytes << 20) {
+  if (spec->memory > (mjtSize)arena_megabytes << 20) {
     snprintf(
         log->error, sizeof log->error, "the size memory is %lld MB (at most %d)",
-        (long long)(spec->memory >> 20), compiling_megabytes);
+        (long long)(spec->memory >> 20), arena_megabytes);
     return 1;
   }
   return 0;
 }
+
+// Limits what this process may allocate from now on, and adds room for an arena.
+static void limit_memory(mjtSize arena);
 
 // Called inside a guarded call. NULL if the text says enough to refuse the model.
 static mjSpec *parse(const char *path, const mjVFS *vfs, char *text, int size) {
@@ -532,6 +545,7 @@ static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *fi
       mjSpec *spec = parse(path, &vfs, text, sizeof text);
       if (spec) {
         *is_refused = states_too_much(log, spec);
+        if (!*is_refused && spec->memory > 0) limit_memory(spec->memory);
         mj_deleteSpec(spec);
       }
       *text = 0;
@@ -560,6 +574,34 @@ static mjguard_result make_data(mjguard_log *log, const mjModel *model, mjData *
   GUARDED(log, *data = mj_makeData(model);)
   return result;
 }
+
+static mjguard_result forward(mjguard_log *log, const mjModel *model, mjData *data) {
+  GUARDED(log, mj_forward(model, data);)
+  return result;
+}
+
+// What this process has allocated, and what of its memory is in use [bytes].
+typedef struct process_sizes {
+  rlim_t data;
+  rlim_t resident;
+} process_sizes;
+
+static process_sizes sizes_of_process(void) {
+  process_sizes sizes = {0, 0};
+  long pages[6] = {0};
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file) return sizes;
+  const int found = fscanf(
+      file, "%ld %ld %ld %ld %ld %ld", pages, pages + 1, pages + 2, pages + 3, pages + 4, pages + 5);
+  fclose(file);
+  if (found != 6) return sizes;
+  const rlim_t page = (rlim_t)sysconf(_SC_PAGESIZE);
+  sizes.data = (rlim_t)pages[5] * page;
+  sizes.resident = (rlim_t)pages[1] * page;
+  return sizes;
+}
+
+static long resident_megabytes(void) { return (long)(sizes_of_process().resident >> 20); }
 
 // What the child process does, alone with one thread.
 static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_files *files) {
@@ -593,9 +635,25 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
   if (size > model_megabytes) {
     return refuse(log, "compiled, it takes %ld MB (at most %d)", size, model_megabytes);
   }
+  if ((model->narena >> 20) > arena_megabytes) {
+    return refuse(
+        log, "the arena of its data is %lld MB (at most %d)", (long long)(model->narena >> 20),
+        arena_megabytes);
+  }
+  limit_memory((mjtSize)model->narena);
   mjData *data = NULL;
   if (make_data(log, model, &data) != mjguard_ok || !data) {
-    return refuse(log, "its data would take more than %d MB of memory", compiling_megabytes);
+    return refuse(
+        log, "its data would take more than %d MB of memory, its arena of %lld MB aside",
+        compiling_megabytes, (long long)(model->narena >> 20));
+  }
+  // Where it starts, what it uses of its arena must stay within the bounds too.
+  const long before = resident_megabytes();
+  const int is_started = forward(log, model, data) == mjguard_ok;
+  const long used = resident_megabytes() - before;
+  if (is_started && used > data_megabytes) {
+    return refuse(
+        log, "at its start it uses %ld MB of its arena (at most %d)", used, data_megabytes);
   }
   const long count = (long)(data->nbuffer >> 20);
   if (count > data_megabytes) {
@@ -605,19 +663,14 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
   return mjguard_ok;
 }
 
-// Limits what this process may allocate from now on.
-static void limit_memory(void) {
-  long pages[6] = {0};
-  FILE *sizes = fopen("/proc/self/statm", "r");
-  if (!sizes) return;
-  const int found = fscanf(
-      sizes, "%ld %ld %ld %ld %ld %ld", pages, pages + 1, pages + 2, pages + 3, pages + 4, pages + 5);
-  fclose(sizes);
+// What this process may allocate before it takes up a model.
+static rlim_t memory_before;
+
+static void limit_memory(mjtSize arena) {
   struct rlimit limit;
-  if (found != 6 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
-  const rlim_t bound =
-      (rlim_t)pages[5] * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)compiling_megabytes << 20);
-  if (bound < limit.rlim_cur) limit.rlim_cur = bound;
+  if (memory_before == 0 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
+  const rlim_t bound = memory_before + ((rlim_t)compiling_megabytes << 20) + (rlim_t)arena;
+  limit.rlim_cur = bound < limit.rlim_max ? bound : limit.rlim_max;
   setrlimit(RLIMIT_DATA, &limit);
 }
 
@@ -644,8 +697,10 @@ static void run_child(const char *path, mjguard_files *files, int output, pid_t 
   alarm(compiling_seconds);
   const struct rlimit time = {processor_seconds, processor_seconds + 1};
   setrlimit(RLIMIT_CPU, &time);
-  limit_memory();
+  memory_before = sizes_of_process().data;
+  limit_memory(0);
   static mjguard_log log;
+  log.is_collecting = 1;
   const mjguard_result result = try_model(&log, path, files);
   if (result == mjguard_ok) log.error[0] = 0;
   const char *bytes = (const char *)&log;
@@ -709,6 +764,7 @@ mjguard_result mjguard_load(
     mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
   install();
   *model = NULL;
+  log->is_collecting = 1;
   pthread_mutex_lock(&load_lock);
   mjguard_result result = try_in_child(log, path, files);
   if (result == mjguard_ok) result = load(log, path, files, model);
@@ -743,10 +799,11 @@ mjguard_result mjguard_make_data(mjguard_log *log, const mjModel *model, mjData 
 }
 
 int mjguard_invalidating(const mjData *data) {
-  // Every type MuJoCo counts: numbers that are not finite, a singular inertia, contacts or
-  // constraints left out for want of room. None of them leaves physics to learn from.
+  // Numbers that are not finite, contacts or constraints left out for want of room: none of them leaves
+  // physics to learn from. With an inertia that is nearly singular MuJoCo goes on with the least it can
+  // divide by, as its own loop does.
   for (int i = 0; i < mjNWARNING; i++) {
-    if (data->warning[i].number > 0) return i;
+    if (i != mjWARN_INERTIA && data->warning[i].number > 0) return i;
   }
   return -1;
 }

@@ -50,15 +50,16 @@ extension LoadedExperiment {
         ?? [])
   }
 
-  /// What is worth saying of the model when a run begins or goes on: what was added to the state, and that
-  /// the model has changed since where the run began, which goes on with its own copy.
+  /// What is worth saying of the model when a run begins or goes on: what was added to the state, what MuJoCo
+  /// warns of, and that the model has changed since where the run began, which goes on with its own copy.
   public var remarks: [String] {
     guard let interface = task.underlying(MuJoCoTask.self)?.interface else { return [] }
+    let remarks = interface.remarks + interface.warnings(in: task.conditions)
     let files = interface.model.files
     let changed = files.changedSinceCopied
-    guard let first = changed.first else { return interface.remarks }
+    guard let first = changed.first else { return remarks }
     let others = changed.count > 1 ? " and \(changed.count - 1) more" : ""
-    return interface.remarks + [
+    return remarks + [
       "the model has changed since in \(files.origin) ('\(first)'\(others)); the run goes on with "
         + "its own copy of it"
     ]

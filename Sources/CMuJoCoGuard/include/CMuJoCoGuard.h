@@ -28,7 +28,8 @@ mjguard_log *mjguard_make_log(void);
 void mjguard_free_log(mjguard_log *log);
 /// Text of the last error, on one line; empty if there was none.
 const char *mjguard_error_text(const mjguard_log *log);
-/// Text of the last warning, on one line; empty if there was none.
+/// Text of the last warning, on one line; empty if there was none. In a log with which a model was loaded all
+/// different ones, with "; " between them.
 const char *mjguard_warning_text(const mjguard_log *log);
 /// How many warnings with a text MuJoCo has logged in guarded calls with this log.
 long mjguard_warning_count(const mjguard_log *log);
@@ -101,7 +102,8 @@ mjguard_result mjguard_step(
 mjguard_result mjguard_transition(
     mjguard_log *log, const mjModel *model, mjData *data, int substeps, double *transition,
     double *scratch, int accelerations);
-/// The first warning type (mjtWarning) of this data that invalidates its physics, or -1.
+/// The first warning type (mjtWarning) of this data that invalidates its physics, or -1. An inertia matrix
+/// that is nearly singular does not: MuJoCo goes on with the least number it divides by.
 int mjguard_invalidating(const mjData *data);
 
 /// d(position)/d(velocity coordinates) of points fixed to bodies: for each, 3 × nv numbers, row-major.

@@ -135,6 +135,23 @@ public struct MuJoCoInterface: Sendable {
   /// - Throws: `MuJoCoError` when MuJoCo cannot make the model's data.
   public func makePlant() throws(MuJoCoError) -> MuJoCoPlant { try MuJoCoPlant(self) }
 
+  /// What MuJoCo warns of, in the model and where some conditions start, and goes on all the same; a sentence
+  /// each.
+  package func warnings(in conditions: [Condition]) -> [String] {
+    let warnings = model.warning.map { ["MuJoCo warns of the model: \($0)"] } ?? []
+    // What cannot be simulated fails its rollouts with a reason of its own.
+    guard let plant = try? makePlant() else { return warnings }
+    for condition in conditions {
+      guard (try? plant.reset(to: condition, plantState: condition.initialPlantState.span)) != nil,
+        let singular = plant.singularInertia
+      else { continue }
+      let warning = "MuJoCo warns where condition '\(condition.name)' starts: \(singular)"
+      // The compiler has stepped the model too, and may have met the same.
+      return warnings.filter { !$0.contains("Inertia matrix") || $0.contains("; ") } + [warning]
+    }
+    return warnings
+  }
+
   /// Checks everything about a condition that can be known before a rollout.
   ///
   /// - Throws: `MuJoCoError` naming the condition and what is wrong.

@@ -459,11 +459,12 @@ public final class MuJoCoPlant: Plant {
     _ what: String, of joint: MuJoCoModel.Joint?, _ value: Double, unit: String
   ) -> String {
     let start = "\(what) of joint '\(joint?.name ?? "?")' is "
+    let cause = singularInertia.map { "; \($0)" } ?? ""
     // The sign of a NaN means nothing.
-    if value.isNaN { return start + "nan" }
+    if value.isNaN { return start + "nan" + cause }
     return value.isFinite
-      ? start + "\(value) \(unit), beyond the limit of \(interface.stateLimit)"
-      : start + "\(value)"
+      ? start + "\(value) \(unit), beyond the limit of \(interface.stateLimit)" + cause
+      : start + "\(value)" + cause
   }
 
   private func instability(_ data: UnsafePointer<mjData>) -> String {
@@ -471,10 +472,9 @@ public final class MuJoCoPlant: Plant {
     let info = withUnsafeBytes(of: data.pointee.warning) {
       Int($0.bindMemory(to: mjWarningStat.self)[Int(type)].lastinfo)
     }
-    func joint(ofVelocity dof: Int) -> String {
-      interface.model.joints.first { $0.velocities ~= dof }?.name ?? "?"
-    }
-    let remedy = "; the simulation is unstable: shorten the timestep or lower the forces"
+    let remedy =
+      singularInertia.map { "; the simulation is unstable: \($0)" }
+      ?? "; the simulation is unstable: shorten the timestep or lower the forces"
     switch mjtWarning(rawValue: UInt32(type)) {
     case mjWARN_BADQPOS: return "a joint position is not a number or beyond 1e10" + remedy
     case mjWARN_BADQVEL:
@@ -487,15 +487,28 @@ public final class MuJoCoPlant: Plant {
       return
         "control '\(interface.controlNames.indices.contains(info) ? interface.controlNames[info] : "?")'"
         + " is not a number or beyond 1e10"
-    case mjWARN_INERTIA:
-      return "the inertia matrix is singular at joint '\(joint(ofVelocity: info))'; give its body "
-        + "more mass, or the joint armature"
     case mjWARN_CONTACTFULL:
       return "no room for more than \(info) contacts; raise 'memory' in the model's <size>"
     case mjWARN_CNSTRFULL:
       return "no room for more constraints (\(info)); raise 'memory' in the model's <size>"
     default: return "MuJoCo warning \(type)" + remedy
     }
+  }
+
+  private func joint(ofVelocity dof: Int) -> String {
+    interface.model.joints.first { $0.velocities ~= dof }?.name ?? "?"
+  }
+
+  /// Where the inertia matrix has been nearly singular since the last reset, and what helps, in a clause; nil
+  /// if it was not. MuJoCo goes on, with accelerations that may be huge.
+  var singularInertia: String? {
+    guard let data else { return nil }
+    let inertia = withUnsafeBytes(of: data.pointee.warning) {
+      $0.bindMemory(to: mjWarningStat.self)[Int(mjWARN_INERTIA.rawValue)]
+    }
+    if inertia.number == 0 { return nil }
+    return "the inertia matrix is nearly singular at joint "
+      + "'\(joint(ofVelocity: Int(inertia.lastinfo)))'; give its body more mass, or the joint armature"
   }
 
   /// Makes the model in use have exactly these displacements from where the shared model has its
