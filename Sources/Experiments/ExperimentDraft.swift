@@ -15,10 +15,11 @@ public struct ExperimentDraft: Sendable {
   public let yaml: String
   /// What the file is about, in one line.
   public let summary: String
-  /// What could not be made good; a sentence each.
+  /// What MuJoCo warns of, and what could not be made good; a sentence each.
   public let remarks: [String]
 
-  /// Drafts an experiment, and tries its first rollouts.
+  /// Drafts an experiment, and tries its first rollouts. Where one takes longer than some seconds the horizon is
+  /// shorter, so that for such models the file depends on how fast the machine is.
   ///
   /// - Parameters:
   ///   - url: any model file that MuJoCo reads.
@@ -39,7 +40,7 @@ public struct ExperimentDraft: Sendable {
     }
     yaml = draft.yaml
     summary = draft.summary
-    self.remarks = remarks
+    self.remarks = draft.warnings + remarks
   }
 }
 
@@ -49,6 +50,8 @@ private struct Draft {
   let path: String
   let task: String
   let interface: MuJoCoInterface
+  /// Mocap bodies that drive the model.
+  let mocaps: [MocapControl]
   /// Seconds of one MuJoCo step.
   var timestep: Double
   var substeps: Int
@@ -63,6 +66,8 @@ private struct Draft {
   var deviation: Double
   /// Why deviation and horizon are less than usual.
   var reason: String?
+  /// Whether the horizon is less because rollouts take long.
+  var isSlow = false
 
   struct Start {
     var name: String
@@ -77,8 +82,11 @@ private struct Draft {
     var condition: String
     var step: Int
     var reason: String
+    var isSlow: Bool { reason.contains("takes longer than") }
   }
 
+  /// Seconds that a rollout of the trials may take.
+  private static let patience = 5.0
   private static let usualDeviation = 0.3
   private static let (leastDeviation, leastHorizon) = (1e-3, 10)
   private static let mostStarts = 4
@@ -95,18 +103,19 @@ private struct Draft {
       Self.mostSubsteps, max(1, Int((Self.controlPeriod / model.timestep).rounded())))
     var components: [MuJoCoComponent] = [.jointPositions(), .jointVelocities()]
     if model.hasActivations { components.append(.actuatorActivations) }
-    let interface = try MuJoCoInterface(model: model, state: components)
-    let positions = interface.stateNames.count { $0.hasPrefix("joint_positions.") }
     let keyframes = model.keyframeNames
     let names: [String?] = keyframes.isEmpty ? [nil] : Array(keyframes.prefix(Self.mostStarts))
+    mocaps = try Self.mocaps(of: model, state: components, starts: names)
+    let interface = try MuJoCoInterface(model: model, state: components, mocapControls: mocaps)
+    let positions = interface.stateNames.count { $0.hasPrefix("joint_positions.") }
     starts = try names.map { try Self.start(at: $0, model, interface, positions) }
     others = Array(keyframes.dropFirst(Self.mostStarts))
     let limits = interface.controlLimits
     self.limits = limits
-    scales = (0..<model.controlCount).map { limits?.halfRange(of: $0) ?? 1 }
+    scales = (0..<interface.controlCount).map { limits?.halfRange(of: $0) ?? 1 }
     deviation = Self.usualDeviation
     // Fits take time in proportion to the cube of the numbers of a step.
-    let size = Double(interface.stateNames.count + model.controlCount)
+    let size = Double(interface.stateNames.count + interface.controlCount)
     horizon = min(100, max(Self.leastHorizon, Int(3e9 / (size * size * size))))
     self.model = model
     self.interface = interface
@@ -126,12 +135,51 @@ private struct Draft {
     var start = Start(
       name: condition.name, keyframe: keyframe, goal: Array(state[..<positions]), controls: nil)
     // A keyframe that has controls means them.
-    if try interface.startControls(of: condition).allSatisfy({ $0 == 0 }) {
+    if try interface.startControls(of: condition).prefix(model.controlCount)
+      .allSatisfy({ $0 == 0 })
+    {
       start.controls = try model.restingControls(at: plantState).map {
         $0.magnitude > 1e-9 ? $0 : 0
       }
     }
     return start
+  }
+
+  /// The mocap bodies by which a model is driven: those that others are welded or connected to, and all of them
+  /// where there are no actuators. Each may go a little farther than from start to start.
+  private static func mocaps(
+    of model: MuJoCoModel, state: [MuJoCoComponent], starts: [String?]
+  ) throws -> [MocapControl] {
+    let bodies = model.controlCount > 0 ? model.drivingMocapNames : model.mocapNames
+    if bodies.isEmpty { return [] }
+    let controls = bodies.map { MocapControl(body: $0) }
+    let interface = try MuJoCoInterface(model: model, state: state, mocapControls: controls)
+    let places = try starts.map { keyframe in
+      let start =
+        if let keyframe { try model.plantState(keyframe: keyframe) } else { try model.plantState() }
+      let condition = Condition(name: "", initialPlantState: start)
+      return Array(try interface.startControls(of: condition).suffix(3 * bodies.count))
+    }
+    let margin = 0.1 * model.extent
+    func bound(_ i: Int, _ direction: Double) -> Double {
+      let far = places.map { direction * $0[i] }.max() ?? 0
+      return Double(short(direction * (far + margin))) ?? direction * (far + margin)
+    }
+    return bodies.indices.map { i in
+      MocapControl(
+        body: bodies[i], lower: (3 * i..<3 * i + 3).map { bound($0, -1) },
+        upper: (3 * i..<3 * i + 3).map { bound($0, 1) })
+    }
+  }
+
+  /// What MuJoCo warns of.
+  var warnings: [String] {
+    let conditions = starts.compactMap { start in
+      (try? start.keyframe.map { try model.plantState(keyframe: $0) } ?? model.plantState()).map {
+        Condition(name: start.name, initialPlantState: $0)
+      }
+    }
+    return interface.warnings(in: conditions)
   }
 
   // MARK: - Trials
@@ -147,7 +195,9 @@ private struct Draft {
   private func firstFailure(
     of loaded: LoadedExperiment, on task: some ControlTask, _ workers: Int
   ) async throws -> Failure? {
-    let batches = try await loaded.firstRollouts(on: task, workers: workers)
+    let batches = try await loaded.firstRollouts(
+      on: task, workers: workers,
+      options: RolloutOptions(maxAttempts: 1, timeLimit: Self.patience))
     return batches.flatMap { batch in
       batch.discarded.map {
         Failure(
@@ -159,6 +209,16 @@ private struct Draft {
   /// Explores less, then simulates in finer steps, then looks less far ahead; false if there is nothing left
   /// to lower.
   mutating func lower(for failure: Failure) -> Bool {
+    if failure.isSlow {
+      if horizon <= Self.leastHorizon && substeps == 1 { return false }
+      isSlow = true
+      let affordable = max(1, failure.step * 2 / 3)
+      if affordable < Self.leastHorizon {
+        substeps = max(1, substeps * affordable / Self.leastHorizon)
+      }
+      horizon = min(horizon - 1, max(Self.leastHorizon, affordable))
+      return true
+    }
     reason = failure.reason
     if deviation / 3 >= Self.leastDeviation {
       deviation /= 3
@@ -181,7 +241,7 @@ private struct Draft {
   var summary: String {
     let period = timestep * Double(substeps)
     return
-      "\(counted(interface.stateNames.count, "state")), \(counted(model.controlCount, "control")), "
+      "\(counted(interface.stateNames.count, "state")), \(counted(interface.controlCount, "control")), "
       + "\(horizon) steps of \(short(period)) s from \(counted(starts.count, "start"))"
   }
 
@@ -206,6 +266,17 @@ private struct Draft {
     if timestep != model.timestep {
       lines.append("    timestep: \(short(timestep))  # with the model's own, rollouts fail")
     }
+    if !mocaps.isEmpty {
+      lines.append(
+        "    # Bodies that are placed, not simulated: x, y, z are controls, after those of actuators [m]."
+      )
+      lines.append("    mocapControls:")
+      for mocap in mocaps {
+        lines.append(
+          "      - {body: \(word(mocap.body)), lower: \(numbers(mocap.lower ?? [])), "
+            + "upper: \(numbers(mocap.upper ?? []))}")
+      }
+    }
     lines += [
       "    substeps: \(substeps)  # of \(short(timestep)) s: a control is held for \(short(period)) s",
       "    # What local controllers see: \(counts).",
@@ -227,7 +298,9 @@ private struct Draft {
     }
     lines += [
       "horizon: \(horizon)  # \(short(Double(horizon) * period)) s"
-        + (reason != nil && horizon < 100 ? "; longer rollouts fail" : ""),
+        + (isSlow
+          ? "; longer ones take more than \(short(Self.patience)) s of computing"
+          : reason != nil && horizon < 100 ? "; longer rollouts fail" : ""),
       "",
       "conditions:",
       "  # The goal is what costs and success call `goal`: here the joint positions at the start.",
@@ -245,8 +318,22 @@ private struct Draft {
       "cost:",
       "  - state: {entries: [jointPositions], target: goal, weights: 1}",
       "  - state: {entries: [jointVelocities], target: 0, weights: 0.01}",
-      "  # Effort: the end of a control's range costs 0.005.",
-      "  - control: {weights: \(numbers(scales.map { 0.01 / ($0 * $0) }))}",
+    ]
+    let effort = efforts
+    if mocaps.isEmpty {
+      lines.append("  # Effort: the end of a control's range costs 0.005.")
+    } else if effort.contains(where: { $0 > 0 }) {
+      lines.append(
+        "  # Effort: the end of an actuator's range costs 0.005; where a mocap body is costs nothing."
+      )
+    }
+    if let first = effort.first, effort.allSatisfy({ $0 == first }) {
+      if first > 0 { lines.append("  - control: {weights: \(short(first))}") }
+    } else {
+      lines.append("  - control:")
+      lines += wrapped("      weights: ", effort)
+    }
+    lines += [
       "",
       "# What counts as a success: at the end every joint is within 0.1 (rad or m) of the goal.",
       "success:",
@@ -266,6 +353,13 @@ private struct Draft {
       "",
     ]
     return lines.joined(separator: "\n")
+  }
+
+  /// The weights of the controls.
+  private var efforts: [Double] {
+    scales.enumerated().map { i, scale in
+      i < model.controlCount ? 0.01 / (scale * scale) : 0
+    }
   }
 
   private var counts: String {
@@ -326,10 +420,9 @@ private func short(_ number: Double) -> String {
   return text == "-0" ? "0" : text
 }
 
-/// Numbers in brackets; one for all if they are the same.
+/// Numbers in brackets.
 private func numbers(_ list: [Double]) -> String {
   let texts = list.map(short)
-  if let first = texts.first, texts.allSatisfy({ $0 == first }) { return first }
   return "[" + texts.joined(separator: ", ") + "]"
 }
 

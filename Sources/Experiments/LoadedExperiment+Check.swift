@@ -40,14 +40,15 @@ extension LoadedExperiment {
 
   /// The rollouts of a run's first iteration.
   func firstRollouts(
-    on task: some ControlTask, workers: Int
+    on task: some ControlTask, workers: Int, options: RolloutOptions? = nil
   ) async throws -> [RolloutBatch] {
     let search = experiment.search
     return try await collectRollouts(
       of: task, in: task.conditions, under: initialControllers,
       plan: RolloutPlan(
-        iteration: 0, samples: search.samples, noise: search.noise, options: search.rollouts,
-        workers: workers), stream: RandomStream(seed: experiment.seed))
+        iteration: 0, samples: search.samples, noise: search.noise,
+        options: options ?? search.rollouts, workers: workers),
+      stream: RandomStream(seed: experiment.seed))
   }
 
   private func check(
@@ -333,9 +334,7 @@ extension LoadedExperiment {
   /// What the state of a MuJoCo model leaves out.
   private func judgeModel(_ task: some ControlTask, _ check: inout ExperimentCheck) {
     guard let mujoco = task.underlying(MuJoCoTask.self) else { return }
-    if let warning = mujoco.interface.model.warning {
-      check.warnings.append("MuJoCo warns of the model: \(warning)")
-    }
+    check.warnings += mujoco.interface.warnings(in: task.conditions)
     for (what, names) in mujoco.interface.missingFromState where !names.isEmpty {
       check.warnings.append(
         "the state leaves out the \(what) of \(names.prefix(6).joined(separator: ", "))"

@@ -19,7 +19,7 @@ public enum MuJoCoVersion {
 public final class MuJoCoModel: @unchecked Sendable {
   /// The file's path, or the name given to a model made from text.
   public let source: String
-  /// What the model's compiler warned of, if it did.
+  /// What the model's reader and compiler warned of, if they did; several warnings with "; " between them.
   public let warning: String?
   /// What it was compiled from.
   package let files: MuJoCoModelFiles
@@ -76,7 +76,7 @@ public final class MuJoCoModel: @unchecked Sendable {
     let (original, files) = (pointer, files)
     let copy = try MuJoCoModel(
       source: source, load: { log, model in mjguard_copy_model(log, &model, original) },
-      files: { files })
+      files: { files }, warning: warning)
     copy.pointer.pointee.opt.timestep = timestep
     return copy
   }
@@ -84,7 +84,7 @@ public final class MuJoCoModel: @unchecked Sendable {
   private init(
     source: String,
     load: (OpaquePointer, inout UnsafeMutablePointer<mjModel>?) -> mjguard_result,
-    files: () -> MuJoCoModelFiles
+    files: () -> MuJoCoModelFiles, warning: String? = nil
   ) throws(MuJoCoError) {
     let log = try GuardLog(source: source)
     var model: UnsafeMutablePointer<mjModel>?
@@ -101,7 +101,7 @@ public final class MuJoCoModel: @unchecked Sendable {
     self.source = source
     self.files = files()
     pointer = model
-    warning = log.warningCount > 0 ? log.warningText : nil
+    self.warning = log.warningCount > 0 ? log.warningText : warning
   }
 
   deinit { mj_deleteModel(pointer) }
@@ -410,6 +410,23 @@ extension MuJoCoModel {
     }
     return mocap
   }
+
+  /// Mocap bodies that others are welded or connected to, by their names.
+  package var drivingMocapNames: [String] {
+    let model = pointer.pointee
+    let kinds = [mjEQ_CONNECT, mjEQ_WELD].map { Int32($0.rawValue) }
+    var driving: Set<Int> = []
+    for i in 0..<Int(model.neq) where kinds.contains(model.eq_type[i]) && model.eq_active0[i] {
+      for object in [Int(model.eq_obj1id[i]), Int(model.eq_obj2id[i])] where object >= 0 {
+        let isSite = model.eq_objtype[i] == Int32(mjOBJ_SITE.rawValue)
+        driving.insert(isSite ? Int(model.site_bodyid[object]) : object)
+      }
+    }
+    return driving.filter { model.body_mocapid[$0] >= 0 }.sorted().map { name(.body, $0) }
+  }
+
+  /// How large the model is [m].
+  package var extent: Double { pointer.pointee.stat.extent }
 
   /// Mocap bodies by their names, in the model's order.
   public var mocapNames: [String] {
