@@ -238,7 +238,8 @@ extension Scope {
       throw .option(
         InvalidOption(
           key: key, value: abbreviated(name),
-          allowed: "a point with axes; declare it as {site: \(abbreviated(name)), axes: true}"))
+          allowed: "a point with axes: add axes: true where points declares it, as in "
+            + "{site: \(abbreviated(name)), axes: true}"))
     }
     return found
   }

@@ -13,12 +13,17 @@ public import LinearAlgebra
   private let model: UnsafeMutablePointer<mjModel>
   private let data: UnsafeMutablePointer<mjData>
   private let initial: [Double]
+  private let joints: [MuJoCoModel.Joint]
+  /// Whether states begin with the positions of all joints.
+  private let comparesPositions: Bool
 
   /// The loop for the rollouts of one condition, its bodies displaced.
   public init(_ interface: MuJoCoInterface, condition: Condition) throws(MuJoCoError) {
     try interface.validate(condition)
     (substeps, controlCount) = (interface.substeps, interface.controlCount)
     mocaps = interface.layout.mocaps
+    joints = interface.model.joints
+    comparesPositions = interface.state.first == .jointPositions()
     var initial = condition.initialPlantState
     var displaced: [(body: Int, offset: [Double])] = []
     for (name, offset) in condition.bodyOffsets {
@@ -73,11 +78,26 @@ public import LinearAlgebra
     }
   }
 
-  /// The largest difference between the present joint positions and the first numbers of a state that
-  /// begins with them; nil if the state is too short to.
+  /// The largest difference between the present joint positions and those that a state begins with, that of
+  /// orientations as a rotation vector; nil if it does not begin with those of all joints.
   public func largestGap(to state: [Double]) -> Double? {
-    let nq = Int(model.pointee.nq)
-    if state.count < nq { return nil }
-    return (0..<nq).reduce(0) { max($0, abs(data.pointee.qpos[$1] - state[$1])) }
+    guard comparesPositions else { return nil }
+    var largest = 0.0
+    for joint in joints {
+      let direct = joint.isQuaternion ? joint.velocityCount - 3 : joint.velocityCount
+      for k in 0..<direct {
+        let gap = data.pointee.qpos[joint.position + k] - state[joint.velocity + k]
+        largest = max(largest, abs(gap))
+      }
+      if !joint.isQuaternion { continue }
+      let first = joint.velocity + direct
+      let expected =
+        Rotation(model.pointee.qpos0 + joint.quaternion)
+        * Rotation(vector: SIMD3(state[first], state[first + 1], state[first + 2]))
+      let gap = (expected.inverse * Rotation(data.pointee.qpos + joint.quaternion))
+        .vector(near: .zero)
+      for axis in 0..<3 { largest = max(largest, abs(gap[axis])) }
+    }
+    return largest
   }
 }
