@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -456,10 +457,11 @@ static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size
 
 // What a model may take. Each of them is told in the message that refuses a model.
 enum {
-  compiling_megabytes = 1536,  // all that is allocated while it is compiled, its data included, arena aside
+  compiling_megabytes = 1536,  // all that is in use while it is compiled, its data included
   model_megabytes = 512,       // what is compiled; a task has a copy or two
   data_megabytes = 256,        // the data of a worker, but for its arena
   arena_megabytes = 8192,      // that arena: room for contacts, of which pages come as they are used
+  watching_milliseconds = 10,  // from one look at what is in use to the next
   compiling_seconds = 600,     // by the clock
   processor_seconds = 60       // of all threads together
 };
@@ -511,9 +513,6 @@ static int states_too_much(mjguard_log *log, const mjSpec *spec) {
   return 0;
 }
 
-// Limits what this process may allocate from now on, and adds room for an arena.
-static void limit_memory(mjtSize arena);
-
 // Called inside a guarded call. NULL if the text says enough to refuse the model.
 static mjSpec *parse(const char *path, const mjVFS *vfs, char *text, int size) {
   if (has_suffix(path, ".mjb")) return NULL;
@@ -545,7 +544,6 @@ static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *fi
       mjSpec *spec = parse(path, &vfs, text, sizeof text);
       if (spec) {
         *is_refused = states_too_much(log, spec);
-        if (!*is_refused && spec->memory > 0) limit_memory(spec->memory);
         mj_deleteSpec(spec);
       }
       *text = 0;
@@ -586,10 +584,12 @@ typedef struct process_sizes {
   rlim_t resident;
 } process_sizes;
 
-static process_sizes sizes_of_process(void) {
+static process_sizes sizes_of_process(pid_t process) {
   process_sizes sizes = {0, 0};
   long pages[6] = {0};
-  FILE *file = fopen("/proc/self/statm", "r");
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%ld/statm", (long)process);
+  FILE *file = fopen(path, "r");
   if (!file) return sizes;
   const int found = fscanf(
       file, "%ld %ld %ld %ld %ld %ld", pages, pages + 1, pages + 2, pages + 3, pages + 4, pages + 5);
@@ -601,7 +601,9 @@ static process_sizes sizes_of_process(void) {
   return sizes;
 }
 
-static long resident_megabytes(void) { return (long)(sizes_of_process().resident >> 20); }
+static long resident_megabytes(pid_t process) {
+  return (long)(sizes_of_process(process).resident >> 20);
+}
 
 // What the child process does, alone with one thread.
 static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_files *files) {
@@ -640,7 +642,6 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
         log, "the arena of its data is %lld MB (at most %d)", (long long)(model->narena >> 20),
         arena_megabytes);
   }
-  limit_memory((mjtSize)model->narena);
   mjData *data = NULL;
   if (make_data(log, model, &data) != mjguard_ok || !data) {
     return refuse(
@@ -648,9 +649,9 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
         compiling_megabytes, (long long)(model->narena >> 20));
   }
   // Where it starts, what it uses of its arena must stay within the bounds too.
-  const long before = resident_megabytes();
+  const long before = resident_megabytes(getpid());
   const int is_started = forward(log, model, data) == mjguard_ok;
-  const long used = resident_megabytes() - before;
+  const long used = resident_megabytes(getpid()) - before;
   if (is_started && used > data_megabytes) {
     return refuse(
         log, "at its start it uses %ld MB of its arena (at most %d)", used, data_megabytes);
@@ -663,14 +664,14 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
   return mjguard_ok;
 }
 
-// What this process may allocate before it takes up a model.
-static rlim_t memory_before;
-
-static void limit_memory(mjtSize arena) {
+// Limits what this process may allocate from now on: what may be used, and room for an arena, which the
+// compiler makes too. What is used of it all the parent watches.
+static void limit_memory(void) {
   struct rlimit limit;
-  if (memory_before == 0 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
-  const rlim_t bound = memory_before + ((rlim_t)compiling_megabytes << 20) + (rlim_t)arena;
-  limit.rlim_cur = bound < limit.rlim_max ? bound : limit.rlim_max;
+  const rlim_t before = sizes_of_process(getpid()).data;
+  if (before == 0 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
+  const rlim_t bound = before + ((rlim_t)(compiling_megabytes + arena_megabytes) << 20);
+  if (bound < limit.rlim_cur) limit.rlim_cur = bound;
   setrlimit(RLIMIT_DATA, &limit);
 }
 
@@ -697,8 +698,7 @@ static void run_child(const char *path, mjguard_files *files, int output, pid_t 
   alarm(compiling_seconds);
   const struct rlimit time = {processor_seconds, processor_seconds + 1};
   setrlimit(RLIMIT_CPU, &time);
-  memory_before = sizes_of_process().data;
-  limit_memory(0);
+  limit_memory();
   static mjguard_log log;
   log.is_collecting = 1;
   const mjguard_result result = try_model(&log, path, files);
@@ -730,7 +730,19 @@ static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_f
   close(ends[1]);
   mjguard_log told = {0};
   size_t done = 0;
+  struct pollfd answer = {.fd = ends[0], .events = POLLIN};
+  const long before = resident_megabytes(child);
+  int is_greedy = 0;
   while (done < sizeof told) {
+    const int ready = poll(&answer, 1, watching_milliseconds);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) {
+      if (!is_greedy && resident_megabytes(child) - before > compiling_megabytes) {
+        is_greedy = 1;
+        kill(child, SIGKILL);
+      }
+      continue;
+    }
     const ssize_t count = read(ends[0], (char *)&told + done, sizeof told - done);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) break;
@@ -745,6 +757,9 @@ static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_f
     if (!*told.error) return mjguard_ok;
     memcpy(log->error, told.error, sizeof log->error);
     return mjguard_error;
+  }
+  if (is_greedy) {
+    return refuse(log, "compiling it takes more than %d MB of memory", compiling_megabytes);
   }
   const int number = ended == child && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   if (number == SIGXCPU) {
