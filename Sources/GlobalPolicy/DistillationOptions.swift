@@ -23,10 +23,11 @@ extension PolicyDistiller {
     /// Whether the optimizer's averages live on in the next S-step.
     public var keepOptimizerState = false
 
-    /// Trainings in an S-step at most, at least 1: another follows while more than `explainedTolerance` of
-    /// the labels' variance is left and the last one took a tenth off the loss.
-    public var maxRounds = 1
-    /// The share of the labels' variance that may be left, above 0.
+    /// Trainings in an S-step at most, at least 1. Of eight rollouts or more every eighth is held out; another
+    /// training follows while more than `unexplainedTolerance` of the labels' variance is left in those, and the
+    /// last one took a tenth off their loss. One that does not lower it is not kept.
+    public var maxRounds = 8
+    /// The share of the labels' variance that may be left in what is held out, above 0.
     public var unexplainedTolerance = 0.01
 
     /// The defaults: those of a training, with precisions as they are.
@@ -54,8 +55,9 @@ extension PolicyDistiller.Options: Configurable {
       "A precision's trace is clipped at this multiple of the median trace.")
     Field(
       "maxRounds", \.maxRounds, .between(1, 1000),
-      "Trainings per iteration at most: another follows while more than unexplainedTolerance of the "
-        + "labels' variance is left and the last one took a tenth off the loss.")
+      "Trainings per iteration at most. Every eighth rollout is held out if there are several; another "
+        + "training follows while more than unexplainedTolerance of the labels' variance is left in those, "
+        + "and the last one took a tenth off their loss.")
     Field(
       "unexplainedTolerance", \.unexplainedTolerance, .fraction,
       "The share of the labels' variance that may be left.")

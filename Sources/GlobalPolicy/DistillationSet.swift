@@ -239,6 +239,30 @@ public struct DistillationSet: Sendable {
     try self.init(checked: parts, precisions, weights, indices)
   }
 
+  /// Every eighth part, and the others; nil if there are fewer than eight. Whole rollouts are held out: the
+  /// next step of one that was learned tells nothing new.
+  func holdingOut() -> (rest: DistillationSet, heldOut: DistillationSet)? {
+    let stride = 8
+    if parts.count < stride { return nil }
+    var (rest, heldOut) = (([Part](), [Int]()), ([Part](), [Int]()))
+    var first = 0
+    for (i, part) in parts.enumerated() {
+      let indices = precisionIndices[first..<first + part.count]
+      if i % stride == stride - 1 {
+        heldOut.0.append(part)
+        heldOut.1 += indices
+      } else {
+        rest.0.append(part)
+        rest.1 += indices
+      }
+      first += part.count
+    }
+    guard let one = try? DistillationSet(checked: rest.0, precisions, weights, rest.1),
+      let other = try? DistillationSet(checked: heldOut.0, precisions, weights, heldOut.1)
+    else { return nil }
+    return (one, other)
+  }
+
   /// How many samples have each of the precisions.
   var samplesPerPrecision: [Double] {
     var shares = [Double](repeating: 0, count: precisions.count)

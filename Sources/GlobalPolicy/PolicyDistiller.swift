@@ -111,11 +111,16 @@ public struct PolicyDistiller: Sendable {
     var outcome = Outcome(
       policy: policy, optimizer: state, initialLoss: .nan, finalLoss: .nan,
       labelVariance: variance, steps: 0, notes: notes)
-    for round in 0..<options.maxRounds {
-      let before = outcome.finalLoss
+    let split = options.maxRounds > 1 ? set.holdingOut() : nil
+    let judge = split.map {
+      trainer(
+        policy, set: $0.heldOut, precisions: precisions, state: nil, stream: stream, workers: 1)
+    }
+    var heldOutLoss = try await judge?.meanLoss(at: policy.network.parameters, workers: workers)
+    for round in 0..<(split == nil ? 1 : options.maxRounds) {
       let stream = round == 0 ? stream : stream.child(.minibatches, round)
       let trainer = trainer(
-        outcome.policy, set: set, precisions: precisions, state: outcome.optimizer,
+        outcome.policy, set: split?.rest ?? set, precisions: precisions, state: outcome.optimizer,
         stream: stream, workers: min(workers, cores))
       let trained: TrainingOutcome
       do {
@@ -124,6 +129,12 @@ public struct PolicyDistiller: Sendable {
         throw GlobalPolicyError.diverged(
           step: step, learningRate: learningRate, attempts: attempts)
       }
+      let (before, after) = (
+        heldOutLoss, try await judge?.meanLoss(at: trained.parameters, workers: workers)
+      )
+      // What more training makes of rollouts that were not learned from decides whether it is kept.
+      if round > 0, let before, let after, !(after < before) { break }
+      heldOutLoss = after
       outcome.policy.network.parameters = trained.parameters
       let next = OptimizerState(
         optimizer: options.optimizer, layerSizes: policy.network.layerSizes,
@@ -135,8 +146,8 @@ public struct PolicyDistiller: Sendable {
       outcome.finalLoss = trained.finalLoss
       outcome.steps += trained.steps
       outcome.notes += trained.notes
-      let isExplained = trained.finalLoss <= options.unexplainedTolerance * variance
-      if isExplained || trained.finalLoss > 0.9 * before { break }
+      guard let before, let after else { break }
+      if after <= options.unexplainedTolerance * variance || after > 0.9 * before { break }
     }
     return outcome
   }

@@ -131,6 +131,11 @@ package final class Trainer: @unchecked Sendable {
   /// Workers that take part.
   package var workers: Int { work.workers }
 
+  /// The mean loss over all samples with given parameters.
+  package func meanLoss(at parameters: Parameters, workers: Int) async throws -> Double {
+    try await work.meanLoss(at: parameters, workers: workers)
+  }
+
   // MARK: A whole training
 
   package func train(evaluationWorkers: Int) async throws -> TrainingOutcome {

@@ -14,21 +14,38 @@ extension GuidedSearch {
       link: link.initialMemory(task.dimensions))
   }
 
+  /// The first step multiplier where a start was searched: what is optimal on known dynamics has little to gain
+  /// from a long step, and much to lose.
+  static var searchedMultiplier: Double { 0.1 }
+
   /// Before the first rollout: the search for initial controllers, where they take one.
   func searchStart(_ state: inout State) async throws -> [SearchedStart]? {
     let found = try await start?.searched(
       for: task, stream: stream.child(.custom, 1), workers: settings.workers)
-    if let found { state.conditions = found.map { initialState($0.controller) } }
+    if let found {
+      state.conditions = found.map {
+        var own = initialState($0.controller)
+        own.stepMultiplier = Self.searchedMultiplier
+        return own
+      }
+    }
     return found
   }
 
   /// Stage 1: rollouts of the policy (on-policy) or of the local controllers (off-policy, without a policy,
-  /// and always in iteration 0). `then` runs for each condition as soon as its rollouts are in.
+  /// always in iteration 0, and in conditions where the policy is behind). `then` runs for each condition as soon as its rollouts are in.
   func rollOut(
     _ state: State, then: @escaping @Sendable (RolloutBatch) async throws -> Step
   ) async throws -> [Step] {
     let plan = plan(for: state, options: settings.rollouts)
     if let policy = state.policy, sampling == .onPolicy {
+      if task.conditions.indices.contains(where: { !isPolicyTurn(in: $0, state) }) {
+        return try await collectRollouts(
+          of: task, in: task.conditions,
+          under: state.conditions.map {
+            $0.isLed ? PolicyOrController.controller($0.controller) : .policy(policy)
+          }, plan: plan, stream: stream, then: then)
+      }
       return try await collectRollouts(
         of: task, in: task.conditions,
         under: [Student.Product](repeating: policy, count: task.conditions.count), plan: plan,
@@ -37,6 +54,11 @@ extension GuidedSearch {
     return try await collectRollouts(
       of: task, in: task.conditions, under: state.conditions.map(\.controller), plan: plan,
       stream: stream, then: then)
+  }
+
+  /// Whether the policy rolls out in a condition.
+  func isPolicyTurn(in condition: Int, _ state: State) -> Bool {
+    sampling == .onPolicy && state.policy != nil && !state.conditions[condition].isLed
   }
 
   private func plan(for state: State, options: RolloutOptions) -> RolloutPlan {
@@ -50,9 +72,8 @@ extension GuidedSearch {
   ///
   /// - Returns: the conditions.
   func rescue(_ steps: inout [Step], from state: State) async throws -> [Int] {
-    let failed = steps.indices.filter { steps[$0].samples.isEmpty }
-    let isPolicy = state.policy != nil && sampling == .onPolicy
-    if isPolicy, !failed.isEmpty {
+    let failed = steps.indices.filter { steps[$0].samples.isEmpty && steps[$0].isByPolicy }
+    if !failed.isEmpty {
       // Nothing has changed in these conditions.
       let first = steps
       let rescued = try await collectRollouts(
@@ -69,7 +90,7 @@ extension GuidedSearch {
         batch.condition = i
         batch.discarded = earlier.discarded + batch.discarded
         batch.seconds += earlier.seconds
-        var step = Step(batch, from: first[i].next, in: task.conditions[i])
+        var step = Step(batch, from: first[i].next, in: task.conditions[i], byPolicy: false)
         if !batch.trajectories.isEmpty {
           step.notes.append(
             "\(step.condition.name): no rollout of the network succeeded "
@@ -91,7 +112,7 @@ extension GuidedSearch {
           on: next, steps, Trial(policy: nil, training: nil), test: nil, failures: 0,
           seconds: StageSeconds()))
     }
-    return isPolicy ? failed : []
+    return failed
   }
 
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
@@ -104,6 +125,7 @@ extension GuidedSearch {
     let rule = StepRule(
       smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
     step.judge(under: task, by: rule)
+    if settings.takeBack > 0, step.returnToFooting() { return }
     let stream = stream.child(.mixture, state.iteration, step.batch.condition)
     try step.attempt { step in
       var stopwatch = Stopwatch()
@@ -114,7 +136,7 @@ extension GuidedSearch {
     }
     // Of whom the rollouts are, that is what they cost.
     step.isPolicyBehind =
-      settings.reference == .cheaper && sampling == .offPolicy
+      settings.reference == .cheaper && !step.isByPolicy
       && state.evidence.map { $0.costs[step.batch.condition] > step.report.meanCost } ?? false
     try improve(&step, toward: state.policy, in: state.iteration, stream: stream)
     if link.rounds == 1 && !(settings.takeBack > 0 && settings.retries > 0) { step.evidence = nil }
@@ -131,6 +153,11 @@ extension GuidedSearch {
         of: step.previous, policy: policy, isBehind: step.isPolicyBehind, about: step.samples,
         limits: task.controlLimits, memory: &step.next.link, stream: stream.child(.mixture, 1))
       step.dynamicsSeconds += stopwatch.lap()
+      if settings.takeBack > 0 {
+        step.next.footing = Footing(
+          step.report, of: step.isByPolicy ? anchor.reference : step.previous,
+          along: step.samples, limits: task.controlLimits)
+      }
       step.ground = LocalStep.Ground(next: step.next, anchor: anchor)
       defer { step.optimizationSeconds += stopwatch.lap() }
       try improve(
@@ -197,8 +224,7 @@ extension GuidedSearch {
     trial.unexplainedShare = nil
     do {
       let set = try DistillationSet(
-        batches: used.map(\.batch), imagined: used.map(\.imagined),
-        controllers: used.map(\.teacher), limits: task.controlLimits)
+        shares: used.map { $0.lessons(within: task.controlLimits) })
       let order =
         round == 0
         ? stream.child(.minibatches, iteration) : stream.child(.minibatches, iteration, round)

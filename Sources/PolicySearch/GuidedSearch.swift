@@ -122,10 +122,15 @@ public struct GuidedSearch<
     // 1–3. One pipeline per condition, which takes over what its condition brings; here stay the
     // controllers.
     let conditions = ConditionHandover(next.conditions)
-    next.conditions = next.conditions.map { initialState($0.controller) }
+    next.conditions = next.conditions.map {
+      var own = self.initialState($0.controller)
+      own.isLed = $0.isLed
+      return own
+    }
     var steps = try await rollOut(next) { [next] batch in
+      let i = batch.condition
       var step = Step(
-        batch, from: conditions.take(batch.condition), in: task.conditions[batch.condition])
+        batch, from: conditions.take(i), in: task.conditions[i], byPolicy: isPolicyTurn(in: i, next))
       try improve(&step, toward: next)
       return step
     }
@@ -146,7 +151,7 @@ public struct GuidedSearch<
       next.rollouts += trial.rollouts
     }
     let isTakenBack = trial.isWorse(than: next.record.suffix(settings.takeBack))
-    if isTakenBack { takeBack(&steps) }
+    if isTakenBack { takeBack(&steps, to: next) } else { lead(&steps, after: trial) }
     next.take(trial, isTakenBack: isTakenBack, memory: settings.takeBack)
     next.conditions = steps.map(\.next)
     next.iteration += 1

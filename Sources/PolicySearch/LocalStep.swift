@@ -14,10 +14,14 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   let batch: RolloutBatch
   /// The controller that was in force when the iteration began.
   let previous: LinearGaussianController
+  /// The factor on the KL step that led to these rollouts.
+  let previousMultiplier: Double
   /// What the condition carries: at first what the last iteration left, then what this one leaves.
   var next: State
   /// What the rollouts said; nil without rollouts, or when numbers failed.
   var evidence: Local.Evidence?
+  /// Whether the policy took the rollouts, not the controller.
+  let isByPolicy: Bool
   /// Whether the policy's own rollouts cost more than these.
   var isPolicyBehind = false
   /// Where the improvement began, for another try.
@@ -25,6 +29,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   /// What the policy is to learn here, as it does along trajectories drawn from the model.
   var teacher: LinearGaussianController
   var imagined: [DistillationSet.Part] = []
+  /// Whether these rollouts were worse than those before, to which the condition has returned.
+  var hasReturned = false
   var outcome: LocalOutcome?
   /// Costs and successes of the rollouts.
   var report: ConditionReport
@@ -41,11 +47,15 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     let anchor: Anchor
   }
 
-  init(_ batch: RolloutBatch, from previous: consuming State, in condition: Condition) {
+  init(
+    _ batch: RolloutBatch, from previous: consuming State, in condition: Condition, byPolicy: Bool
+  ) {
     self.batch = batch
+    isByPolicy = byPolicy
     self.condition = condition
     report = ConditionReport(name: condition.name, batch: batch)
     self.previous = previous.controller
+    previousMultiplier = previous.stepMultiplier
     teacher = previous.controller
     next = previous
   }
@@ -64,6 +74,34 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
       judgement.actualImprovement = expectation.cost - cost
     }
     next.expectation = nil
+  }
+
+  /// Back to where the condition stood before the step that led to these rollouts, if they are worse: the
+  /// controller and what the policy is to do are what they were, and the next step is half as long. Without a
+  /// step there is nothing to return from.
+  mutating func returnToFooting() -> Bool {
+    guard let promise = judgement.predictedImprovement, let footing = next.footing,
+      footing.isBetter(
+        than: report.costs, successRate: report.successRate.isFinite ? report.successRate : 0,
+        promise: promise)
+    else { return false }
+    hasReturned = true
+    next.stepMultiplier = min(next.stepMultiplier, 0.5 * previousMultiplier)
+    next.controller = footing.controller
+    next.isLed = true
+    teacher = footing.controller
+    imagined = []
+    return true
+  }
+
+  /// What the policy is to do here.
+  func lessons(within limits: ControlLimits?) -> DistillationSet.Share {
+    let parts =
+      hasReturned
+      ? next.footing?.lessons ?? []
+      : samples.map { DistillationSet.Part(along: $0, under: teacher, limits: limits) } + imagined
+    return DistillationSet.Share(
+      condition: batch.condition, parts: parts, precisions: teacher.precisions)
   }
 
   /// Runs a stage whose numbers may fail: the controller then in force stays, with a note.

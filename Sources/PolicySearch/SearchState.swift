@@ -119,6 +119,11 @@ public struct ConditionState<Local: Storable, Link: Storable>: Storable {
   public var stepMultiplier = 1.0
   /// What the last step promised; nil before the first.
   public var expectation: StepExpectation?
+  /// Where it returns to when the next rollouts are worse; nil before the first.
+  public var footing: Footing?
+  /// Whether its local controller rolls out next although others' turn is the policy's: there the policy did
+  /// worse than what it learned from.
+  public var isLed = false
 
   /// A condition that has not been rolled out.
   public init(controller: LinearGaussianController, local: Local, link: Link) {
@@ -134,6 +139,8 @@ public struct ConditionState<Local: Storable, Link: Storable>: Storable {
     writer.within("link") { link.store(in: &$0) }
     writer.put("step_multiplier", stepMultiplier)
     writer.put("expectation", ifPresent: expectation)
+    writer.put("footing", ifPresent: footing)
+    writer.put("is_led", [isLed])
   }
 
   /// Reads the parts, all of them checked.
@@ -144,5 +151,7 @@ public struct ConditionState<Local: Storable, Link: Storable>: Storable {
       link: try Link(stored: reader.within("link")))
     stepMultiplier = try reader.number("step_multiplier", in: 1e-100...1e100)
     expectation = try reader.ifPresent("expectation")
+    footing = try reader.ifPresent("footing")
+    isLed = try reader.flags("is_led", 1)[0]
   }
 }

@@ -52,7 +52,8 @@ public struct StepExpectation: Storable {
 ///
 /// A quadratic model of the improvement as a function of the step, through zero, with the predicted
 /// slope and the actual improvement, has its maximum at
-/// `multiplier = predicted / (2 · (predicted − actual))`, kept within 0.1 and 5.
+/// `multiplier = predicted / (2 · (predicted − actual))`, kept within 0.1 and 5; within 2 while it is below
+/// `smallest`, where only steps that were taken back, or a start that was optimal already, have brought it.
 struct StepRule {
   let smallest: Double
   let largest: Double
@@ -63,13 +64,14 @@ struct StepRule {
   ) -> Double {
     let predicted = expectation.predictedImprovement
     let actual = expectation.cost - cost
-    guard predicted.isFinite, actual.isFinite else { return max(smallest, 0.5 * previous) }
+    guard predicted.isFinite, actual.isFinite else { return max(min(smallest, previous), 0.5 * previous) }
     // A step that was better than promised has no maximum: the largest factor.
     let shortfall = max(0.1 * abs(predicted), predicted - actual, .leastNonzeroMagnitude)
     var factor = predicted / (2 * shortfall)
-    factor = min(max(factor, 0.1), 5)
+    factor = min(max(factor, 0.1), previous < smallest ? 2 : 5)
     // A prediction that the rollouts contradict, or a step that made things worse, never enlarges.
     if !expectation.isTrustworthy || actual < 0 { factor = min(factor, 1) }
-    return min(max(previous * factor, smallest), largest)
+    // What was taken back has made it smaller than steps that are taken ever are.
+    return min(max(previous * factor, min(smallest, previous)), largest)
   }
 }

@@ -7,7 +7,7 @@ import Statistics
 // condition. Fewer successes, or as many at a higher cost, are worse. A new policy is judged against the last
 // few that stand, not against the last one alone: contacts make such rollouts all or nothing, and a search that
 // may never go down again stays on the first hill (non-monotone trust regions: Grippo et al. 1986; Toint
-// 1996).
+// 1996). In a single condition the mean of noisy rollouts decides, and only by more than chance (`Footing`).
 
 /// What an iteration learned from its rollouts, before it is judged.
 struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
@@ -92,11 +92,26 @@ extension GuidedSearch {
 
   /// The controllers return to what they were if it was the policy that rolled out; controllers that roll
   /// out themselves go on.
-  func takeBack(_ steps: inout [Step]) {
-    if sampling == .offPolicy { return }
-    for i in steps.indices {
+  func takeBack(_ steps: inout [Step], to state: State) {
+    for i in steps.indices where sampling == .onPolicy && !steps[i].hasReturned {
       steps[i].next.controller = steps[i].previous
       steps[i].next.expectation = nil
+      steps[i].next.isLed = state.conditions[i].isLed
+    }
+  }
+
+  /// Where the policy came out worse than the rollouts that it learned from, the local controller takes the next
+  /// ones: what was learned there is not given up for what the policy made of it.
+  func lead(_ steps: inout [Step], after trial: Trial) {
+    guard let evidence = trial.evidence, sampling == .onPolicy, settings.takeBack > 0,
+      settings.reference == .cheaper
+    else { return }
+    for i in steps.indices where !steps[i].hasReturned {
+      guard let footing = steps[i].next.footing else { continue }
+      steps[i].next.isLed =
+        footing.isBetter(
+          than: [evidence.costs[i]], successRate: evidence.successRates[i],
+          promise: steps[i].next.expectation?.predictedImprovement)
     }
   }
 }

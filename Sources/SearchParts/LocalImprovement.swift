@@ -87,6 +87,8 @@ public struct LocalOutcome: Sendable {
     case passesExhausted
     /// Numbers failed, and the previous controller stays in force.
     case keptController = "kept previous controller"
+    /// The rollouts were worse than those before the last step: the condition has returned there.
+    case takenBack = "taken back"
   }
 
   /// The new controller.

@@ -186,7 +186,7 @@ import Testing
 
   @Test("a network that makes every rollout fail is replaced by the local controllers' rollouts")
   func badNetwork() async throws {
-    let search = try makeSearch()
+    let search = try makeSearch { $0.reference = .network }
     var state = try await search.advancing(search.initialState).next
     var network = try #require(state.policy)
     for i in network.network.parameters.indices { network.network.parameters[i] = .nan }

@@ -182,7 +182,10 @@ private struct Rails: ControlTask {
   func duplicates(_ algorithm: Algorithm) async throws {
     var task = Rails()
     task.deviation = 0
-    let (_, reports) = try await result(task, algorithm) { $0.noise.scale = 0 }
+    let (_, reports) = try await result(task, algorithm) {
+      $0.noise.scale = 0
+      $0.takeBack = 0
+    }
     for report in reports {
       for batch in report.batches {
         #expect(batch.trajectories.allSatisfy { $0 == batch.trajectories[0] })

@@ -1,0 +1,56 @@
+import GPSCore
+
+/// Whoever rolls out in a condition: the policy, or the condition's local controller.
+enum PolicyOrController<Student: Policy>: Policy {
+  case policy(Student)
+  case controller(LinearGaussianController)
+
+  /// Scratch of the policy; a controller needs none.
+  typealias Workspace = Student.Workspace?
+
+  var control: Int {
+    switch self {
+    case .policy(let policy): policy.control
+    case .controller(let controller): controller.control
+    }
+  }
+
+  func mismatch(with dimensions: Dimensions) -> String? {
+    switch self {
+    case .policy(let policy): policy.mismatch(with: dimensions)
+    case .controller(let controller): controller.mismatch(with: dimensions)
+    }
+  }
+
+  func makeWorkspace() -> Workspace {
+    switch self {
+    case .policy(let policy): policy.makeWorkspace()
+    case .controller: nil
+    }
+  }
+
+  func beginRollout(workspace: inout Workspace) {
+    if case .policy(let policy) = self, workspace != nil {
+      // Not a copy: the scratch is written where it is.
+      policy.beginRollout(workspace: &workspace!)
+    }
+  }
+
+  func act(
+    step: Int, state: Span<Double>, observation: Span<Double>, noise: Span<Double>,
+    workspace: inout Workspace, action: inout MutableSpan<Double>
+  ) {
+    switch self {
+    case .policy(let policy):
+      precondition(workspace != nil, "a workspace that a controller made")
+      policy.act(
+        step: step, state: state, observation: observation, noise: noise, workspace: &workspace!,
+        action: &action)
+    case .controller(let controller):
+      var none = controller.makeWorkspace()
+      controller.act(
+        step: step, state: state, observation: observation, noise: noise, workspace: &none,
+        action: &action)
+    }
+  }
+}
