@@ -17,7 +17,7 @@ extension GuidedSearch {
           "policy_success_rate", "best_policy_iteration", "best_policy_mean_cost",
           "best_policy_success_rate", "failed_tries", "test_mean_cost", "test_success_rate",
           "distillation_loss", "unexplained_share", "discarded_rollouts",
-        ].map { Metric.Column($0) }
+        ].map { Metric.Column($0) } + IterationFacts.columns.map { Metric.Column($0) }
         + (searchesStart ? [Metric.Column("model_rollouts", title: "model rollouts")] : []),
       conditions: [
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
@@ -26,7 +26,7 @@ extension GuidedSearch {
         + [
           "model_samples", "status", "success_rate", "success_margin", "policy_cost",
           "policy_success", "policy_success_margin",
-        ].map { Metric.Column($0) },
+        ].map { Metric.Column($0) } + ConditionFacts.columns.map { Metric.Column($0) },
       stages: (searchesStart ? ["start"] : []) + [
         "rollouts", "dynamics", "local_optimization", "global_policy", "evaluation",
       ])
@@ -42,6 +42,7 @@ extension GuidedSearch {
     seconds: StageSeconds, modelRollouts: Int = 0
   ) -> Report {
     let (policy, best) = (trial.evaluation, next.bestEvidence)
+    let facts = facts(of: steps, trial, on: next)
     var report = Report(
       iteration: next.iteration - 1, rollouts: next.rollouts,
       conditions: steps.map(\.report), policy: policy, test: test, seconds: seconds,
@@ -66,7 +67,7 @@ extension GuidedSearch {
           Metric("success_rate", own.successRate), Metric("success_margin", own.meanMargin),
           Metric("policy_cost", entry?.meanCost), Metric("policy_success", entry?.successRate),
           Metric("policy_success_margin", entry?.meanMargin),
-        ]
+        ] + facts.entries[i].facts.metrics
     }
     report.metrics =
       [Metric("mean_cost", report.meanCost)]
@@ -83,7 +84,7 @@ extension GuidedSearch {
         Metric("distillation_loss", trial.loss),
         Metric("unexplained_share", trial.unexplainedShare),
         Metric("discarded_rollouts", report.discardedRollouts),
-      ] + (searchesStart ? [Metric("model_rollouts", modelRollouts)] : [])
+      ] + facts.metrics + (searchesStart ? [Metric("model_rollouts", modelRollouts)] : [])
     return report
   }
 }

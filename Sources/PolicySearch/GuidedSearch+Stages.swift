@@ -125,6 +125,7 @@ extension GuidedSearch {
     let rule = StepRule(
       smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
     step.judge(under: task, by: rule)
+    step.observe(under: step.isByPolicy ? state.policy : nil, limits: task.controlLimits)
     if settings.takeBack > 0, step.returnToFooting() { return }
     let stream = stream.child(.mixture, state.iteration, step.batch.condition)
     try step.attempt { step in

@@ -161,9 +161,10 @@ public struct GuidedSearch<
       test = try await evaluate(
         policy(of: next), after: next.iteration, in: task.testConditions)
     }
-    let report = report(
+    var report = report(
       on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps),
       modelRollouts: searched?.reduce(0) { $0 + $1.modelRollouts } ?? 0)
+    report.notes += next.diagnosis.remarks(on: facts(of: steps, trial, on: next))
     return (next, report)
   }
 }

@@ -24,6 +24,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   let isByPolicy: Bool
   /// Whether the policy's own rollouts cost more than these.
   var isPolicyBehind = false
+  /// Whether the controller rolled out because every rollout of the policy failed.
   /// Where the improvement began, for another try.
   var ground: Ground?
   /// What the policy is to learn here, as it does along trajectories drawn from the model.
@@ -35,6 +36,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   /// Costs and successes of the rollouts.
   var report: ConditionReport
   var judgement = StepJudgement()
+  /// What is measured for a diagnosis.
+  var facts = ConditionFacts()
   var notes: [String] = []
   var dynamicsSeconds = 0.0
   var optimizationSeconds = 0.0
@@ -109,6 +112,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     do {
       try stage(&self)
     } catch let error as any NumericalFailure where error.isNumerical {
+      observe(error)
       keepController("\(error)")
     }
   }

@@ -23,6 +23,8 @@ public struct SearchState<
   public var lastPolicy: Product?
   /// The optimizer's own memory.
   public var training: Training?
+  /// What has been said of the search.
+  public var diagnosis = Diagnosis()
 
   /// A policy and what speaks for it.
   public struct Kept: Storable {
@@ -74,6 +76,7 @@ public struct SearchState<
     writer.put("best", ifPresent: best)
     writer.put("last_policy", ifPresent: lastPolicy)
     writer.put("training", ifPresent: training)
+    writer.within("diagnosis") { diagnosis.store(in: &$0) }
   }
 
   /// Reads the parts, all of them checked.
@@ -104,6 +107,7 @@ public struct SearchState<
       throw StoredValueError("its evidence is of \(evidence.costs.count) conditions, not \(count)")
     }
     training = try reader.ifPresent("training")
+    diagnosis = try Diagnosis(stored: reader.within("diagnosis"))
   }
 }
 
