@@ -66,7 +66,7 @@ public struct ControlLimits: Sendable, Equatable {
 }
 
 extension RolloutBatch {
-  /// The share of all controls of these rollouts that are at one of their bounds, from 0 to 1; those
+  /// The share of all controls of these rollouts, up to their ends, that are at one of their bounds, from 0 to 1; those
   /// without a bound count, those that are fixed do not.
   public func saturatedShare(_ limits: ControlLimits) -> Double {
     let counts = saturatedSteps(limits).compactMap { $0 }
@@ -81,13 +81,13 @@ extension RolloutBatch {
       if lower >= upper { return nil }
       return trajectories.reduce(0) { sum, trajectory in
         sum
-          + (0..<trajectory.horizon).count {
+          + (0..<trajectory.stepsToEnd).count {
             trajectory.controls[i, $0] <= lower || trajectory.controls[i, $0] >= upper
           }
       }
     }
   }
 
-  /// Steps of all rollouts together.
-  package var steps: Int { trajectories.reduce(0) { $0 + $1.horizon } }
+  /// Steps of all rollouts together, each up to its end.
+  package var steps: Int { trajectories.reduce(0) { $0 + $1.stepsToEnd } }
 }

@@ -55,8 +55,8 @@ extension ConditionFacts {
     for i in limits.lower.indices {
       guard let half = limits.halfRange(of: i) else { continue }
       let middle = (limits.lower[i] + limits.upper[i]) / 2
-      for means in commands {
-        for t in 0..<means.columns {
+      for (means, trajectory) in zip(commands, batch.trajectories) {
+        for t in 0..<min(means.columns, trajectory.stepsToEnd) {
           let distance = abs(means[i, t] - middle) / half
           if distance > largestCommand ?? -1 { (largestCommand, largestCommandOf) = (distance, i) }
         }

@@ -272,6 +272,14 @@ private let provocations:
       limits: ControlLimits(lower: [-1, 3], upper: [1, 5]))
     #expect(facts.saturatedShare == 5.0 / 8 && facts.saturatedShares == [0.75, 0.5])
     #expect(facts.largestCommand == 10 && facts.largestCommandOf == 1)
+    // What is done after a rollout ended counts for nothing.
+    var ended = batch
+    ended.trajectories[0].endStep = 2
+    facts = ConditionFacts()
+    facts.observe(
+      ended, commands: [Matrix([[0, 0.2, 0, -1.5], [4, 4, 14, 4]])],
+      limits: ControlLimits(lower: [-1, 3], upper: [1, 5]))
+    #expect(facts.saturatedShare == 1 && facts.largestCommand == 0.2)
   }
 
   @Test("exploration: the root of the covariances' determinants")
