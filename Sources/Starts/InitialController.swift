@@ -96,6 +96,9 @@ struct Start {
   /// What is minimised, from where and to which goal; nil if the task is not known.
   var cost: (any Cost)?
   var condition: Condition?
+  /// Whether a trajectory, with or without observations, does what the task asks for; nil if it does not say,
+  /// or asks for observations.
+  var succeeds: (@Sendable (Trajectory) -> Bool)?
   /// The task's known dynamics; nil if there are none.
   var dynamics: (any KnownDynamics)?
   /// What the task threw when it was asked for them.
@@ -110,6 +113,10 @@ extension Start {
       controlNames: task.controlNames, limits: task.controlLimits,
       state: try initialState(of: task, in: condition),
       control: try startControls(of: task, in: condition), cost: task.cost, condition: condition)
+    // A judge of one's own may look at observations, which known dynamics do not make.
+    if let success = (task as? any JudgedTask)?.success as? SuccessCriterion {
+      succeeds = { success.isSuccess($0, in: condition) }
+    }
     do {
       dynamics = try task.knownDynamics(in: condition)
     } catch {

@@ -56,66 +56,40 @@ extension InitialController.OptimizedOptions: SearchingRule {
       controls: { _ in control }, variances: variances)
   }
 
-  func search(_ start: Start, stream: RandomStream, workers: Int) async throws -> SearchedStart {
-    try await search(
-      start, on: try start.requireDynamics(Self.schema.name), stream: stream, workers: workers)
-  }
-
-  private func search(
-    _ start: Start, on dynamics: some KnownDynamics, stream: RandomStream, workers: Int
-  ) async throws -> SearchedStart {
+  func search(
+    _ starts: [Start], stream: RandomStream, workers: Int
+  ) async throws -> [SearchedStart] {
     let kind = Self.schema.name
-    guard let cost = start.cost, let condition = start.condition else {
-      preconditionFailure("known dynamics without a task")
+    let problems = try starts.map { start in
+      let guess = try controller(start)
+      guard let cost = start.cost, let condition = start.condition else {
+        preconditionFailure("known dynamics without a task")
+      }
+      var controls = Matrix(rows: guess.control, columns: guess.horizon)
+      for t in 0..<guess.horizon {
+        controls.setColumn(t, to: guess.action(step: t, state: start.state))
+      }
+      return ILQR.Problem(
+        dynamics: try start.requireDynamics(kind), cost: cost, condition: condition,
+        initialState: start.state, controls: controls,
+        deviations: sampling.deviations(of: guess, within: start.limits), limits: start.limits,
+        succeeds: start.succeeds)
     }
-    let guess = try controller(start)
-    let (m, T) = (guess.control, guess.horizon)
-    var controls = Matrix(rows: m, columns: T)
-    for t in 0..<T {
-      controls.setColumn(t, to: guess.action(step: t, state: start.state))
-    }
-    let ilqr = ILQR(options: optimization)
-    let (guesses, samples) = try await ilqr.guesses(
-      sampling, dynamics, cost: cost, in: condition, from: start.state, about: controls,
-      deviations: sampling.deviations(of: guess, within: start.limits), limits: start.limits,
-      stream: stream, workers: workers)
-    let starts = [controls] + guesses.map(\.controls)
-    let inner = max(1, workers / starts.count)
-    let controlsOfStarts = starts
-    let outcomes = try await parallelMap(starts.count, workers: workers) {
-      index -> Result<ILQR.Solution, ILQRError> in
-      do {
-        return .success(
-          try await ilqr.optimize(
-            dynamics, cost: cost, in: condition, from: start.state,
-            controls: controlsOfStarts[index], limits: start.limits, workers: inner))
-      } catch let error as ILQRError {
-        return .failure(error)
+    let found = try await ILQR(options: optimization).search(
+      problems, sampling: sampling, stream: stream, workers: workers)
+    return try zip(starts, found).map { start, found in
+      switch found {
+      case .failure(let error):
+        throw StartError(
+          kind: kind, reason: "condition \(start.condition?.name ?? ""): \(error)")
+      case .success(let found):
+        return SearchedStart(
+          controller: try start.controller(
+            gains: found.gains, states: { found.states.column($0) },
+            controls: { found.controls.column($0) },
+            variances: try exploration.variances(start, kind)),
+          cost: found.cost, modelRollouts: found.rollouts)
       }
     }
-    var best: ILQR.Solution?
-    for case .success(let solution) in outcomes
-    where solution.cost < best?.cost ?? .infinity { best = solution }
-    guard let best else {
-      // Each of them failed; the first is that of the guess that was given.
-      let reason = outcomes.lazy.compactMap { outcome -> ILQRError? in
-        if case .failure(let error) = outcome { error } else { nil }
-      }.first
-      throw StartError(kind: kind, reason: reason.map { "\($0)" } ?? "no guess can be rolled out")
-    }
-    let gains =
-      try await ilqr.gains(
-        dynamics, cost: cost, in: condition, states: best.trajectory.states,
-        controls: best.trajectory.controls) ?? best.gains
-    let variances = try exploration.variances(start, kind)
-    let tried = outcomes.reduce(starts.count) { sum, outcome in
-      guard case .success(let solution) = outcome else { return sum }
-      return sum + solution.iterations.reduce(0) { $0 + $1.trials }
-    }
-    return SearchedStart(
-      controller: try start.controller(
-        gains: gains, states: { best.trajectory.states.column($0) },
-        controls: { best.trajectory.controls.column($0) }, variances: variances),
-      cost: best.cost, modelRollouts: samples + tried)
   }
 }

@@ -29,17 +29,15 @@ extension InitialController {
     for task: T, stream: RandomStream, workers: Int = 1
   ) async throws -> [SearchedStart]? {
     guard let rule = base as? any SearchingRule else { return nil }
-    let conditions = task.conditions
-    let inner = max(1, workers / conditions.count)
-    return try await parallelMap(conditions.count, workers: workers) { i in
-      try await rule.search(
-        try Start(of: task, in: conditions[i]), stream: stream.child(.custom, i), workers: inner)
-    }
+    return try await rule.search(
+      try task.conditions.map { try Start(of: task, in: $0) }, stream: stream, workers: workers)
   }
 }
 
 /// An initial controller that takes a search.
 protocol SearchingRule: ControllerRule {
-  /// The controller of a start, as it is after the search.
-  func search(_ start: Start, stream: RandomStream, workers: Int) async throws -> SearchedStart
+  /// The controllers of all conditions' starts, as they are after the search.
+  func search(
+    _ starts: [Start], stream: RandomStream, workers: Int
+  ) async throws -> [SearchedStart]
 }

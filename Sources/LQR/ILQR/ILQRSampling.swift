@@ -96,7 +96,7 @@ extension ILQR {
 }
 
 /// What all tries have in common.
-private struct GuessSearch<D: KnownDynamics>: Sendable {
+struct GuessSearch<D: KnownDynamics>: Sendable {
   let dynamics: D
   let cost: any Cost
   let condition: Condition
@@ -104,6 +104,9 @@ private struct GuessSearch<D: KnownDynamics>: Sendable {
   let initialState: [Double]
   let controls: Matrix
   let deviations: [Double]
+
+  /// Generations end when the elites' costs differ by less than this share of what the best gained.
+  private static var settled: Double { 0.01 }
 
   private var m: Int { controls.rows }
   private var T: Int { controls.columns }
@@ -136,6 +139,8 @@ private struct GuessSearch<D: KnownDynamics>: Sendable {
     var spread = (0..<size).map { deviations[$0 % m] }
     var best: (offsets: [Double], guess: ILQR.Guess)?
     var rollouts = 0
+    // J of the controls that are sampled about: the mean of the first generation.
+    var unsearched: Double?
     for generation in 0..<sampling.generations {
       try Task.checkCancellation()
       let candidates = (0..<sampling.samples).map { sample in
@@ -147,6 +152,7 @@ private struct GuessSearch<D: KnownDynamics>: Sendable {
       }
       let guesses = try await rollOut(candidates, workers: workers)
       rollouts += candidates.count
+      if generation == 0 { unsearched = guesses[1]?.cost }
       let order = guesses.indices.filter { guesses[$0] != nil }.sorted {
         (guesses[$0]?.cost ?? .infinity, $0) < (guesses[$1]?.cost ?? .infinity, $1)
       }
@@ -164,6 +170,13 @@ private struct GuessSearch<D: KnownDynamics>: Sendable {
         widest = max(widest, spread[i] / deviations[i % m])
       }
       if widest < 1e-3 { break }
+      // What is left to gain is for iterative LQR.
+      if let unsearched, let best, let worst = order.prefix(eliteCount).last,
+        let dearest = guesses[worst]?.cost,
+        dearest - best.guess.cost < Self.settled * max(0, unsearched - best.guess.cost)
+      {
+        break
+      }
     }
     return (best?.guess, rollouts)
   }

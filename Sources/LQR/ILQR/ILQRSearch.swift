@@ -33,6 +33,8 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   private let limits: ControlLimits?
   private let options: ILQR.Options
   private let workers: Int
+  /// J of what improvements are measured against; nil to measure them against the iterate's cost.
+  private let reference: Double?
   private var workspace: D.Workspace
   private var iterate: ILQRIterate
   private var expansion: CostExpansion
@@ -57,7 +59,8 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
 
   init(
     _ dynamics: D, cost: any Cost, condition: Condition, limits: ControlLimits?,
-    options: ILQR.Options, workers: Int, initialState: [Double], controls: Matrix, states: Matrix?
+    options: ILQR.Options, workers: Int, initialState: [Double], controls: Matrix, states: Matrix?,
+    reference: Double? = nil
   ) throws {
     let (n, m, T) = (dynamics.state, dynamics.control, controls.columns)
     // What can fail comes first: a value with buffers of its own is made whole or not at all.
@@ -72,6 +75,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     self.limits = limits
     self.options = options
     self.workers = workers
+    self.reference = reference
     expansion = CostExpansion(state: n, control: m, horizon: T)
     model = LocalModel(state: n, control: m, horizon: T)
     pass = ILQRBackwardPass(state: n, control: m, horizon: T)
@@ -166,7 +170,8 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     var (slope, curvature) = model.prediction(of: law)
     raisePenalty(slope, curvature)
     let isFeasible = line.gap <= options.gapTolerance
-    let negligible = options.tolerance * (1 + abs(line.cost))
+    let scale = reference.map { max(0, $0 - line.cost) } ?? 1 + abs(line.cost)
+    let negligible = options.tolerance * scale
     if isFeasible && promise(1, slope, curvature) <= negligible && regularization > 0 && !isRelaxed
     {
       // Little is promised because the step is kept short: ask again with the least μ.
@@ -184,7 +189,8 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
       line.step = step.size
       line.predictedImprovement = promise(step.size, slope, curvature)
       line.actualImprovement = merit(iterate) - merit(step.iterate)
-      isNear = line.actualImprovement < Self.nearShare * abs(iterate.cost)
+      let gained = reference.map { max(0, $0 - step.iterate.cost) } ?? abs(iterate.cost)
+      isNear = line.actualImprovement < Self.nearShare * gained
       iterate = step.iterate
       (isExpanded, isRelaxed) = (false, false)
       if step.size >= 0.5 { relax() } else if step.size < 0.05 { tighten() }

@@ -1,0 +1,454 @@
+// Searches of several conditions that share what they find: what one of them found by sampling is the others'
+// first guess, so that they are sampled themselves only where that does not do, and go about the task in one
+// way instead of in as many as there are local optima.
+//
+// Improvements are measured against the guess that nothing was searched about, so that neither the zero nor the
+// scale of the cost decides anything.
+
+package import GPSCore
+package import LinearAlgebra
+package import Statistics
+
+extension ILQR {
+  /// What is to be searched in one condition.
+  package struct Problem: Sendable {
+    /// f with its derivatives.
+    package var dynamics: any KnownDynamics
+    /// ℓ, with expansions.
+    package var cost: any Cost
+    /// Where the cost's goal comes from.
+    package var condition: Condition
+    /// x_0.
+    package var initialState: [Double]
+    /// The guess: m × T.
+    package var controls: Matrix
+    /// σ of the first generation that is sampled: m numbers.
+    package var deviations: [Double]
+    /// Bounds on the controls.
+    package var limits: ControlLimits?
+    /// Whether a trajectory, which has no observations, does what is asked for; nil if nothing says so.
+    package var succeeds: (@Sendable (Trajectory) -> Bool)?
+
+    package init(
+      dynamics: any KnownDynamics, cost: any Cost, condition: Condition, initialState: [Double],
+      controls: Matrix, deviations: [Double], limits: ControlLimits?,
+      succeeds: (@Sendable (Trajectory) -> Bool)? = nil
+    ) {
+      self.dynamics = dynamics
+      self.cost = cost
+      self.condition = condition
+      self.initialState = initialState
+      self.controls = controls
+      self.deviations = deviations
+      self.limits = limits
+      self.succeeds = succeeds
+    }
+  }
+
+  /// What the search of one condition came to.
+  package struct Found: Sendable, Equatable {
+    /// x̄_0 … x̄_T: n × (T + 1).
+    package var states: Matrix
+    /// ū_0 … ū_{T−1}: m × T.
+    package var controls: Matrix
+    /// K of u = ū + K (x − x̄) as if the controls had no limits: T matrices m × n.
+    package var gains: MatrixSequence
+    /// J.
+    package var cost: Double
+    /// The condition whose guess or samples it came from.
+    package var origin: Int
+    /// Rollouts of the dynamics that this condition's search took.
+    package var rollouts: Int
+  }
+
+  /// Searches all conditions. The first is sampled; each other one goes on from what has been found, and is sampled
+  /// where that brings less than most of what it brought elsewhere. In the end those that are worse off than the
+  /// best, or do it in another way, try the best's.
+  ///
+  /// - Parameters:
+  ///   - problems: one per condition.
+  ///   - sampling: how first guesses are sampled.
+  ///   - stream: the parent of all random numbers.
+  ///   - workers: how much runs at once; the result does not depend on it.
+  /// - Returns: for each condition what was found, or why no guess can be rolled out.
+  /// - Throws: `InvalidOption`, an error of `makeWorkspace`, or `CancellationError`.
+  package func search(
+    _ problems: [Problem], sampling: Sampling, stream: RandomStream, workers: Int = 1
+  ) async throws -> [Result<Found, ILQRError>] {
+    var search = SharedSearch(
+      ilqr: ILQR(options: try options.validated()), problems: problems,
+      sampling: try sampling.validated(), stream: stream, workers: workers)
+    return try await search.run()
+  }
+}
+
+/// The search of all conditions.
+private struct SharedSearch {
+  let ilqr: ILQR
+  let problems: [ILQR.Problem]
+  let sampling: ILQR.Sampling
+  let stream: RandomStream
+  let workers: Int
+  private var places: [Place]
+  /// Conditions that were sampled in vain: nothing that was found there succeeds.
+  private var failures = 0
+
+  /// A trajectory of a condition.
+  struct Solution: Sendable {
+    var states: Matrix
+    var controls: Matrix
+    /// K that the search ended with, 0 on saturated steps.
+    var limitedGains: MatrixSequence
+    var cost: Double
+    var origin: Int
+    /// Whether it does what is asked for; nil if nothing says so.
+    var succeeds: Bool?
+
+    /// Whether it is better than another: by success first, by cost then.
+    func isBetter(than other: Solution?) -> Bool {
+      guard let other else { return true }
+      return succeeds == other.succeeds ? cost < other.cost : succeeds == true
+    }
+  }
+
+  /// Where the search of one condition stands.
+  struct Place: Sendable {
+    /// J of the guess; nil if it cannot be rolled out.
+    var unsearched: Double?
+    var solution: Solution?
+    /// K about the solution, once others go on from it.
+    var gains: MatrixSequence?
+    /// J of the cheapest guess that has been taken over from elsewhere.
+    var cheapestGuess = Double.infinity
+    var rollouts = 0
+    var failure: ILQRError?
+
+    /// J of the guess less that of what was found; nil if either is not known.
+    var improvement: Double? {
+      guard let unsearched, let solution else { return nil }
+      return max(0, unsearched - solution.cost)
+    }
+  }
+
+  /// What a condition must gain from another's solution, as a share of what that one gained, not to be sampled.
+  private static var enough: Double { 0.8 }
+  /// What a solution of one's own must gain more than one that is shared, as a share.
+  private static var clearly: Double { 0.05 }
+  /// Conditions that are sampled in vain before success is no longer asked for.
+  private static var mostFailures: Int { 3 }
+  /// Differences of less than this share of what was gained are none.
+  private static var alike: Double { 0.02 }
+
+  init(
+    ilqr: ILQR, problems: [ILQR.Problem], sampling: ILQR.Sampling, stream: RandomStream,
+    workers: Int
+  ) {
+    self.ilqr = ilqr
+    self.problems = problems
+    self.sampling = sampling
+    self.stream = stream
+    self.workers = workers
+    places = problems.map { _ in Place() }
+  }
+
+  mutating func run() async throws -> [Result<ILQR.Found, ILQRError>] {
+    if problems.isEmpty { return [] }
+    try await evaluateGuesses()
+    // Where nothing is sampled, one's own guess is the only beginning, beside what others found.
+    let unsampled = problems.indices.filter { tries($0) == 0 }
+    try await each(unsampled) { search, i, workers in
+      try await search.improveGuess(i, workers: workers)
+    }
+    try await sample(0)
+    var (remaining, fresh) = (Array(problems.indices.dropFirst()), [0])
+    while !remaining.isEmpty {
+      if fresh.isEmpty {
+        let next = remaining.removeFirst()
+        try await sample(next)
+        fresh = [next]
+      }
+      try await share(fresh, with: remaining)
+      fresh = remaining.filter { isEnough($0) }
+      remaining.removeAll { fresh.contains($0) }
+    }
+    try await followBest()
+    return try await finished()
+  }
+
+  // MARK: - Steps
+
+  /// Whether a condition need not be sampled. Success decides where the task says what it is; what conditions that
+  /// begin elsewhere can gain may differ much.
+  private func isEnough(_ i: Int) -> Bool {
+    if places[i].solution?.succeeds == true { return true }
+    if places[i].solution?.succeeds == false && failures < Self.mostFailures { return false }
+    guard let most = places.compactMap(\.improvement).max(), let own = places[i].improvement else {
+      return false
+    }
+    return own >= Self.enough * most
+  }
+
+  /// Changes the places of some conditions, at the same time.
+  private mutating func each(
+    _ conditions: [Int], _ body: @escaping @Sendable (SharedSearch, Int, Int) async throws -> Place
+  ) async throws {
+    let search = self
+    let inner = max(1, workers / max(1, conditions.count))
+    let changed = try await parallelMap(conditions.count, workers: workers) {
+      try await body(search, conditions[$0], inner)
+    }
+    for (i, place) in zip(conditions, changed) { places[i] = place }
+  }
+
+  private mutating func evaluateGuesses() async throws {
+    try await each(Array(problems.indices)) { search, i, _ in
+      var place = search.places[i]
+      place.rollouts += 1
+      let problem = search.problems[i]
+      place.unsearched = try search.rolledOut(problem, on: problem.dynamics, law: nil)?.cost
+      return place
+    }
+  }
+
+  private func tries(_ i: Int) -> Int { sampling.tries(within: problems[i].limits) }
+
+  private func improveGuess(_ i: Int, workers: Int) async throws -> Place {
+    var place = places[i]
+    place.solution = try await improve(
+      &place, i, problems[i].controls, origin: i, workers: workers)
+    return place
+  }
+
+  /// The guess and tries of the sampling, until what they find agrees.
+  private mutating func sample(_ i: Int) async throws {
+    let tries = tries(i)
+    if tries == 0 { return }
+    var place = places[i]
+    let shared = place.solution
+    var found = [Solution]()
+    let (problem, stream) = (problems[i], stream.child(.custom, i))
+    for index in -1...tries {
+      var controls: Matrix? = problem.controls
+      if index >= 0 {
+        let (guess, rollouts) = try await sampled(
+          problem, on: problem.dynamics, index, of: tries, stream: stream.child(.custom, index))
+        place.rollouts += rollouts
+        controls = guess?.controls
+      }
+      guard let controls,
+        let solution = try await improve(&place, i, controls, origin: i, workers: workers)
+      else { continue }
+      if solution.isBetter(than: place.solution) { (place.solution, place.gains) = (solution, nil) }
+      // What agrees with the guess may be where all are stuck, unless it is known to succeed.
+      if index > 0 || solution.succeeds == true { found.append(solution) }
+      if isSettled(place, found) { break }
+    }
+    if let shared, isPreferred(shared, to: place.solution, place.unsearched) {
+      (place.solution, place.gains) = (shared, nil)
+    }
+    if place.solution?.succeeds == false { failures += 1 }
+    places[i] = place
+  }
+
+  /// Whether two searches came to the same good.
+  private func isSettled(_ place: Place, _ found: [Solution]) -> Bool {
+    guard let best = place.solution, best.succeeds != false, let gained = place.improvement else {
+      return false
+    }
+    return found.count { $0.cost <= best.cost + Self.alike * gained } > 1
+  }
+
+  /// Tries the solutions of some conditions in others.
+  private mutating func share(
+    _ donors: [Int], with conditions: [Int]
+  ) async throws {
+    if conditions.isEmpty { return }
+    try await each(donors) { search, i, workers in try await search.withGains(i) }
+    try await each(conditions) { search, i, workers in
+      try await search.following(donors, in: i, workers: workers)
+    }
+  }
+
+  private func withGains(_ i: Int) async throws -> Place {
+    var place = places[i]
+    if place.gains != nil { return place }
+    guard let solution = place.solution else { return place }
+    do {
+      place.rollouts += 1
+      place.gains = try await gains(problems[i], on: problems[i].dynamics, about: solution)
+    } catch is ILQRError {
+      // Its controls can be tried all the same.
+    }
+    return place
+  }
+
+  /// What a condition comes to from others' solutions.
+  private func following(
+    _ donors: [Int], in i: Int, workers: Int
+  ) async throws -> Place {
+    var place = places[i]
+    let problem = problems[i]
+    var guess: (trajectory: ILQR.Guess, origin: Int)?
+    for donor in donors {
+      guard let solution = places[donor].solution else { continue }
+      let laws = [MatrixSequence?.none] + (places[donor].gains.map { [$0] } ?? [])
+      for gains in laws {
+        // A law's controls are rolled out twice: with it, and as they came to be.
+        place.rollouts += gains == nil ? 1 : 2
+        let found = try rolledOut(problem, on: problem.dynamics, law: (solution, gains))
+        if let found, found.cost < guess?.trajectory.cost ?? place.cheapestGuess {
+          guess = (found, solution.origin)
+        }
+      }
+    }
+    guard let guess else { return place }
+    place.cheapestGuess = guess.trajectory.cost
+    let found = try await improve(
+      &place, i, guess.trajectory.controls, origin: guess.origin,
+      workers: workers)
+    if let found, isPreferred(found, to: place.solution, place.unsearched) {
+      place.solution = found
+      place.gains = nil
+    }
+    return place
+  }
+
+  /// Whether a solution that is shared is taken in place of one's own: unless that one is clearly cheaper.
+  private func isPreferred(_ shared: Solution, to own: Solution?, _ unsearched: Double?) -> Bool {
+    guard let own else { return true }
+    if shared.succeeds != own.succeeds { return shared.succeeds == true }
+    let gained = unsearched.map { max(0, $0 - min(own.cost, shared.cost)) } ?? 0
+    return shared.cost <= own.cost + Self.clearly * gained
+  }
+
+  /// The best one's solution, where another is worse off or goes another way.
+  private mutating func followBest() async throws {
+    let gained = places.map { $0.improvement ?? -.infinity }
+    let succeeds = places.map { $0.solution?.succeeds != false ? 1 : 0 }
+    let best = places.indices.max {
+      (succeeds[$0], gained[$0], -$0) < (succeeds[$1], gained[$1], -$1)
+    }
+    guard let best, let solution = places[best].solution else { return }
+    let others = places.indices.filter { i in
+      i != best
+        && (places[i].solution?.origin != solution.origin || succeeds[i] < succeeds[best]
+          || gained[i] < (1 - Self.alike) * gained[best])
+    }
+    if others.isEmpty { return }
+    for i in others { places[i].cheapestGuess = .infinity }
+    try await share([best], with: others)
+  }
+
+  private mutating func finished() async throws -> [Result<ILQR.Found, ILQRError>] {
+    try await each(Array(problems.indices)) { search, i, _ in try await search.withGains(i) }
+    return places.map { place in
+      guard let solution = place.solution else {
+        return .failure(place.failure ?? .notFinite(field: "the cost of the guess", step: 0))
+      }
+      return .success(
+        ILQR.Found(
+          states: solution.states, controls: solution.controls,
+          gains: place.gains ?? solution.limitedGains,
+          cost: solution.cost, origin: solution.origin, rollouts: place.rollouts))
+    }
+  }
+
+  // MARK: - Pieces
+
+  /// Iterative LQR from some controls; nil if it fails.
+  private func improve(
+    _ place: inout Place, _ i: Int, _ controls: Matrix, origin: Int, workers: Int
+  ) async throws -> Solution? {
+    do {
+      let (found, rollouts) = try await improved(
+        problems[i], on: problems[i].dynamics, controls, place.unsearched, origin, workers
+      )
+      place.rollouts += rollouts
+      return found
+    } catch let error as ILQRError {
+      place.rollouts += 1
+      place.failure = place.failure ?? error
+      return nil
+    }
+  }
+
+  private func improved(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ controls: Matrix,
+    _ reference: Double?, _ origin: Int, _ workers: Int
+  ) async throws -> (Solution, rollouts: Int) {
+    var search = try ILQRSearch(
+      dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
+      options: ilqr.options, workers: workers, initialState: problem.initialState,
+      controls: controls, states: nil, reference: reference)
+    let found = try await search.run { _ in }
+    return (
+      Solution(
+        states: found.trajectory.states, controls: found.trajectory.controls,
+        limitedGains: found.gains, cost: found.cost,
+        origin: origin, succeeds: problem.succeeds?(found.trajectory)),
+      1 + found.iterations.reduce(0) { $0 + $1.trials }
+    )
+  }
+
+  private func gains(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, about solution: Solution
+  ) async throws -> MatrixSequence? {
+    try await ilqr.gains(
+      dynamics, cost: problem.cost, in: problem.condition, states: solution.states,
+      controls: solution.controls)
+  }
+
+  private func sampled(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ index: Int, of tries: Int,
+    stream: RandomStream
+  ) async throws -> (guess: ILQR.Guess?, rollouts: Int) {
+    let search = GuessSearch(
+      dynamics: dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
+      initialState: problem.initialState, controls: problem.controls,
+      deviations: problem.deviations)
+    return index == 0
+      ? try search.disturbed(stream: stream)
+      : try await search.sampled(
+        sampling, knots: search.knots(index - 1, of: tries), stream: stream, workers: workers)
+  }
+
+  /// The guess, or another condition's controls or feedback law, rolled out; nil if that cannot be.
+  private func rolledOut(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics,
+    law: (about: Solution, gains: MatrixSequence?)?
+  ) throws -> ILQR.Guess? {
+    var workspace = try dynamics.makeWorkspace()
+    do {
+      var controls = law?.about.controls ?? problem.controls
+      if let law, let gains = law.gains {
+        let (n, m) = (dynamics.state, dynamics.control)
+        var (state, next) = (problem.initialState, problem.initialState)
+        for t in 0..<controls.columns {
+          for a in 0..<m {
+            for b in 0..<n {
+              controls[a, t] += gains[t][a, b] * (state[b] - law.about.states[b, t])
+            }
+            if let limits = problem.limits { controls[a, t] = limits.clamped(controls[a, t], a) }
+          }
+          var span = next.mutableSpan
+          do throws(PlantFailure) {
+            try dynamics.step(
+              state.span, controls.storage.span.extracting(t * m..<(t + 1) * m),
+              workspace: &workspace, into: &span)
+          } catch {
+            return nil
+          }
+          state = next
+        }
+      }
+      let iterate = try ILQRSearch.start(
+        dynamics, problem.cost, problem.condition, problem.limits, &workspace,
+        problem.initialState, controls, nil)
+      return ILQR.Guess(
+        states: iterate.trajectory.states, controls: iterate.trajectory.controls,
+        cost: iterate.cost)
+    } catch is ILQRError {
+      return nil
+    }
+  }
+}
