@@ -26,6 +26,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "archive.h"
+
 struct mjguard_log {
   char error[1024];
   char warning[1024];
@@ -166,6 +168,8 @@ struct mjguard_files {
   file_entry *first;
   // The one that was opened before all others.
   file_entry *main;
+  // An archive that could not be read, or is part of another model and has percent signs.
+  file_entry *unreadable;
   place *places;
 };
 
@@ -300,25 +304,25 @@ static unsigned char *read_whole(const char *path, size_t *count) {
 
 // MuJoCo makes messages of texts in a model, and takes the message for a printf format: an unknown class
 // called "%s%s%s" ends the process, "%x" tells what is on its stack. So the model is first compiled with
-// another character in place of every percent sign, which no file and no message of MuJoCo's holds.
+// another character in place of every percent sign, in texts, archives and paths, which no file and no message
+// of MuJoCo's holds.
 // Set in a child process alone, before it starts threads.
 static int is_masking;
 static const char percent_mask = 0x1A;
 
-static int is_xml(const file_entry *entry) {
-  for (size_t i = 0; i < entry->count; i++) {
-    const unsigned char c = entry->bytes[i];
-    // A byte order mark and white space may come first.
-    if (c == '<') return 1;
-    if (!isspace(c) && c != 0xEF && c != 0xBB && c != 0xBF) return 0;
+// Whether there may be a model in a file: text before the first tag does not keep MuJoCo from reading it, nor
+// does a zero behind the last.
+static int may_be_xml(const unsigned char *bytes, size_t count) {
+  for (size_t i = 0; i < count && bytes[i]; i++) {
+    if (bytes[i] == '<') return 1;
   }
   return 0;
 }
 
 // Whether there is any percent sign, also as a character reference such as "&#37;".
-static int has_percent(const file_entry *entry) {
-  for (size_t i = 0; i < entry->count; i++) {
-    if (entry->bytes[i] == '%' || entry->bytes[i] == '&') return 1;
+static int has_percent(const unsigned char *bytes, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (bytes[i] == '%' || bytes[i] == '&') return 1;
   }
   return 0;
 }
@@ -337,21 +341,38 @@ static size_t percent_reference(const unsigned char *text, size_t count) {
   return value == '%' && i < count && text[i] == ';' ? i + 1 : 0;
 }
 
-static void mask_percents(file_entry *entry) {
-  if (entry->masked || !is_xml(entry) || !has_percent(entry)) return;
-  entry->masked = malloc(entry->count ? entry->count : 1);
-  if (!entry->masked) return;
+// A file of which another text is compiled; see `mjguard_change`.
+static unsigned char *without_percents(
+    const char *name, const unsigned char *bytes, size_t count, size_t *new_count, int *failed) {
+  (void)name;
+  if (!may_be_xml(bytes, count) || !has_percent(bytes, count)) return NULL;
+  unsigned char *masked = malloc(count);
+  if (!masked) {
+    *failed = 1;
+    return NULL;
+  }
   size_t n = 0;
-  for (size_t i = 0; i < entry->count; n++) {
-    const size_t length = percent_reference(entry->bytes + i, entry->count - i);
-    if (length > 0 || entry->bytes[i] == '%') {
-      entry->masked[n] = (unsigned char)percent_mask;
+  int is_changed = 0;
+  for (size_t i = 0; i < count; n++) {
+    const size_t length = percent_reference(bytes + i, count - i);
+    if (length > 0 || bytes[i] == '%') {
+      masked[n] = (unsigned char)percent_mask;
+      is_changed = 1;
       i += length > 0 ? length : 1;
     } else {
-      entry->masked[n] = entry->bytes[i++];
+      masked[n] = bytes[i++];
     }
   }
-  entry->masked_count = n;
+  *new_count = n;
+  if (is_changed) return masked;
+  free(masked);
+  return NULL;
+}
+
+static void mask(char *text) {
+  for (; *text; text++) {
+    if (*text == '%') *text = percent_mask;
+  }
 }
 
 static void unmask(char *text) {
@@ -383,9 +404,23 @@ static int open_resource(mjResource *resource) {
     if (bytes) entry = add_entry(files, path, bytes, count);
   }
   if (!files->main) files->main = entry;
-  if (is_masking && entry) mask_percents(entry);
+  int failed = 0;
+  if (is_masking && entry && !entry->masked) {
+    if (mjguard_is_archive(entry->path, entry->bytes, entry->count)) {
+      // MuJoCo reads archives from the disk: here they can only be refused.
+      size_t size;
+      unsigned char *other = mjguard_rewrite_archive(
+          entry->bytes, entry->count, without_percents, '%', percent_mask, &size, &failed);
+      if (other) failed = 1;
+      free(other);
+      if (failed && !files->unreadable) files->unreadable = entry;
+    } else {
+      entry->masked =
+          without_percents(entry->path, entry->bytes, entry->count, &entry->masked_count, &failed);
+    }
+  }
   pthread_mutex_unlock(&files->lock);
-  if (!entry) return 0;
+  if (!entry || failed) return 0;
   resource->data = entry;
   return 1;
 }
@@ -429,6 +464,7 @@ static void mount_everywhere(mjVFS *vfs, const mjpResourceProvider *provider, co
   for (const struct dirent *entry; (entry = readdir(root));) {
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
     snprintf(first, sizeof first, "/%s", entry->d_name);
+    if (is_masking) mask(first);
     mj_mountVFS(vfs, first, provider);
   }
   closedir(root);
@@ -441,11 +477,13 @@ static int has_suffix(const char *path, const char *suffix) {
   return length >= count && strcasecmp(path + length - count, suffix) == 0;
 }
 
+static int is_archive(const char *path) {
+  return has_suffix(path, ".mjz") || has_suffix(path, ".zip");
+}
+
 static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size) {
   if (has_suffix(path, ".mjb")) return mj_loadModel(path, vfs);
-  if (!has_suffix(path, ".mjz") && !has_suffix(path, ".zip")) {
-    return mj_loadXML(path, vfs, text, size);
-  }
+  if (!is_archive(path)) return mj_loadXML(path, vfs, text, size);
   mjSpec *spec = mj_parse(path, NULL, vfs, text, size);
   if (!spec) return NULL;
   mjModel *model = mj_compile(spec, vfs);
@@ -516,13 +554,23 @@ static int states_too_much(mjguard_log *log, const mjSpec *spec) {
 // Called inside a guarded call. NULL if the text says enough to refuse the model.
 static mjSpec *parse(const char *path, const mjVFS *vfs, char *text, int size) {
   if (has_suffix(path, ".mjb")) return NULL;
-  const int is_archive = has_suffix(path, ".mjz") || has_suffix(path, ".zip");
-  return is_archive ? mj_parse(path, NULL, vfs, text, size) : mj_parseXML(path, vfs, text, size);
+  return is_archive(path) ? mj_parse(path, NULL, vfs, text, size) : mj_parseXML(path, vfs, text, size);
+}
+
+static mjguard_result refuse(mjguard_log *log, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(log->error, sizeof log->error, format, arguments);
+  va_end(arguments);
+  return mjguard_error;
 }
 
 // Compiles a model here and now, without protection from what MuJoCo cannot report.
 static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
-  char text[1024] = "";
+  char text[1024] = "", name[PATH_MAX];
+  if (strlen(path) >= sizeof name) return refuse(log, "its path is too long");
+  strcpy(name, path);
+  if (is_masking) mask(name);
   mjVFS vfs;
   mjpResourceProvider provider;
   mjp_defaultProvider(&provider);
@@ -539,16 +587,16 @@ static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *fi
   // After an error the virtual file system is left as it is: nothing says in what state.
   GUARDED(log, {
     mj_defaultVFS(&vfs);
-    mount_everywhere(&vfs, &provider, path);
+    mount_everywhere(&vfs, &provider, name);
     if (is_masking) {
-      mjSpec *spec = parse(path, &vfs, text, sizeof text);
+      mjSpec *spec = parse(name, &vfs, text, sizeof text);
       if (spec) {
         *is_refused = states_too_much(log, spec);
         mj_deleteSpec(spec);
       }
       *text = 0;
     }
-    if (!*is_refused) *model = compile(path, &vfs, text, sizeof text);
+    if (!*is_refused) *model = compile(name, &vfs, text, sizeof text);
     mj_deleteVFS(&vfs);
   })
   if (refused) return mjguard_error;
@@ -558,14 +606,6 @@ static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *fi
     copy_line(text, sizeof text, reason);
   }
   return loaded(log, result, *model, text);
-}
-
-static mjguard_result refuse(mjguard_log *log, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(log->error, sizeof log->error, format, arguments);
-  va_end(arguments);
-  return mjguard_error;
 }
 
 static mjguard_result make_data(mjguard_log *log, const mjModel *model, mjData **data) {
@@ -605,12 +645,113 @@ static long resident_megabytes(pid_t process) {
   return (long)(sizes_of_process(process).resident >> 20);
 }
 
+// The folder of a process that compiles an archive; its own alone.
+static void temporary_folder(char *folder, size_t size, pid_t process) {
+  const char *parent = getenv("TMPDIR");
+  snprintf(
+      folder, size, "%s/gps-archive-%ld", parent && *parent == '/' ? parent : "/tmp", (long)process);
+}
+
+// Removes it, where it is one that such a process has made: a link there may lead anywhere.
+static void remove_temporary(pid_t process) {
+  char folder[PATH_MAX];
+  temporary_folder(folder, sizeof folder, process);
+  const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  struct stat status;
+  DIR *list = NULL;
+  if (descriptor >= 0 && fstat(descriptor, &status) == 0 && status.st_uid == geteuid() &&
+      (status.st_mode & 0777) == 0700) {
+    list = fdopendir(descriptor);
+  }
+  if (!list) {
+    if (descriptor >= 0) close(descriptor);
+    return;
+  }
+  for (const struct dirent *entry; (entry = readdir(list));) {
+    unlinkat(dirfd(list), entry->d_name, 0);
+  }
+  closedir(list);
+  rmdir(folder);
+}
+
+// Writes an archive without percent signs, if it has any in it or in its path, to a file of its own, because
+// MuJoCo reads archives from the disk. `name` is then that file's, by the name that MuJoCo shall be told.
+static mjguard_result rewrite_archive(
+    mjguard_log *log, const char *path, mjguard_files *files, char *name, size_t size) {
+  const char *actual = path;
+  for (const place *here = files->places; here; here = here->next) {
+    if (strcmp(here->asked, path) == 0) actual = here->path;
+  }
+  size_t count, new_count = 0;
+  unsigned char *bytes = read_whole(actual, &count);
+  if (!bytes) return refuse(log, "it cannot be read");
+  int failed;
+  unsigned char *other = mjguard_rewrite_archive(
+      bytes, count, without_percents, '%', percent_mask, &new_count, &failed);
+  if (failed) {
+    free(bytes);
+    return refuse(log, "the archive is damaged or too large, or packed by something else than Deflate");
+  }
+  if (!other && strchr(path, '%')) {
+    other = bytes;
+    new_count = count;
+    bytes = NULL;
+  }
+  free(bytes);
+  if (!other) return mjguard_ok;
+  char folder[PATH_MAX], masked[2 * PATH_MAX];
+  temporary_folder(folder, sizeof folder, getpid());
+  const char *last = strrchr(path, '/');
+  snprintf(name, size, "%s/%s", folder, last ? last + 1 : path);
+  snprintf(masked, sizeof masked, "%s", name);
+  mask(masked);
+  // A folder that is there is somebody else's.
+  const int descriptor = mkdir(folder, 0700) == 0
+                             ? open(masked, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)
+                             : -1;
+  size_t done = 0;
+  while (descriptor >= 0 && done < new_count) {
+    const ssize_t written = write(descriptor, other + done, new_count - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) break;
+    done += (size_t)written;
+  }
+  const int problem = errno;
+  if (descriptor >= 0) close(descriptor);
+  if (descriptor < 0 || done < new_count) {
+    free(other);
+    return refuse(log, "no temporary file can be written for it: %s", strerror(problem));
+  }
+  // What the reader asks for is there already.
+  return add_entry(files, name, other, new_count) ? mjguard_ok : refuse(log, "out of memory");
+}
+
+// Puts one text in place of another wherever it stands, as far as there is room.
+static void replace(char *text, size_t size, const char *from, const char *to) {
+  const size_t length = strlen(from), count = strlen(to);
+  for (char *at = text; (at = strstr(at, from)); at += count) {
+    if (strlen(text) - length + count >= size) return;
+    memmove(at + count, at + length, strlen(at + length) + 1);
+    memcpy(at, to, count);
+  }
+}
+
 // What the child process does, alone with one thread.
 static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_files *files) {
   mjModel *model;
+  char name[2 * PATH_MAX] = "";
+  if (is_archive(path) && rewrite_archive(log, path, files, name, sizeof name) != mjguard_ok) {
+    return mjguard_error;
+  }
   is_masking = 1;
-  mjguard_result result = load(log, path, files, &model);
+  mjguard_result result = load(log, *name ? name : path, files, &model);
   unmask(log->error);
+  if (*name) replace(log->error, sizeof log->error, name, path);
+  if (result != mjguard_ok && files->unreadable) {
+    return refuse(
+        log, "its part %.900s is an archive that is damaged, or has percent signs in its texts",
+        files->unreadable->path);
+  }
   if (result != mjguard_ok) {
     const size_t length = strlen(log->error);
     if (strstr(log->error, "llocate memory") || strstr(log->error, "out of memory")) {
@@ -623,7 +764,7 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
     unmask(log->warning);
     return refuse(log, "MuJoCo cannot warn of a name with %% in it: %.900s", log->warning);
   }
-  int is_masked = 0;
+  int is_masked = *name != 0;
   for (const file_entry *entry = files->first; entry; entry = entry->next) {
     is_masked |= entry->masked != NULL;
   }
@@ -753,6 +894,7 @@ static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_f
   pid_t ended;
   do ended = waitpid(child, &status, 0);
   while (ended < 0 && errno == EINTR);
+  if (is_archive(path)) remove_temporary(child);
   if (done == sizeof told) {
     if (!*told.error) return mjguard_ok;
     memcpy(log->error, told.error, sizeof log->error);

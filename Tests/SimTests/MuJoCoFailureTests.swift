@@ -9,10 +9,15 @@ import Testing
 
 /// Nothing a model or a state can do ends the process or leaves a file behind.
 @Suite struct MuJoCoFailureTests {
-  static var logFile: Bool {
-    FileManager.default.fileExists(
-      atPath: FileManager.default.currentDirectoryPath + "/MUJOCO_LOG.TXT")
+  /// Whether MuJoCo has written to its log since these tests began; it may have before.
+  static var logFile: Bool { logSize() != earlierLogSize }
+  private static let earlierLogSize = logSize()
+  private static func logSize() -> Int? {
+    var status = stat()
+    return stat("MUJOCO_LOG.TXT", &status) == 0 ? Int(status.st_size) : nil
   }
+
+  init() { _ = Self.earlierLogSize }
 
   func reason(_ body: () throws -> Void) -> String? {
     do {
@@ -94,10 +99,13 @@ import Testing
     func reasonOf(_ text: String) -> String {
       reason { _ = try MuJoCoModel(mjcf: text, name: "m") } ?? ""
     }
-    #expect(throws: MuJoCoError.noSuchFile(path: "/nowhere/model.xml")) {
-      try MuJoCoModel(contentsOf: "/nowhere/model.xml")
+    let own = NSTemporaryDirectory() + "gps-folder-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: own, withIntermediateDirectories: false)
+    defer { try? FileManager.default.removeItem(atPath: own) }
+    #expect(throws: MuJoCoError.noSuchFile(path: own + "/model.xml")) {
+      try MuJoCoModel(contentsOf: own + "/model.xml")
     }
-    #expect(throws: MuJoCoError.unreadable(path: "/tmp")) { try MuJoCoModel(contentsOf: "/tmp") }
+    #expect(throws: MuJoCoError.unreadable(path: own)) { try MuJoCoModel(contentsOf: own) }
     #expect(reasonOf("<mujoco><worldbody>").hasPrefix("m: MuJoCo does not accept this model: "))
     let unknown = reasonOf("<mujoco>\n<worldbody>\n<bodi/></worldbody></mujoco>")
     #expect(unknown.contains("bodi") && unknown.contains("line 3") && !unknown.contains("\n"))
