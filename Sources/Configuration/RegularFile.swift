@@ -95,6 +95,21 @@ package enum RegularFile {
   }
 }
 
+/// Places in texts that should be UTF-8.
+package enum UTF8Text {
+  /// Line and character in it, from 1, of the first byte that is not UTF-8.
+  package static func firstFault(in bytes: [UInt8]) -> (line: Int, column: Int) {
+    var (line, column) = (1, 1)
+    var decoder = UTF8()
+    var iterator = bytes.makeIterator()
+    while case .scalarValue(let scalar) = decoder.decode(&iterator) {
+      column += 1
+      if scalar == "\n" { (line, column) = (line + 1, 1) }
+    }
+    return (line, column)
+  }
+}
+
 /// The text for an error number of the C library, e.g. "No space left on device".
 package func systemReason(_ number: Int32) -> String {
   // `strerror` may return a shared buffer; this one is ours.

@@ -143,24 +143,12 @@ extension Experiment {
       throw refuse("cannot be read as an experiment: \(error)")
     }
     guard let text = String(validating: bytes, as: UTF8.self) else {
-      let (line, column) = firstInvalid(in: bytes)
+      let (line, column) = UTF8Text.firstFault(in: bytes)
       throw SettingsError(
         origin: .file(name: url.lastPathComponent, line: line, column: column), path: "",
         problem: "not UTF-8 text")
     }
     return text
-  }
-
-  /// Line and column, from 1, of the first byte that is not UTF-8.
-  private static func firstInvalid(in bytes: [UInt8]) -> (line: Int, column: Int) {
-    var (line, column) = (1, 1)
-    var decoder = UTF8()
-    var iterator = bytes.makeIterator()
-    while case .scalarValue(let scalar) = decoder.decode(&iterator) {
-      column += 1
-      if scalar == "\n" { (line, column) = (line + 1, 1) }
-    }
-    return (line, column)
   }
 }
 

@@ -45,7 +45,10 @@ struct ExperimentLoader {
           + "with \(task.dimensions.state) states and \(task.dimensions.control) controls")
     }
     var controllers: [LinearGaussianController] = []
-    let start = located(experiment.initialController)
+    let start: InitialController
+    do throws(StartError) { start = try located(experiment.initialController).loaded() } catch {
+      throw refuse("initialController.\(error.kind)", problem: oneLine(error.reason))
+    }
     for condition in task.conditions {
       do {
         controllers.append(try start.controller(for: task, in: condition))
@@ -77,13 +80,7 @@ struct ExperimentLoader {
     }
     return LoadedExperiment(
       experiment: experiment, task: task, initialControllers: controllers, model: model,
-      demonstrations: try start.file.map { file throws(SettingsError) in
-        do throws(FileProblem) {
-          return Data(try RegularFile.read(file, atMost: InitialController.maximumFileBytes))
-        } catch {
-          throw refuse("initialController.demonstrations.file", problem: "\(file) cannot be read")
-        }
-      })
+      demonstrations: start.contents.map { Data($0) })
   }
 
   /// An initial controller whose file is found from the experiment's folder.

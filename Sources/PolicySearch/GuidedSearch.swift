@@ -214,8 +214,9 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
     network: NetworkOptions = NetworkOptions(),
     training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64 = 0
   ) throws {
+    let loaded = try start.loaded()
     try self.init(
-      task, from: task.conditions.map { try start.controller(for: task, in: $0) }, start: start,
+      task, from: task.conditions.map { try loaded.controller(for: task, in: $0) }, start: start,
       settings: settings, local: KLStep(dynamics: dynamics), link: MirrorDescent(),
       student: NeuralDistiller(network: network, training: training, seed: seed), seed: seed,
       name: "mirrorDescent")

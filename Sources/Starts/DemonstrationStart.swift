@@ -20,6 +20,8 @@ extension InitialController {
     public var exploration: Exploration
     /// K by names of controls and entries of the state; what is not named is 0.
     public var gains: FeedbackGains
+    /// What the file holds, if it has been read (`InitialController.loaded`).
+    var contents: [UInt8]?
 
     /// Settings.
     public init(
@@ -36,7 +38,17 @@ extension InitialController {
   public var file: String? { (base as? DemonstrationOptions)?.file }
 
   /// Bytes of the largest file that is read.
-  package static let maximumFileBytes = 1 << 30
+  package static let maximumFileBytes = 1 << 28
+
+  /// The same with its file read, if there is one: so that all conditions start from one state of it.
+  package func loaded() throws(StartError) -> InitialController {
+    guard var options = base as? DemonstrationOptions, options.contents == nil else { return self }
+    options.contents = try DemonstrationFile.read(options.file)
+    return .demonstrations(options)
+  }
+
+  /// What its file holds; nil if there is none or it has not been read.
+  package var contents: [UInt8]? { (base as? DemonstrationOptions)?.contents }
 
   /// The same, made from another file.
   public func reading(_ file: String) -> InitialController {
@@ -67,7 +79,8 @@ extension InitialController.DemonstrationOptions: ControllerRule {
     let kind = Self.schema.name
     let K = try start.matrix(of: gains, "\(kind).gains")
     let variances = try exploration.variances(start, kind)
-    let (states, controls) = try DemonstrationFile(file, kind).means(for: start)
+    let (states, controls) = try DemonstrationFile(file, contents ?? DemonstrationFile.read(file))
+      .means(for: start)
     return try start.controller(
       gains: MatrixSequence(repeating: K, count: start.dimensions.horizon),
       states: { states.column($0) }, controls: { start.clamped(controls.column($0)) },
@@ -77,15 +90,20 @@ extension InitialController.DemonstrationOptions: ControllerRule {
 
 /// A file of states and controls.
 private struct DemonstrationFile {
+  static let kind = InitialController.DemonstrationOptions.schema.name
+
   let path: String
-  let kind: String
   let bytes: [UInt8]
 
-  init(_ path: String, _ kind: String) throws(StartError) {
+  init(_ path: String, _ bytes: [UInt8]) {
     self.path = path
-    self.kind = kind
+    self.bytes = bytes
+  }
+
+  /// All bytes of a file.
+  static func read(_ path: String) throws(StartError) -> [UInt8] {
     do throws(FileProblem) {
-      bytes = try RegularFile.read(path, atMost: InitialController.maximumFileBytes)
+      return try RegularFile.read(path, atMost: InitialController.maximumFileBytes)
     } catch {
       throw StartError(
         kind: kind,
@@ -95,7 +113,7 @@ private struct DemonstrationFile {
   }
 
   func refuse(_ problem: String) -> StartError {
-    StartError(kind: kind, reason: "\(path)\(problem)")
+    StartError(kind: Self.kind, reason: "\(path)\(problem)")
   }
 
   /// Mean states x̄_0 … x̄_{T−1} and controls of the demonstrations that belong to a start.
@@ -120,8 +138,9 @@ private struct DemonstrationFile {
   // MARK: - CSV
 
   private func rows(for start: Start) throws(StartError) -> [Demonstration] {
-    guard let text = String(bytes: bytes, encoding: .utf8) else {
-      throw refuse(" is not UTF-8 text")
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      let place = UTF8Text.firstFault(in: bytes)
+      throw refuse(", line \(place.line), column \(place.column): not UTF-8 text")
     }
     let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
     guard let first = lines.first, !first.isEmpty else { throw refuse(" is empty") }

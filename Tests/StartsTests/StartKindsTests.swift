@@ -326,6 +326,18 @@ private let model = """
     #expect((0...1).map { right.action(step: $0, state: [0, 0])[0] } == [-1.5, 0.5])
   }
 
+  @Test("A file is read once, whatever becomes of it between two conditions")
+  func readOnce() throws {
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let task = try demonstrations()
+    let header = "state.x0,state.x1,control.u0\n"
+    let start = try start(from: header + "0,0,1\n0,0,1\n").loaded()
+    _ = try self.start(from: header + "0,0,2\n0,0,2\n")
+    for condition in task.conditions {
+      #expect(try start.controller(for: task, in: condition).offsets[0, 0] == 1)
+    }
+  }
+
   @Test("The same demonstrations as safetensors, for all conditions or for one")
   func safetensors() throws {
     defer { try? FileManager.default.removeItem(at: folder) }
@@ -382,6 +394,7 @@ private let model = """
       (header + "left,0,1,2,3\nleft,1,1,2,\n", ["line 2", "1 controls", "horizon is 2"]),
       (header + "middle,0,1,2,3\nmiddle,1,1,2,3\n", ["condition left", "middle"]),
       (header, ["no demonstration"]),
+      (header + "left,0,1e999,2,3\nleft,1,1,2,3\n", ["line 2", "state.x0", "1e999"]),
     ] {
       do {
         _ = try start(from: text).controller(for: task, in: task.conditions[0])
@@ -391,8 +404,26 @@ private let model = """
       }
     }
     #expect(throws: StartError.self) {
-      try InitialController.demonstrations(.init(file: "/no/such.csv")).controller(
+      try InitialController.demonstrations(.init(file: folder.path + "/no/such.csv")).controller(
         for: task, in: task.conditions[0])
+    }
+    let latin = folder.appendingPathComponent("demo.csv")
+    try (Data((header + "le").utf8) + Data([0xFF]) + Data("ft,0,1,2,3\n".utf8)).write(to: latin)
+    #expect {
+      try InitialController.demonstrations(.init(file: latin.path)).controller(
+        for: task, in: task.conditions[0])
+    } throws: {
+      "\($0)".contains("demo.csv, line 2, column 3: not UTF-8 text")
+    }
+    // Its size is on record alone.
+    let sparse = folder.appendingPathComponent("sparse.csv")
+    #expect(FileManager.default.createFile(atPath: sparse.path, contents: nil))
+    #expect(truncate(sparse.path, 1 << 40) == 0)
+    #expect {
+      try InitialController.demonstrations(.init(file: sparse.path)).controller(
+        for: task, in: task.conditions[0])
+    } throws: {
+      "\($0)".contains("bytes are too many (at most 268435456)")
     }
     // A pipe would never end, a device might not.
     let pipe = FileManager.default.temporaryDirectory.appendingPathComponent(
