@@ -251,7 +251,7 @@ private struct Draft {
     let components =
       ["jointPositions", "jointVelocities"] + (model.hasActivations ? ["actuatorActivations"] : [])
     var lines = [
-      "# A first experiment on \(comment(path)), written by `gps init`: the model learns to hold "
+      "# A first experiment on \(comment(path)), \(ExperimentDraft.mark): the model learns to hold "
         + (several ? "each of its starts." : "its start."),
       "# `gps check FILE` shows what this comes to, `gps run FILE` learns it, `gps options` explains every "
         + "setting.",
@@ -456,10 +456,34 @@ private func relativePath(of url: URL, from folder: URL) -> String {
 }
 
 extension ExperimentDraft {
+  /// What the first line of a draft says.
+  fileprivate static let mark = "written by `gps init`"
+
+  /// Where a draft may be written: what stands there must be a draft, or nothing.
+  ///
+  /// - Parameters:
+  ///   - path: the file.
+  ///   - model: the model's file, which it must not be.
+  ///   - replacing: whether another draft may be replaced.
+  /// - Returns: the file, to be written to.
+  /// - Throws: `RunDirectoryError.cannotWrite`.
+  public static func file(
+    _ path: String, model: URL, replacing: Bool
+  ) throws(RunDirectoryError) -> OutputFile {
+    try OutputFile(
+      path, inputs: [model.path],
+      replacing: replacing
+        ? .beginning { bytes in
+          let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
+          return line.starts(with: "# ".utf8)
+            && String(decoding: line, as: UTF8.self).contains(mark)
+        } : .nothing)
+  }
+
   /// Writes the file, whole or not at all.
   ///
   /// - Throws: `RunDirectoryError.cannotWrite`.
-  public func write(to url: URL) throws(RunDirectoryError) {
-    try CheckedFile.replace(url.path, with: Array(yaml.utf8))
+  public func write(to file: OutputFile) throws(RunDirectoryError) {
+    try file.write(Array(yaml.utf8))
   }
 }

@@ -10,7 +10,19 @@ public struct OutputFile: Sendable {
   public let path: String
   private let place: Place
 
+  /// What may stand where a file is to be written.
+  public enum Replacing: Sendable {
+    /// Whatever can be written to.
+    case anything
+    /// Nothing, also in the moment of writing.
+    case nothing
+    /// A regular file that begins in this way.
+    case beginning(@Sendable (_ bytes: [UInt8]) -> Bool)
+  }
+
   private enum Place: Sendable {
+    /// To be put there at once if there is nothing yet.
+    case new(path: String)
     /// To be put there at once, with permissions to keep; nil for a new file.
     case regular(path: String, mode: mode_t?)
     /// Written to as it is.
@@ -24,8 +36,11 @@ public struct OutputFile: Sendable {
   /// - Parameters:
   ///   - path: where to write.
   ///   - inputs: files that must not be written to.
+  ///   - replacing: what may stand there.
   /// - Throws: `RunDirectoryError.cannotWrite`.
-  public init(_ path: String, inputs: [String] = []) throws(RunDirectoryError) {
+  public init(
+    _ path: String, inputs: [String] = [], replacing: Replacing = .anything
+  ) throws(RunDirectoryError) {
     func refuse(_ reason: String) -> RunDirectoryError { .cannotWrite(path: path, reason: reason) }
     self.path = path
     if path.isEmpty { throw refuse("an empty path names no file") }
@@ -39,8 +54,20 @@ public struct OutputFile: Sendable {
       if access(folder.isEmpty ? "." : folder, W_OK | X_OK) != 0 {
         throw refuse(systemReason(errno))
       }
-      place = .regular(path: path, mode: nil)
+      if case .anything = replacing {
+        place = .regular(path: path, mode: nil)
+      } else {
+        place = .new(path: path)
+      }
       return
+    }
+    switch replacing {
+    case .anything: break
+    case .nothing: throw refuse("it exists already")
+    case .beginning(let isOurs):
+      guard let beginning = RegularFile.beginning(of: path, bytes: 4096), isOurs(beginning) else {
+        throw refuse("what stands there was not made by this program")
+      }
     }
     func isSame(_ other: stat) -> Bool {
       other.st_dev == status.st_dev && other.st_ino == status.st_ino
@@ -76,7 +103,18 @@ public struct OutputFile: Sendable {
   /// - Throws: `RunDirectoryError.cannotWrite`; a regular file is then what it was.
   public func write(_ bytes: [UInt8]) throws(RunDirectoryError) {
     switch place {
-    case .regular(let target, let mode): try replace(target, mode: mode, with: bytes)
+    case .regular(let target, let mode):
+      try replace(target, mode: mode, with: bytes) { rename($0, target) == 0 ? 0 : errno }
+    case .new(let target):
+      try replace(target, mode: nil, with: bytes) { draft in
+        if link(draft, target) == 0 {
+          unlink(draft)
+          return 0
+        }
+        // Some file systems keep one name a file.
+        if errno == EEXIST || access(target, F_OK) == 0 { return EEXIST }
+        return rename(draft, target) == 0 ? 0 : errno
+      }
     case .open(let descriptor): try write(bytes, to: descriptor)
     case .stream:
       let descriptor = try openStream()
@@ -85,9 +123,10 @@ public struct OutputFile: Sendable {
     }
   }
 
-  /// By way of a file of another name, which is nobody else's.
+  /// By way of a file of another name, which is nobody else's and which `put` renames, or tells the number
+  /// of the error.
   private func replace(
-    _ target: String, mode: mode_t?, with bytes: [UInt8]
+    _ target: String, mode: mode_t?, with bytes: [UInt8], put: (String) -> Int32
   ) throws(RunDirectoryError) {
     var name = Array((target + ".XXXXXX").utf8CString)
     let descriptor = mkstemp(&name)
@@ -101,9 +140,13 @@ public struct OutputFile: Sendable {
       let mask = umask(0)
       umask(mask)
       if fchmod(descriptor, mode ?? 0o666 & ~mask) != 0
-        || fsync(descriptor) != 0 && errno != EINVAL || rename(draft, target) != 0
+        || fsync(descriptor) != 0 && errno != EINVAL
       {
         throw RunDirectoryError.cannotWrite(path: path, reason: systemReason(errno))
+      }
+      let problem = put(draft)
+      if problem != 0 {
+        throw RunDirectoryError.cannotWrite(path: path, reason: systemReason(problem))
       }
     } catch {
       unlink(draft)

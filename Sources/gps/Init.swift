@@ -23,11 +23,12 @@ struct Init: AsyncParsableCommand {
       valueName: "file"), completion: .file(extensions: ["yaml"]))
   var output: String?
 
-  @Flag(help: "Replace the file if it exists.")
+  @Flag(help: "Replace the file if gps init has written it.")
   var force = false
 
   func validate() throws {
     try requirePath(model, "the model")
+    if let output { try requirePath(output, "--output") }
     if let output, !output.hasSuffix(".yaml"), !output.hasSuffix(".yml") {
       throw ValidationError("--output: \"\(output)\" is not allowed (its name must end in .yaml)")
     }
@@ -38,15 +39,14 @@ struct Init: AsyncParsableCommand {
     let file = URL(
       fileURLWithPath: output ?? model.deletingPathExtension().lastPathComponent + ".yaml")
     let path = displayPath(file)
-    if !force && FileManager.default.fileExists(atPath: file.path) {
-      throw CommandFailure("\(path) exists already; --force replaces it", .badInput)
-    }
     let draft: ExperimentDraft
     do {
+      // Before the work: where it cannot be written, it need not be done.
+      let place = try ExperimentDraft.file(path, model: model, replacing: force)
       draft = try await ExperimentDraft(
         model: model, in: file.deletingLastPathComponent(),
         workers: max(1, ProcessInfo.processInfo.activeProcessorCount))
-      try draft.write(to: file)
+      try draft.write(to: place)
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
