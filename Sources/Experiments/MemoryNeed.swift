@@ -99,20 +99,25 @@ extension LoadedExperiment {
         + "\(most.what); this machine allows \(gigabytes(Double(available)))")
   }
 
-  /// Checks that this machine has the memory for trajectories that an evaluation has to keep.
+  /// Checks that this machine has the memory for what an evaluation has to keep.
   ///
-  /// - Parameter rollouts: per condition.
+  /// - Parameters:
+  ///   - rollouts: per condition.
+  ///   - keepsRollouts: whether their trajectories are kept; otherwise a verdict for each.
   /// - Throws: `SettingsError`.
-  package func requireMemory(keeping rollouts: Int) throws(SettingsError) {
+  package func requireMemory(
+    evaluating rollouts: Int, keepsRollouts: Bool
+  ) throws(SettingsError) {
     let d = task.dimensions
     let all = Double(task.conditions.count + task.testConditions.count) * Double(rollouts)
     // In memory, and once more as text.
     let numbers = Double(d.state + d.observation + d.control + 3 * d.points) * Double(d.horizon + 1)
-    let need = all * numbers * (8 + 20)
+    let need = all * (200 + (keepsRollouts ? numbers * (8 + 20) : 0))
     if need <= Double(machineMemory()) { return }
     throw SettingsError(
       origin: .override("--rollouts \(rollouts)"), path: "",
-      problem: "too much memory: what \(rollouts) rollouts per condition saw and did takes about "
+      problem: "too much memory: what \(rollouts) rollouts per condition "
+        + (keepsRollouts ? "saw and did takes about " : "cost takes about ")
         + "\(gigabytes(need)); this machine allows \(gigabytes(Double(machineMemory())))")
   }
 }

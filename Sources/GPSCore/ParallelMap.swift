@@ -24,7 +24,7 @@ public func parallelMap<Context, Result: Sendable>(
   let queue = IndexQueue(count: count)
   let executor = ownThreads ? ThreadExecutor(threads: max(1, min(workers, count))) : nil
   defer { executor?.stop() }
-  let results = await withTaskGroup(of: [(Int, Swift.Result<Result, any Error>)].self) { group in
+  let parts = await withTaskGroup(of: [(Int, Swift.Result<Result, any Error>)].self) { group in
     for _ in 0..<max(1, min(workers, count)) {
       group.addTask(executorPreference: executor) {
         var mine: [(Int, Swift.Result<Result, any Error>)] = []
@@ -45,14 +45,22 @@ public func parallelMap<Context, Result: Sendable>(
         return mine
       }
     }
-    var results = [Swift.Result<Result, any Error>?](repeating: nil, count: count)
-    for await part in group { for (index, result) in part { results[index] = result } }
-    return results
+    var parts: [[(Int, Swift.Result<Result, any Error>)]] = []
+    for await part in group { parts.append(part) }
+    return parts
   }
+  // Before there is room for all results: of a million that somebody gives up, few are there. A worker ends
+  // with its first failure.
+  let failures = parts.compactMap { part -> (index: Int, error: any Error)? in
+    guard let (index, result) = part.last, case .failure(let error) = result else { return nil }
+    return (index, error)
+  }
+  if let first = failures.min(by: { $0.index < $1.index }) { throw first.error }
+  var results = [Result?](repeating: nil, count: count)
+  for part in parts { for (index, result) in part { results[index] = try result.get() } }
   return try results.map { result in
-    // Indices are taken in ascending order, so a missing result follows a failure, which throws first.
     guard let result else { throw CancellationError() }
-    return try result.get()
+    return result
   }
 }
 

@@ -252,10 +252,11 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
   let filter = plan.noise.map { NoiseFilter($0, horizon: dimensions.horizon) }
   let pending = (0..<conditions.count).map { _ in PendingCondition(samples: samples) }
 
-  let results: [R?] = try await parallelMap(
+  let finished = FinishedConditions<R>(count: conditions.count)
+  _ = try await parallelMap(
     conditions.count * samples, workers: plan.workers, ownThreads: T.System.waitsForRealTime,
     makeContext: { RolloutWorker<T, P>(task) },
-    body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws -> R? in
+    body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws in
       let (condition, sample) = (job / samples, job % samples)
       var outcome = SampleOutcome()
       let clock = ContinuousClock()
@@ -269,14 +270,16 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
         let drawn =
           own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
         do throws(RolloutFailure) {
-          outcome.trajectory = try worker.rollout(
+          var trajectory = try worker.rollout(
             of: drawn, index: condition, under: policies[condition],
             filter: filter, initialStateNoise: plan.initialStateNoise,
             timeLimit: plan.options.timeLimit, keepsPointJacobians: keepsPointJacobians,
             stream: &stream)
-          if own.draws != nil { outcome.trajectory?.condition = drawn }
-          if plan.keepsVerdictsAlone, let trajectory = outcome.trajectory.take() {
+          if own.draws != nil { trajectory.condition = drawn }
+          if plan.keepsVerdictsAlone {
             outcome.verdict = task.verdict(on: trajectory, in: drawn)
+          } else {
+            outcome.trajectory = [trajectory]
           }
           break
         } catch {
@@ -288,13 +291,11 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
       try Task.checkCancellation()
       outcome.seconds = (clock.now - start).inSeconds
       guard let batch = pending[condition].adding(outcome, sample: sample, condition: condition)
-      else { return nil }
-      return try await finish(batch)
+      else { return }
+      let result = try await finish(batch)
+      finished.add(result, of: condition)
     })
-  // The result of a condition lies at whichever of its samples ended last.
-  return (0..<conditions.count).compactMap { condition in
-    results[condition * samples..<(condition + 1) * samples].lazy.compactMap { $0 }.first
-  }
+  return finished.results
 }
 
 /// Takes all rollouts of a plan in parallel: one batch per condition.
@@ -418,10 +419,23 @@ struct NoiseFilter: Sendable {
 
 /// What came of one sample of one condition.
 private struct SampleOutcome: Sendable {
-  var trajectory: Trajectory?
+  /// One or none, in a list because that takes eight bytes where there is none.
+  var trajectory: [Trajectory] = []
   var verdict: Verdict?
   var discarded: [DiscardedRollout] = []
   var seconds = 0.0
+}
+
+/// What has come of the conditions. A result for each of a million rollouts would be room for nothing.
+private final class FinishedConditions<R: Sendable>: Sendable {
+  private let list: Locked<[R?]>
+
+  init(count: Int) { list = Locked([R?](repeating: nil, count: count)) }
+
+  func add(_ result: R, of condition: Int) { list.withLock { $0[condition] = result } }
+
+  /// In the order of the conditions.
+  var results: [R] { list.withLock { list in list.compactMap { $0 } } }
 }
 
 /// The samples of one condition that are in.
@@ -444,8 +458,8 @@ private final class PendingCondition: Sendable {
     }
     return complete.map { list in
       var batch = RolloutBatch(
-        condition: condition, trajectories: list.compactMap(\.trajectory),
-        samples: list.indices.filter { list[$0].trajectory != nil },
+        condition: condition, trajectories: list.flatMap(\.trajectory),
+        samples: list.indices.filter { !list[$0].trajectory.isEmpty },
         discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
       batch.verdicts = list.compactMap(\.verdict)
       return batch

@@ -114,4 +114,18 @@ private struct ExactQuadratic: Cost {
     task.cancel()
     await #expect(throws: CancellationError.self) { try await task.value }
   }
+
+  @Test("a map that fails early makes no room for results that never come")
+  func failureOfManyTakesNoMemory() async {
+    for workers in [1, 4] {
+      await #expect(throws: Failure(index: 2)) {
+        try await parallelMap(1 << 50, workers: workers) { index -> Int? in
+          // A result that is nothing is no failure.
+          if index == 2 { throw Failure(index: index) }
+          for _ in 0..<20 where index > 2 { await Task.yield() }
+          return nil
+        }
+      }
+    }
+  }
 }
