@@ -138,7 +138,8 @@ extension SettingsTree {
     }
     do {
       // The parser owns the anchors, which nodes refer to weakly.
-      let parser = try Parser(yaml: text)
+      // Whatever encoding the environment may ask of the parser.
+      let parser = try Parser(yaml: text, encoding: .utf8)
       let root = try parser.singleRoot()
       guard let root else { throw place.error(1, 1, "the file is empty") }
       self = try Self.convert(root, place: place, depth: 0)

@@ -75,7 +75,7 @@ struct Evaluate: AsyncParsableCommand {
     let (rollouts, seed, noise) = (draws ?? rollouts ?? 10, seed, noise)
     let learner: any Learner
     do {
-      if actions != nil { try loaded.requireMemory(keeping: rollouts) }
+      try loaded.requireMemory(evaluating: rollouts, keepsRollouts: actions != nil)
       learner = try loaded.learner()
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
@@ -124,6 +124,7 @@ struct Evaluate: AsyncParsableCommand {
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
       throw CommandFailure("\(path): no such run directory or policy file", .badInput)
     }
+    try requireAgreement(of: allOverrides)
     let url = URL(fileURLWithPath: path)
     do {
       if !isDirectory.boolValue {

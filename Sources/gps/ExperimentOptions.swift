@@ -85,10 +85,12 @@ func requirePath(_ path: String, _ what: String) throws {
 /// Checks that no setting is asked for twice with different values.
 ///
 /// - Throws: `CommandFailure` that names both.
-private func requireAgreement(of overrides: [Experiment.Override]) throws {
-  func parts(_ override: Experiment.Override) -> (path: [Substring], value: String)? {
+func requireAgreement(of overrides: [Experiment.Override]) throws {
+  func parts(_ override: Experiment.Override) -> (path: [String], value: String)? {
     guard let equals = override.assignment.firstIndex(of: "=") else { return nil }
+    // "00" selects the same item of a list as "0".
     let path = override.assignment[..<equals].split(separator: ".")
+      .map { Int($0).map(String.init) ?? String($0) }
     let value = override.assignment[override.assignment.index(after: equals)...]
     return (path, value.trimmingCharacters(in: .whitespaces))
   }
@@ -99,9 +101,7 @@ private func requireAgreement(of overrides: [Experiment.Override]) throws {
       }
       // A section and a setting in it speak of the same thing; in this order the latter refines the
       // former.
-      let isEqual =
-        value == otherValue || Double(value) != nil && Double(value) == Double(otherValue)
-      let isSame = path == other && !isEqual
+      let isSame = path == other && !isEqual(value, otherValue)
       let isOverwritten = other.count > path.count && other.starts(with: path)
       if isSame || isOverwritten {
         throw CommandFailure(
@@ -109,5 +109,47 @@ private func requireAgreement(of overrides: [Experiment.Override]) throws {
           .badInput)
       }
     }
+  }
+}
+
+/// Whether two texts say the same, as words or as numbers.
+private func isEqual(_ a: String, _ b: String) -> Bool {
+  a == b || Double(a) != nil && Double(a) == Double(b)
+}
+
+/// Options of which one value counts.
+private let singleOptions: Set = [
+  "iterations", "samples", "seed", "algorithm", "output", "workers", "checkpoint-every", "keep",
+  "rollouts", "draws", "horizon", "conditions", "actions",
+  // Of gps plot and gps bench.
+  "format", "states", "controls", "batch", "hidden", "model", "repetitions",
+]
+
+/// Checks that no option is given twice with different values, of which the first would be lost without a
+/// word.
+///
+/// - Parameter arguments: as typed, behind the program's name.
+/// - Throws: `CommandFailure` that names both.
+func requireAgreement(of arguments: [String]) throws(CommandFailure) {
+  // A figure may show several states.
+  let names = arguments.first == "plot" ? singleOptions.subtracting(["states"]) : singleOptions
+  var given: [String: String] = [:]
+  var index = 0
+  while index < arguments.count && arguments[index] != "--" {
+    defer { index += 1 }
+    guard arguments[index].hasPrefix("--") else { continue }
+    let parts = arguments[index].dropFirst(2).split(
+      separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let name = parts.first.map(String.init), names.contains(name) else { continue }
+    if parts.count == 1 { index += 1 }
+    guard let value = parts.count == 2 ? String(parts[1]) : arguments.dropFirst(index).first else {
+      return
+    }
+    if let earlier = given[name], !isEqual(earlier, value) {
+      throw CommandFailure(
+        "--\(name) \(earlier) and --\(name) \(value) contradict each other: leave one of them out",
+        .badInput)
+    }
+    given[name] = value
   }
 }

@@ -38,6 +38,7 @@ enum Main {
     do {
       try requireDescriptors()
       command = try GPS.parseAsRoot()
+      try requireAgreement(of: Array(CommandLine.arguments.dropFirst()))
       if !(command is any AsyncParsableCommand) {
         var command = command
         try command.run()

@@ -19,7 +19,7 @@ struct Optimize: AsyncParsableCommand {
   var iterations: Int?
 
   @Flag(
-    inversion: .prefixedNo,
+    inversion: .prefixedNo, exclusivity: .exclusive,
     help: "Use second derivatives of the dynamics (optimization.secondDerivatives).")
   var secondDerivatives: Bool?
 

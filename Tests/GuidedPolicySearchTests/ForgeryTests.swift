@@ -92,7 +92,7 @@ private let tiny = """
         offsets[random.index(below: 2)] = extent()
         entry["data_offsets"] = offsets
       case 4: entry["shape"] = Array(shape.reversed())
-      case 5: entry["shape"] = [shape.reduce(1, *)]
+      case 5: entry["shape"] = [shape.reduce(1, &*)]
       case 6: entry["shape"] = shape + [1]
       case 7:
         // Bits of numbers: infinities, NaNs, the tiny and the huge.

@@ -14,7 +14,7 @@ let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
   .deletingLastPathComponent().appendingPathComponent("gps")
 
 let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-  "gps-cli-\(ProcessInfo.processInfo.processIdentifier)", isDirectory: true)
+  "gps-cli-\(UUID().uuidString)", isDirectory: true)
 
 // A marker is waited for in the output before the program is interrupted.
 func gps(

@@ -126,6 +126,9 @@ import Testing
   @Test(arguments: [
     "--set algorithm.iterations=2 --iterations 3", "--set seed=1 --set seed=2",
     "--seed 4 --set seed=5", "--set training.steps=5 --set training={}",
+    "--iterations 2 --iterations 3", "--seed=1 --seed 2", "--workers 1 --quiet --workers=2",
+    "--output other",
+    "--set conditions.train.0.name=a --set conditions.train.00.name=b",
   ])
   func contradictionsAreRefused(_ options: String) throws {
     let outcome = try sh("\"$GPS\" run point-mass --output out \(options)")
@@ -133,9 +136,56 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: here.appendingPathComponent("out").path))
   }
 
+  private struct Arguments: Decodable {
+    struct Command: Decodable {
+      var commandName: String
+      var arguments: [Argument]?
+      var subcommands: [Command]?
+    }
+    struct Argument: Decodable {
+      struct Name: Decodable { var name: String }
+      var kind: String
+      var isRepeating: Bool
+      var preferredName: Name?
+    }
+    var command: Command
+  }
+
+  /// Of all options of all commands that take one value, no first one is lost without a word.
+  @Test func noOptionTakesTheLastOfTwoValues() throws {
+    let help = try gps(["--experimental-dump-help"])
+    let commands =
+      try JSONDecoder().decode(Arguments.self, from: Data(help.output.utf8)).command
+      .subcommands ?? []
+    var count = 0
+    for command in commands {
+      for argument in command.arguments ?? []
+      where argument.kind == "option" && !argument.isRepeating {
+        let name = "--" + (argument.preferredName?.name ?? "")
+        let values = command.commandName == "init" ? ["a.yaml", "b.yaml"] : ["1", "2"]
+        let more = name == "--output" && command.commandName == "run" ? ["--resume"] : []
+        let twice = try gps(
+          [command.commandName, "x"] + more + [name, values[0], name + "=" + values[1]], in: here)
+        #expect(
+          twice.status == 64 && twice.errors.contains("contradict each other"),
+          "\(command.commandName) \(name): \(twice.errors)")
+        count += 1
+      }
+    }
+    #expect(count > 15)
+    let flags = try gps(
+      ["optimize", "point-mass", "--second-derivatives", "--no-second-derivatives"], in: here)
+    #expect(flags.status == 64, "\(flags.errors)")
+    for options in ["--horizon 5 --set horizon=6", "--set horizon=5 --set horizon=6"] {
+      let outcome = try sh("\"$GPS\" evaluate run --rollouts 1 \(options)")
+      #expect(outcome.status == 64 && outcome.errors.contains("contradict each other"))
+    }
+  }
+
   @Test func agreementIsNoContradiction() throws {
     let outcome = try sh(
-      "\"$GPS\" \(tinyRun) --set algorithm.iterations=1 --set algorithm.samples=1.0 --output out; "
+      "\"$GPS\" \(tinyRun) --samples=1 --set algorithm.iterations=1 "
+        + "--set algorithm.samples=1.0 --output out; "
         + "\"$GPS\" run point-mass --output '' && exit 1; [ -d runs ] && exit 2; true")
     #expect(outcome.status == 0, "\(outcome.errors)")
   }
@@ -171,6 +221,13 @@ import Testing
       "ulimit -v 2000000; \"$GPS\" run point-mass --output out \(options)")
     #expect(outcome.status == 64 && outcome.errors.contains(words), "\(outcome.errors)")
     #expect(!FileManager.default.fileExists(atPath: here.appendingPathComponent("out").path))
+  }
+
+  @Test func rolloutsOfAnEvaluationAreCountedBeforehand() throws {
+    let outcome = try sh("ulimit -d 600000; \"$GPS\" evaluate run --rollouts 1000000")
+    #expect(outcome.status == 64, "\(outcome.errors)")
+    #expect(
+      outcome.errors.contains("--rollouts 1000000: too much memory"), "\(outcome.errors)")
   }
 
   // MARK: - On record
