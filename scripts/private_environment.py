@@ -7,14 +7,27 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 EXIT_USAGE, EXIT_UNAVAILABLE = 64, 69  # EX_USAGE and EX_UNAVAILABLE of sysexits.h
 IN_VENV, BASE_PYTHON = "GPS_IN_VENV", "GPS_BASE_PYTHON"  # for a script's second start
 
 
+def visible(text, limit=2000):
+    """A text on one line in which nothing moves a cursor, colours a terminal or turns the direction of writing; what is
+    too long loses its middle."""
+
+    def is_plain(character):
+        return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+    text = "".join(c if is_plain(c) else f"\\u{{{ord(c):X}}}" for c in text)
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"
+
+
 def fail(name, code, *lines):
     for line in lines:
-        print(f"{name}: {line}", file=sys.stderr)
+        print(visible(f"{name}: {line}"), file=sys.stderr)
     sys.exit(code)
 
 
