@@ -46,6 +46,7 @@ enum Main {
         quit(ExitStatus.done.rawValue)
       }
       try requireThreads()
+      try requireBuffers()
     } catch {
       end(error)
     }

@@ -81,6 +81,25 @@ func requireThreads() throws(CommandFailure) {
       + "(ulimit -u, ulimit -v)", .runFailed)
 }
 
+/// Checks that OpenBLAS can have the buffers of one of its own threads and of one of ours: it asks for ever
+/// for one that the system denies it, and every process that is started waits for its threads.
+///
+/// - Throws: `CommandFailure`.
+func requireBuffers() throws(CommandFailure) {
+  let megabytes = 2 * 130
+  // Room alone: no page of it is touched.
+  let room = mmap(
+    nil, megabytes << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+  )
+  if room == MAP_FAILED {
+    throw CommandFailure(
+      "the system allows less than \(megabytes) MB more memory, which OpenBLAS needs for its buffers "
+        + "(\(String(cString: strerror(errno)))); raise its limits (ulimit -v, ulimit -d)",
+      .runFailed)
+  }
+  munmap(room, megabytes << 20)
+}
+
 /// Tells in a sentence that memory ran out, instead of in a crash report: Swift and C++ end a program
 /// by a signal where they cannot allocate.
 ///

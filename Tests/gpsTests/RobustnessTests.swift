@@ -202,9 +202,12 @@ import Testing
       + stride(from: 60_000, to: 1_200_000, by: 40_000).map { "ulimit -v \($0)" }
       + stride(from: 10_000, to: 200_000, by: 10_000).map { "ulimit -d \($0)" }
     for limit in limits {
-      for command in [tinyRun + " --output out", "evaluate run --rollouts 3", "tasks"] {
+      // The last of them starts another process.
+      for command in [
+        tinyRun + " --output out", "evaluate run --rollouts 3", "tasks", "check reacher",
+      ] {
         let outcome = try sh(
-          "rm -rf out; (\(limit); exec \"$GPS\" \(command)) >out.txt 2>err.txt; code=$?; "
+          "rm -rf out; (\(limit); exec timeout -s KILL 300 \"$GPS\" \(command)) >out.txt 2>err.txt; code=$?; "
             + "[ $code = 0 ] || [ -s err.txt ] || exit 1; exit $code")
         // 127: the system could not even load the program, and said so; 130: neither could OpenBLAS.
         #expect([0, 64, 70, 127, 130].contains(outcome.status), "\(limit); \(command)")
