@@ -3,14 +3,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-int mjguard_is_archive(const char *name, const unsigned char *bytes, size_t count) {
-  const size_t length = strlen(name);
-  return (length >= 4 &&
-          (strcasecmp(name + length - 4, ".mjz") == 0 || strcasecmp(name + length - 4, ".zip") == 0)) ||
-         (count >= 4 && memcmp(bytes, "PK\3\4", 4) == 0);
-}
 
 // MARK: - Deflate (RFC 1951)
 

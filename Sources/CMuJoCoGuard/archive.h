@@ -2,9 +2,6 @@
 #pragma once
 #include <stddef.h>
 
-/// Whether a file is an archive: by the ending of its name or its first bytes.
-int mjguard_is_archive(const char *name, const unsigned char *bytes, size_t count);
-
 /// Gives other contents: a new buffer; NULL if these may stay as they are or, with `*failed`, if memory is
 /// short.
 typedef unsigned char *(*mjguard_change)(

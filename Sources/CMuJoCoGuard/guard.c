@@ -310,6 +310,16 @@ static unsigned char *read_whole(const char *path, size_t *count) {
 static int is_masking;
 static const char percent_mask = 0x1A;
 
+static int has_suffix(const char *path, const char *suffix) {
+  const size_t length = strlen(path), count = strlen(suffix);
+  return length >= count && strcasecmp(path + length - count, suffix) == 0;
+}
+
+// Of what MuJoCo's reader takes for an archive.
+static int is_archive(const char *path) {
+  return has_suffix(path, ".mjz") || has_suffix(path, ".zip");
+}
+
 // Whether there may be a model in a file: text before the first tag does not keep MuJoCo from reading it, nor
 // does a zero behind the last.
 static int may_be_xml(const unsigned char *bytes, size_t count) {
@@ -406,7 +416,7 @@ static int open_resource(mjResource *resource) {
   if (!files->main) files->main = entry;
   int failed = 0;
   if (is_masking && entry && !entry->masked) {
-    if (mjguard_is_archive(entry->path, entry->bytes, entry->count)) {
+    if (is_archive(entry->path)) {
       // MuJoCo reads archives from the disk: here they can only be refused.
       size_t size;
       unsigned char *other = mjguard_rewrite_archive(
@@ -471,15 +481,6 @@ static void mount_everywhere(mjVFS *vfs, const mjpResourceProvider *provider, co
 }
 
 // MARK: - Loading
-
-static int has_suffix(const char *path, const char *suffix) {
-  const size_t length = strlen(path), count = strlen(suffix);
-  return length >= count && strcasecmp(path + length - count, suffix) == 0;
-}
-
-static int is_archive(const char *path) {
-  return has_suffix(path, ".mjz") || has_suffix(path, ".zip");
-}
 
 static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size) {
   if (has_suffix(path, ".mjb")) return mj_loadModel(path, vfs);

@@ -39,10 +39,15 @@ struct Init: AsyncParsableCommand {
     let file = URL(
       fileURLWithPath: output ?? model.deletingPathExtension().lastPathComponent + ".yaml")
     let path = displayPath(file)
+    let place: OutputFile
+    // Before the work: where it cannot be written, it need not be done.
+    do throws(RunDirectoryError) {
+      place = try ExperimentDraft.file(path, model: model, replacing: force)
+    } catch {
+      throw CommandFailure("\(error)", .badInput)
+    }
     let draft: ExperimentDraft
     do {
-      // Before the work: where it cannot be written, it need not be done.
-      let place = try ExperimentDraft.file(path, model: model, replacing: force)
       draft = try await ExperimentDraft(
         model: model, in: file.deletingLastPathComponent(),
         workers: max(1, ProcessInfo.processInfo.activeProcessorCount))

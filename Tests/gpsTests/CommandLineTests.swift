@@ -150,7 +150,7 @@ func gps(
     #expect(
       again.errors.hasPrefix("gps: \(directory.path) exists and is not empty")
         || again.errors.contains("short exists and is not empty"))
-    let forced = try gps(arguments + ["--force", "--quiet", "--workers", "1"])
+    let forced = try gps(arguments + ["--force", "--quiet"])
     #expect(forced.status == 0)
     #expect(forced.output.split(separator: "\n").count == 2)
 

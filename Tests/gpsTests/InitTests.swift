@@ -237,7 +237,7 @@ import Testing
       (["models/empty.xml"], "the model has no actuators"),
       (["models"], "cannot be read as a model"),
       (["models/empty.xml", "--output", "x.txt"], "\"x.txt\" is not allowed"),
-      (["models/empty.xml", "--output", "nosuch/x.yaml"], "no actuators"),
+      (["models/empty.xml", "--output", "nosuch/x.yaml"], "cannot write nosuch/x.yaml"),
     ] {
       let outcome = try gps(["init"] + arguments, in: project)
       #expect(outcome.status == 64 && outcome.output.isEmpty)
