@@ -60,7 +60,7 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
 
 @Suite struct ExperimentFuzzTests {
   @Test(
-    "spoilt files are refused with key and reason, or can be run", .slow, .timeLimit(.minutes(10)))
+    "spoilt files are refused with key and reason, or can be run", .slow, .timeLimit(.minutes(180)))
   func mutations() async throws {
     let count =
       ProcessInfo.processInfo.environment["GPS_FUZZ_MUTATIONS"].flatMap { Int($0) } ?? 2400
