@@ -70,8 +70,8 @@ import Testing
     "<option integrator='RK4' timestep='1e300'/>", "<keyframe><key qpos='nan'/></keyframe>",
     "<equality><weld body1='world' body2='world'/></equality>", "<!--", "]]>", "<![CDATA[", "\0",
     "text",
-    "<replicate count='100000' offset='1 0 0'><geom size='1'/></replicate>",
-    "<composite type='cable' count='9999 1 1'/>",
+    "<replicate count='300' offset='1 0 0'><geom size='1'/></replicate>",
+    "<composite type='cable' count='60 1 1'/>",
     "<actuator><general joint='hinge' dyntype='muscle' gainprm='%n'/></actuator>",
   ]
 
