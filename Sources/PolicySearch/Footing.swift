@@ -53,6 +53,7 @@ public struct Footing: Storable {
   ///   - others: cost of each of the others.
   ///   - successRate: of the others; more successes are never worse.
   ///   - promise: what the step promised; nil for nothing.
+  /// - Returns: whether they are.
   func isBetter(than others: [Double], successRate: Double, promise: Double?) -> Bool {
     if others.isEmpty || successRate > self.successRate { return false }
     let promised = promise.map { $0.isFinite ? max(0, 0.5 * $0) : 0 } ?? 0

@@ -130,7 +130,8 @@ public struct GuidedSearch<
     var steps = try await rollOut(next) { [next] batch in
       let i = batch.condition
       var step = Step(
-        batch, from: conditions.take(i), in: task.conditions[i], byPolicy: isPolicyTurn(in: i, next))
+        batch, from: conditions.take(i), in: task.conditions[i], byPolicy: isPolicyTurn(in: i, next)
+      )
       try improve(&step, toward: next)
       return step
     }

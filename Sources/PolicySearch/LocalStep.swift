@@ -24,7 +24,6 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   let isByPolicy: Bool
   /// Whether the policy's own rollouts cost more than these.
   var isPolicyBehind = false
-  /// Whether the controller rolled out because every rollout of the policy failed.
   /// Where the improvement began, for another try.
   var ground: Ground?
   /// What the policy is to learn here, as it does along trajectories drawn from the model.

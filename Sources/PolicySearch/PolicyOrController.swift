@@ -30,10 +30,9 @@ enum PolicyOrController<Student: Policy>: Policy {
   }
 
   func beginRollout(workspace: inout Workspace) {
-    if case .policy(let policy) = self, workspace != nil {
-      // Not a copy: the scratch is written where it is.
-      policy.beginRollout(workspace: &workspace!)
-    }
+    guard case .policy(let policy) = self, var own = workspace.take() else { return }
+    policy.beginRollout(workspace: &own)
+    workspace = consume own
   }
 
   func act(
@@ -42,10 +41,14 @@ enum PolicyOrController<Student: Policy>: Policy {
   ) {
     switch self {
     case .policy(let policy):
-      precondition(workspace != nil, "a workspace that a controller made")
+      // Taken out and put back, so that it is written where it is and not copied.
+      guard var own = workspace.take() else {
+        preconditionFailure("a workspace that a controller made")
+      }
       policy.act(
-        step: step, state: state, observation: observation, noise: noise, workspace: &workspace!,
+        step: step, state: state, observation: observation, noise: noise, workspace: &own,
         action: &action)
+      workspace = consume own
     case .controller(let controller):
       var none = controller.makeWorkspace()
       controller.act(

@@ -64,7 +64,9 @@ struct StepRule {
   ) -> Double {
     let predicted = expectation.predictedImprovement
     let actual = expectation.cost - cost
-    guard predicted.isFinite, actual.isFinite else { return max(min(smallest, previous), 0.5 * previous) }
+    guard predicted.isFinite, actual.isFinite else {
+      return max(min(smallest, previous), 0.5 * previous)
+    }
     // A step that was better than promised has no maximum: the largest factor.
     let shortfall = max(0.1 * abs(predicted), predicted - actual, .leastNonzeroMagnitude)
     var factor = predicted / (2 * shortfall)
