@@ -142,7 +142,9 @@ private struct Rescaled: Cost {
     ).map { $0.trajectories[0].states.column(task.dimensions.horizon) }
   }
 
-  @Test("Four starts swing up the same way, at a quarter of the rollouts of four searches", .slow)
+  @Test(
+    "Four starts swing up the same way, at a third of the rollouts that sampling each would take",
+    .slow)
   func swingsOneWay() async throws {
     let task = try swingUp()
     for seed in [5, 6, 7] as [UInt64] {
@@ -152,9 +154,9 @@ private struct Rescaled: Cost {
       // Half turns, and to which side.
       let turns = Set(ends.map { end in (end[0] / Double.pi).rounded() })
       #expect(turns.count == 1, "seed \(seed): \(ends)")
-      // A quarter of four conditions with three tries of 30 × 64 each.
+      // A third of four conditions with three tries of 30 × 64 each.
       let rollouts = starts.map(\.modelRollouts).reduce(0, +)
-      #expect(rollouts < 5760)
+      #expect(rollouts < 7680)
     }
   }
 
@@ -190,10 +192,11 @@ private struct Rescaled: Cost {
         controls: Matrix(rows: 1, columns: 100), deviations: [3],
         limits: ControlLimits(magnitudes: [6]))
     }
+    // One worker: several try steps of a line search ahead, which are counted if they were needed.
     var sampling = ILQR.Sampling()
     (sampling.tries, sampling.generations, sampling.samples) = (1, 3, 16)
     let found = try await ILQR().search(
-      problems, sampling: sampling, stream: RandomStream(seed: 1), workers: 2)
+      problems, sampling: sampling, stream: RandomStream(seed: 1), workers: 1)
     let rollouts = try found.map { try $0.get().rollouts }.reduce(0, +)
     #expect(rollouts * 100 == count.value)
   }
@@ -212,7 +215,7 @@ private struct Rescaled: Cost {
           StateCost(entries: [0, 1], target: .goal(first: 0), weights: [10, 1], ramp: .finalOnly))))
     let starts = try await search(task)
     for (end, goal) in zip(try await ends(starts, of: task), goals) {
-      #expect(abs(end[0] - goal) < 0.1)
+      #expect(abs(end[0] - goal) < 0.05 * abs(goal))
     }
     for (condition, start) in zip(task.conditions, starts) {
       let alone = try await ILQR().optimize(
