@@ -59,6 +59,62 @@ import Testing
     }
   }
 
+  /// x' = F [x; u] + f up to a rollout's end, and another system after it: where any rollout goes on the first
+  /// one comes back, and beyond that the state stays what it is.
+  @Test(arguments: LinearGaussianFitter.PriorKind.allCases)
+  func whatFollowsAnEndIsNoData(_ kind: LinearGaussianFitter.PriorKind) throws {
+    let (T, system, fallen) = (
+      12, LinearSystem(seed: 61, n: 4, m: 2), LinearSystem(seed: 90, n: 4, m: 2)
+    )
+    var rollouts = system.rollouts(60, T: T, noise: 0.01)
+    for i in rollouts.indices {
+      let end = [4, 7, 10][i % 3]
+      rollouts[i].endStep = end
+      for t in end..<T {
+        let next =
+          fallen.F * (rollouts[i].states.column(t) + rollouts[i].controls.column(t))
+        rollouts[i].states.setColumn(t + 1, to: next)
+      }
+    }
+    var options = LinearGaussianFitter.Options()
+    options.prior = kind
+    let (dynamics, prior, _) = try LinearGaussianFitter(options: options).fit(
+      rollouts, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1))
+    for t in 0..<10 {
+      #expect((dynamics.transitions[t] - system.F).largestMagnitude < 0.1, "\(t)")
+      #expect((dynamics.covariances[t] - 1e-4 * .identity(4)).largestMagnitude < 2e-4, "\(t)")
+    }
+    for t in 10..<T {
+      for i in 0..<4 {
+        for j in 0..<6 { #expect(dynamics.transitions[t][i, j] == (i == j ? 1 : 0)) }
+      }
+      #expect(dynamics.offsets.column(t) == [0, 0, 0, 0])
+    }
+    expectSound(dynamics)
+    #expect(
+      prior.states.map(\.columns)
+        == (kind == .none ? [] : rollouts.suffix(20).map { ($0.endStep ?? T) + 1 }))
+
+    // Whatever follows an end, the model is the same.
+    var others = rollouts
+    for i in others.indices {
+      for t in (others[i].endStep ?? T)..<T {
+        others[i].states.setColumn(t + 1, to: [1e6, 0, -3, 2])
+      }
+    }
+    let again = try LinearGaussianFitter(options: options).fit(
+      others, updating: DynamicsPrior(), condition: 0, stream: RandomStream(seed: 1)
+    ).dynamics
+    #expect(again.transitions == dynamics.transitions && again.covariances == dynamics.covariances)
+
+    // A search that saw all of them end at once has nothing to go by, and says so.
+    for i in rollouts.indices { rollouts[i].endStep = 0 }
+    #expect(throws: DynamicsError.noTrajectories(condition: 3)) {
+      try LinearGaussianFitter(options: options).fit(
+        rollouts, updating: DynamicsPrior(), condition: 3, stream: RandomStream(seed: 1))
+    }
+  }
+
   /// Five rollouts for eleven numbers a point: the prior makes up for what they do not say.
   @Test func thePriorPredictsBetterThanRidgeOnNewRollouts() throws {
     let system = LinearSystem(seed: 62, n: 7, m: 4)

@@ -197,8 +197,8 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(try after { _ in } == nil)
     #expect(try after { $0.metadata["format"] = "gps-policy" } == "it is not a checkpoint")
     #expect(
-      try after { $0.metadata["version"] = "5" }
-        == "it is of format version 5, this program reads 4")
+      try after { $0.metadata["version"] = "4" }
+        == "it is of format version 4, this program reads 5")
     #expect(try after { $0.metadata["iteration"] = "-1" } == #""iteration" is "-1", not a count"#)
     #expect(
       try after { $0.metadata["iteration"] = "\(Int.max)" }?.hasSuffix("not a count") == true)

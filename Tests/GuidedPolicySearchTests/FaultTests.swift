@@ -109,10 +109,10 @@ import Testing
         == ["1", "3", "4"])
     #expect(
       rows.filter { $0.contains(",discarded,") }.map(String.init) == [
-        "0,right,0,discarded,,,,1,step 4: the mass fell off the table",
-        "0,right,0,discarded,,,,2,step 4: the mass fell off the table",
-        "0,right,2,discarded,,,,1,step 4: the mass fell off the table",
-        "0,right,2,discarded,,,,2,step 4: the mass fell off the table",
+        "0,right,0,discarded,,,,1,step 4: the mass fell off the table,,,,,",
+        "0,right,0,discarded,,,,2,step 4: the mass fell off the table,,,,,",
+        "0,right,2,discarded,,,,1,step 4: the mass fell off the table,,,,,",
+        "0,right,2,discarded,,,,2,step 4: the mass fell off the table,,,,,",
       ])
   }
 
@@ -186,7 +186,7 @@ import Testing
 
   @Test("a network that makes every rollout fail is replaced by the local controllers' rollouts")
   func badNetwork() async throws {
-    let search = try makeSearch()
+    let search = try makeSearch { $0.reference = .network }
     var state = try await search.advancing(search.initialState).next
     var network = try #require(state.policy)
     for i in network.network.parameters.indices { network.network.parameters[i] = .nan }

@@ -96,11 +96,11 @@ private func signals() throws -> RunDirectory.Signals {
         """)
     #expect(
       try folder.text("rollouts.csv") == """
-        iteration,condition,sample,kind,cost,success,success_margin,attempts,reason
-        0,"a, b",1,discarded,,,,1,"step 7: it said ""no"", twice"
-        0,"a, b",0,training,2,1,0.5,1,
-        0,"a, b",1,training,4,0,-0.25,2,
-        0,"a, b",0,evaluation,3,1,,1,
+        iteration,condition,sample,kind,cost,success,success_margin,attempts,reason,end_step
+        0,"a, b",1,discarded,,,,1,"step 7: it said ""no"", twice",
+        0,"a, b",0,training,2,1,0.5,1,,
+        0,"a, b",1,training,4,0,-0.25,2,,
+        0,"a, b",0,evaluation,3,1,,1,,
 
         """)
     let rows = try folder.text("trajectories.csv").split(separator: "\n")
@@ -111,6 +111,29 @@ private func signals() throws -> RunDirectory.Signals {
     #expect(rows[3] == "0,\"a, b\",0,training,2,0.2,1e-300,")
     #expect(rows.count == 1 + 3 * 3)
     #expect(try folder.text("experiment.yaml") == "task: t\n")
+  }
+
+  @Test("A rollout's row says what its goal was, drawn or not, and the step at which it ended")
+  func goalsAndEnds() throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    var signals = try signals()
+    signals.conditions = [
+      Condition(name: "a, b", initialPlantState: [0, 0, 0, 0], goal: [0.5, -2])
+    ]
+    let directory = try RunDirectory(
+      at: folder.url, experiment: "", signals: signals, replacing: false)
+    var report = report(iteration: 0)
+    let drawn = Condition(name: "a, b", initialPlantState: [0, 0, 0, 0], goal: [0.25, 3])
+    report.conditions[0].batch.trajectories[1].condition = drawn
+    report.conditions[0].batch.trajectories[1].endStep = 1
+    try directory.append(report)
+    let rows = try folder.text("rollouts.csv").split(separator: "\n")
+    #expect(rows[0].hasSuffix(",reason,end_step,goal.0,goal.1"))
+    #expect(rows[1].hasSuffix("twice\",,,"))
+    #expect(rows[2].hasSuffix(",1,,,0.5,-2"))
+    #expect(rows[3].hasSuffix(",2,,1,0.25,3"))
+    #expect(rows[4].hasSuffix(",1,,,0.5,-2"))
   }
 
   @Test func anExistingRunIsReplacedOnlyWhenAsked() throws {

@@ -48,6 +48,7 @@ func smallSettings() -> TestSettings {
   settings.takeBack = 0
   settings.network.hiddenLayers = [16]
   settings.training.steps = 400
+  settings.training.maxRounds = 1
   return settings
 }
 

@@ -28,7 +28,8 @@ private func rolledOut(
 ) async throws -> [RolloutBatch] {
   try await search.rollOut(state) { batch in
     LocalStep(
-      batch, from: state.conditions[batch.condition], in: search.task.conditions[batch.condition])
+      batch, from: state.conditions[batch.condition], in: search.task.conditions[batch.condition],
+      byPolicy: search.isPolicyTurn(in: batch.condition, state))
   }.map(\.batch)
 }
 
@@ -416,6 +417,9 @@ private func rolledOut(
     let narrow = StepRule(smallest: 0.3, largest: 1)
     #expect(multiplier(predicted: 2, actual: 2, rule: narrow) == 1)
     #expect(multiplier(predicted: 1, actual: -99, rule: narrow) == 0.3)
+    // What was taken back has made it smaller.
+    #expect(multiplier(0.1, predicted: 1, actual: -99, rule: narrow) == 0.1)
+    #expect(multiplier(0.1, predicted: 2, actual: 2, rule: narrow) == 0.2)
   }
 
   @Test("a prediction that is not trusted and a step that made things worse never enlarge")

@@ -171,6 +171,31 @@ private func search(
     #expect(differs)
   }
 
+  @Test(
+    "is named when it happens again and again, as are steps at their smallest and broken predictions"
+  )
+  func namedOnce() async throws {
+    func notes(takeBack: Int) async throws -> [String] {
+      let search = try search(Set(1..<20)) {
+        $0.iterations = 9
+        $0.takeBack = takeBack
+        $0.minStepMultiplier = 0.3
+        $0.training.steps = 100
+      }
+      let (state, reports) = try await run(search)
+      try checkStorable(state, fits: search)
+      #expect(
+        reports.map { $0.metrics["taken_back"] }
+          == reports.map { takeBack > 0 && $0.iteration > 0 ? 1 : 0 })
+      return reports.flatMap(\.notes)
+    }
+    let (taken, kept) = (try await notes(takeBack: 1), try await notes(takeBack: 0))
+    for word in ["4 iterations in a row were taken back", "stays at its smallest, 0.3"] {
+      #expect(taken.count { $0.contains(word) } == 1, "\(word): \(taken)")
+    }
+    #expect(!kept.contains { $0.contains("taken back") }, "\(kept)")
+  }
+
   @Test("leaves controllers that roll out themselves", .slow)
   func offPolicy() async throws {
     let search = try search([2]) {

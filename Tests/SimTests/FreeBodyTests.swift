@@ -5,7 +5,7 @@ import LinearAlgebra
 import Statistics
 import Testing
 
-@testable import Sim
+@_spi(Benchmarks) @testable import Sim
 
 /// A body in free flight with given principal moments of inertia, and an arm that only has the motor.
 func flightText(
@@ -290,6 +290,61 @@ private let positionsAndVelocities: [MuJoCoComponent] = [.jointPositions(), .joi
       ).check(dynamics, state: x, control: [0.7, -0.4, 0.5])
       #expect(report.isCorrect, "\(report)")
     }
+  }
+
+  @Test("Activations beside a free joint: rollouts are MuJoCo's, and known dynamics have both")
+  func activations() throws {
+    let model = try MuJoCoModel(
+      mjcf: """
+        <mujoco>
+          <option timestep="0.002"/>
+          <worldbody>
+            <body name="craft" pos="0 0 1" quat="0.8 0.6 0 0">
+              <joint name="root" type="free"/>
+              <geom type="box" size="0.2 0.1 0.05" mass="1"/>
+              <site name="left" pos="-0.15 0 0"/><site name="right" pos="0.15 0.02 0"/>
+              <body pos="0 0 -0.1">
+                <joint name="tail" axis="0 1 0" damping="0.1"/>
+                <geom type="capsule" fromto="0 0 0 0 0 -0.2" size="0.02"/>
+              </body>
+            </body>
+          </worldbody>
+          <actuator>
+            <general name="left" site="left" gear="0 0 1 0 0 0.1" dyntype="filter" dynprm="0.05" gainprm="4"/>
+            <general name="right" site="right" gear="0 0 1 0 0 -0.1" dyntype="filterexact" dynprm="0.02" gainprm="4"/>
+            <motor name="tail" joint="tail"/>
+          </actuator>
+        </mujoco>
+        """)
+    let interface = try MuJoCoInterface(model: model, substeps: 5, state: positionsAndVelocities)
+    #expect(interface.stateNames.count == 7 + 7 + 2)
+    #expect(
+      interface.stateNames.suffix(2) == ["actuator_activations.left", "actuator_activations.right"])
+    let condition = Condition(name: "c", initialPlantState: try model.plantState())
+    let plant = try interface.makePlant()
+    try plant.reset(condition)
+    var controls: [Double] = []
+    for t in 0..<30 {
+      let control = [1.2 + 0.3 * sin(0.3 * Double(t)), 1.1, 0.2 * cos(0.5 * Double(t))]
+      controls += control
+      try plant.step(control: control.span)
+    }
+    let x = plant.state(16)
+    // It has turned, the tail swings, and both actuators have gone their way.
+    #expect(length(vector(x, 3)) > 0.05 && x[14] > 0.5 && x[15] > 0.5 && x[14] != x[15])
+    let bare = try BareSteps(interface, condition: condition)
+    bare.run(Matrix(rows: 3, columns: 30, columnMajor: controls))
+    #expect(try #require(bare.largestGap(to: x)) < 1e-14)
+
+    let dynamics = try MuJoCoDynamics(interface, in: condition)
+    let report = try DynamicsChecker(
+      stateNames: interface.stateNames, controlNames: interface.controlNames
+    ).check(dynamics, state: x, control: [1.3, 0.9, -0.1])
+    #expect(report.isCorrect, "\(report)")
+    // The next state is the plant's own.
+    try plant.step(control: [1.3, 0.9, -0.1].span)
+    #expect(
+      expectClose(try dynamics.stepped(x, [1.3, 0.9, -0.1]), plant.state(16), within: 1e-9))
   }
 
   @Test("A step from a state and back again is the plant's, whole turns kept", arguments: lengths)

@@ -40,6 +40,61 @@ import Testing
     #expect(!Self.logFile)
   }
 
+  /// Two hinges about one axis: their inertia matrix is singular, whatever the body weighs.
+  private func doubled(_ actuator: String) -> String {
+    """
+    <mujoco>
+      <worldbody><body>
+        <joint name="outer" axis="0 0 1"/><joint name="inner" axis="0 0 1"/><geom size="0.1" pos="0.3 0 0"/>
+      </body></worldbody>
+      <tendon><fixed name="both"><joint joint="outer" coef="1"/><joint joint="inner" coef="1"/></fixed></tendon>
+      <actuator><motor name="m" \(actuator)/></actuator>
+    </mujoco>
+    """
+  }
+
+  @Test("A nearly singular inertia is a warning in words; only what becomes of it fails a rollout")
+  func singularInertia() throws {
+    func interface(_ actuator: String) throws -> MuJoCoInterface {
+      try MuJoCoInterface(
+        model: MuJoCoModel(mjcf: doubled(actuator)), state: [.jointPositions(), .jointVelocities()])
+    }
+    let fine = try interface("tendon=\"both\"")
+    let condition = Condition(name: "start", initialPlantState: [0, 0, 0, 0])
+    let plant = try fine.makePlant()
+    try plant.reset(condition)
+    for _ in 0..<50 { try plant.step(control: [0.1].span) }
+    #expect(plant.state(4).allSatisfy { $0.isFinite })
+    let warnings = fine.warnings(in: [condition, condition])
+    #expect(warnings.count == 1)
+    #expect(
+      warnings.first?.contains("condition 'start' starts: the inertia matrix is nearly singular")
+        == true)
+    #expect(warnings.first?.contains("armature") == true)
+    // A torque that drives the two apart has nothing to push against.
+    let torn = try interface("joint=\"inner\"").makePlant()
+    try torn.reset(condition)
+    let failure =
+      reason { for _ in 0..<50 { try torn.step(control: [1.0].span) } } ?? ""
+    #expect(failure.contains("the inertia matrix is nearly singular at joint"), "\(failure)")
+  }
+
+  @Test("An arena is room that need not be used: it counts apart, within a bound of its own")
+  func arena() throws {
+    func model(_ memory: String) throws -> MuJoCoModel {
+      try MuJoCoModel(
+        mjcf: """
+          <mujoco><size memory="\(memory)"/><worldbody><body><joint/><geom size="0.1"/></body></worldbody>
+          <actuator><motor joint="joint_0"/></actuator></mujoco>
+          """.replacingOccurrences(of: "<joint/>", with: "<joint name=\"joint_0\"/>"))
+    }
+    let plant = try MuJoCoInterface(model: model("3G"), state: [.jointPositions()]).makePlant()
+    try plant.reset(Condition(name: "c", initialPlantState: [0, 0]))
+    try plant.step(control: [1.0].span)
+    let refusal = reason { _ = try model("20G") } ?? ""
+    #expect(refusal.contains("the size memory is 20480 MB (at most 8192)"), "\(refusal)")
+  }
+
   @Test func `what cannot be loaded is named with its reason`() throws {
     func reasonOf(_ text: String) -> String {
       reason { _ = try MuJoCoModel(mjcf: text, name: "m") } ?? ""

@@ -240,7 +240,7 @@ private let text = """
     }
     #expect(
       reason(orientation("hand.x", .goal(first: 0)))
-        .contains("a point with axes; declare it as {site: hand.x, axes: true}"))
+        .contains("a point with axes: add axes: true where points declares it"))
     #expect(reason(orientation("hans", .goal(first: 0))).contains("hand"))
     #expect(reason(orientation("hand", .goal(first: 5))).contains("goal"))
     #expect(reason(orientation("hand", .quaternion([0, 0, 0, 0]))).contains("all zero"))

@@ -182,7 +182,7 @@ import Testing
       words: ["the size nkey would take", "(at most 512)"]),
     BadModel(
       name: "an arena beyond memory", text: model("<size memory='30G'/>"),
-      words: ["the size memory is 30720 MB (at most 1536)"]),
+      words: ["the size memory is 30720 MB (at most 8192)"]),
     BadModel(
       name: "a texture beyond memory",
       text: model(

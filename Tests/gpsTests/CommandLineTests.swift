@@ -240,7 +240,7 @@ func gps(
     #expect(outcome.status == 70)
     #expect(outcome.errors.contains("cannot write "))
     #expect(outcome.errors.hasSuffix("trajectories.csv: File too large\n"))
-    #expect(outcome.errors.split(separator: "\n").count == 1)
+    #expect(outcome.faults.count == 1)
     let rows = try String(
       contentsOf: folder.appendingPathComponent("full/trajectories.csv"), encoding: .utf8)
     // Whole rows only, and whole iterations.

@@ -60,6 +60,62 @@ import Testing
     """,
   ]
 
+  /// A palm that hangs on a mocap body, and a finger on it with a motor.
+  private static let hand = """
+    <mujoco>
+      <worldbody>
+        <body name="hand" mocap="true" pos="0 0 0.5"/>
+        <body name="idle" mocap="true" pos="1 1 1"/>
+        <body name="palm" pos="0 0 0.5"><freejoint name="palm"/><geom size="0.05" mass="0.5"/>
+          <body pos="0 0 -0.05"><joint name="finger" axis="1 0 0" damping="0.1"/>
+            <geom type="capsule" fromto="0 0 0 0 0 -0.1" size="0.01" mass="0.05"/></body>
+        </body>
+      </worldbody>
+      <equality><weld body1="hand" body2="palm"/></equality>
+      <actuator><motor name="finger" joint="finger" ctrlrange="-1 1"/></actuator>
+    </mujoco>
+    """
+
+  @Test("Mocap bodies that others are welded to are controls, within bounds about where they start")
+  func mocaps() async throws {
+    let project = try Self.project(Self.hand)
+    #expect(try gps(["init", "models/robot.xml"], in: project).status == 0)
+    let loaded = try Experiment.load(project.appendingPathComponent("robot.yaml"))
+    #expect(loaded.task.controlNames == ["finger", "hand.x_m", "hand.y_m", "hand.z_m"])
+    let limits = try #require(loaded.task.controlLimits)
+    for (i, start) in [0, 0, 0.5].enumerated() {
+      let (below, above) = (start - limits.lower[1 + i], limits.upper[1 + i] - start)
+      #expect(0.01 < below && below < 0.5 && abs(below - above) < 1e-6)
+      #expect(loaded.initialControllers[0].offsets[1 + i, 0] == start)
+    }
+    #expect(try await loaded.check().problems.isEmpty)
+    // Without actuators every mocap body may drive what it touches.
+    let bare = Self.hand.replacing(/<actuator>.*<\/actuator>/, with: "")
+    let other = try Self.project(bare)
+    #expect(try gps(["init", "models/robot.xml"], in: other).status == 0)
+    let driven = try Experiment.load(other.appendingPathComponent("robot.yaml"))
+    #expect(driven.task.controlNames.count == 6 && driven.task.controlNames[3] == "idle.x_m")
+  }
+
+  @Test("Long lists of weights stand on lines of their own, and are read as one")
+  func longLists() throws {
+    let joints = (0..<40).map {
+      "<body><joint name=\"joint_number_\($0)\" axis=\"0 1 0\" damping=\"0.5\"/><geom size=\"0.05\" contype=\"0\"/>"
+    }
+    let motors = (0..<40).map {
+      "<motor name=\"m\($0)\" joint=\"joint_number_\($0)\" ctrlrange=\"-\($0 + 1) \($0 + 1)\"/>"
+    }
+    let project = try Self.project(
+      "<mujoco><option gravity=\"0 0 0\"/><worldbody>" + joints.joined()
+        + String(repeating: "</body>", count: 40)
+        + "</worldbody><actuator>" + motors.joined() + "</actuator></mujoco>")
+    #expect(try gps(["init", "models/robot.xml"], in: project).status == 0)
+    let file = project.appendingPathComponent("robot.yaml")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 125 })
+    #expect(try Experiment.load(file).task.dimensions.control == 40)
+  }
+
   /// A folder of its own with a model in it.
   static func project(_ mjcf: String, _ name: String = "robot.xml") throws -> URL {
     let project = folder.appendingPathComponent("init-\(UUID().uuidString)", isDirectory: true)

@@ -79,7 +79,7 @@ import Testing
     let after = try gps(["evaluate", moved.path])
     #expect(after.status == 0 && after.output == before.output, "\(after.errors)")
     let resumed = try gps(["resume", moved.path, "--iterations", "2", "--quiet"])
-    #expect(resumed.status == 0 && resumed.errors.isEmpty, "\(resumed.errors)")
+    #expect(resumed.status == 0 && resumed.faults.isEmpty, "\(resumed.errors)")
     #expect(try rows(moved) == expected)
   }
 

@@ -23,6 +23,13 @@ func shell(_ script: String, in here: URL) throws -> Outcome {
   return Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1])
 }
 
+extension Outcome {
+  /// Lines on standard error, but for what a run says of its own learning: a short one says a lot.
+  var faults: [Substring] {
+    errors.split(separator: "\n").filter { !$0.hasPrefix("gps: warning: iteration ") }
+  }
+}
+
 /// A folder of its own for each test.
 func testFolder(_ name: String) throws -> URL {
   let url = folder.appendingPathComponent("\(name)-\(UUID().uuidString)", isDirectory: true)
