@@ -176,7 +176,8 @@ extension GuidedSearch {
       bound: settings.klStep(in: iteration) * step.next.stepMultiplier
         * Double(task.dimensions.horizon),
       floor: ExplorationFloor(
-        settings.explorationFloor, of: initialControllers[step.batch.condition]),
+        settings.explorationFloor ?? (searchesStart ? 1 : 0),
+        of: initialControllers[step.batch.condition]),
       limits: task.controlLimits, modelSamples: settings.modelSamples, stream: stream)
   }
 

@@ -222,7 +222,7 @@ extension IterationFacts {
           " (\(percent($0)) of half of the controls' range)"
         } ?? "")
         + ", and the task is not solved there: raise `algorithm.explorationFloor`, which is "
-        + "\(short(settings.explorationFloor)), or the noise of `initialController`"
+        + "\(short(settings.explorationFloor ?? 0)), or the noise of `initialController`"
     case .twoKinds:
       let kinds = own.compactMap(\.kinds)[0]
       return

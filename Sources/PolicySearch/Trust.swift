@@ -76,7 +76,8 @@ extension GuidedSearch {
   func shrink(_ steps: inout [Step], after trial: Trial, from state: State) throws {
     guard let evidence = trial.evidence, let kept = state.evidence else { return }
     for i in steps.indices where evidence.isWorse(than: kept, in: i) {
-      let multiplier = max(settings.minStepMultiplier, 0.5 * steps[i].next.stepMultiplier)
+      let before = steps[i].next.stepMultiplier
+      let multiplier = max(min(settings.minStepMultiplier, before), 0.5 * before)
       steps[i].next.stepMultiplier = multiplier
       try steps[i].attempt { step in
         guard let ground = step.ground, let evidence = step.evidence else { return }

@@ -359,7 +359,8 @@ private let provocations:
     var step = Step(
       RolloutBatch(condition: 0, trajectories: []),
       from: ConditionState(
-        controller: controller, local: KLStep.Memory(), link: PolicyPrior()), in: condition)
+        controller: controller, local: KLStep.Memory(), link: PolicyPrior()), in: condition,
+      byPolicy: false)
     step.evidence = KLStep.Evidence(
       dynamics: dynamics, cost: QuadraticCost(state: 2, control: 1, horizon: T))
     try step.attempt { _ in throw LQRError.notPositiveDefinite(step: 3, eigenvalue: -1, dual: 1) }
