@@ -58,7 +58,7 @@ let untested: Set = ["SearchParts", "PolicySearch", "TrajectoryOptimization", "R
 /// The folders below Experiments.
 let experiments = [
   "point-mass", "two-link-arm", "cart-pole", "reacher", "peg-insertion", "peg-insertion-blind",
-  "quadrotor", "muscle-arm",
+  "quadrotor", "muscle-arm", "box-push",
 ]
 
 let package = Package(
