@@ -297,7 +297,7 @@ private let short = [
   // MARK: - Refusals and endings
 
   @Test func aFinishedRunSaysSoAndCanBeMadeLonger() throws {
-    let expected = try uninterrupted("five", iterations: 5)
+    var expected = try uninterrupted("five", iterations: 5)
     _ = try uninterrupted("three", iterations: 3)
     let again = try gps(["resume", "three"])
     #expect(again.status == 0)
@@ -311,7 +311,11 @@ private let short = [
     #expect(more.status == 0)
     #expect(more.output.contains("; 3 iterations are done\n"))
     #expect(more.output.contains("iteration 3 (4/5): "))
-    try Results(of: url("three")).expectEqual(to: expected)
+    var longer = try Results(of: url("three"))
+    // A checkpoint holds the experiment as it was then: of three iterations, if the best one was before.
+    longer.files["checkpoints/best.safetensors"] = nil
+    expected.files["checkpoints/best.safetensors"] = nil
+    longer.expectEqual(to: expected)
   }
 
   @Test func damageIsToldAndTheOneBeforeTaken() throws {
@@ -368,7 +372,10 @@ private let short = [
     let arguments = ["run"] + short + ["--iterations", "2", "--output", "named", "--resume"]
     #expect(try gps(arguments).status == 0)
     #expect(try gps(arguments).status == 0)
-    let other = try gps(arguments + ["--samples", "3"])
+    var changed = arguments
+    let samples = try #require(arguments.firstIndex(of: "--samples"))
+    changed[samples + 1] = "3"
+    let other = try gps(changed)
     #expect(other.status == 64)
     #expect(other.errors.contains("it belongs to another experiment: it has \"samples: 2\""))
     #expect(try gps(["run"] + short + ["--resume"]).errors.contains("--resume needs --output"))
