@@ -35,7 +35,7 @@ public struct DistillationSet: Sendable {
         trajectory.states.rows == controller.state && trajectory.horizon <= controller.horizon,
         "a rollout of \(trajectory.states.rows) states over \(trajectory.horizon) steps for a "
           + "controller of \(controller.state) states over \(controller.horizon) steps")
-      let count = min(trajectory.horizon, trajectory.endStep ?? .max)
+      let count = trajectory.stepsToEnd
       var targets = Matrix(
         rows: controller.control, columns: count,
         columnMajor: controller.meanActions(at: trajectory.states.storage, count: count))

@@ -156,11 +156,14 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     let region = VisitedRegion(of: samples, under: dynamics)
     let sampler = try TrajectorySampler(
       dynamics: dynamics, controller: outcome.controller, observations: observations)
+    // Where every rollout has ended, the model knows nothing.
+    let reached = samples.map(\.stepsToEnd).max() ?? 0
     return (0..<count).compactMap { sample in
       var stream = stream.child(.custom, sample)
-      guard let trajectory = sampler.trajectory(stream: &stream), region.contains(trajectory) else {
+      guard var trajectory = sampler.trajectory(stream: &stream), region.contains(trajectory) else {
         return nil
       }
+      if reached < trajectory.horizon { trajectory.endStep = reached }
       return DistillationSet.Part(along: trajectory, under: teacher, limits: limits)
     }
   }
