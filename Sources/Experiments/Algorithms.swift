@@ -98,7 +98,9 @@ extension LoadedExperiment {
       task, from: initialControllers, start: experiment.initialController, settings: settings,
       local: local, link: link,
       student: NeuralDistiller(
-        network: experiment.network, training: experiment.training, seed: experiment.seed),
+        network: experiment.network,
+        training: experiment.training.derived(from: experiment.initialController),
+        seed: experiment.seed),
       seed: experiment.seed, name: name)
   }
 

@@ -25,8 +25,10 @@ extension PolicyDistiller {
 
     /// Trainings in an S-step at most, at least 1. Of eight rollouts or more every eighth is held out; another
     /// training follows while more than `unexplainedTolerance` of the labels' variance is left in those, and the
-    /// last one took a tenth off their loss. One that does not lower it is not kept.
-    public var maxRounds = 8
+    /// last one took a tenth off their loss. One that does not lower it is not kept. Nil is 8 where the start was
+    /// searched, whose first labels are those of an optimum, and 1 elsewhere, where they are those of a first
+    /// step.
+    public var maxRounds: Int?
     /// The share of the labels' variance that may be left in what is held out, above 0.
     public var unexplainedTolerance = 0.01
 
@@ -57,7 +59,8 @@ extension PolicyDistiller.Options: Configurable {
       "maxRounds", \.maxRounds, .between(1, 1000),
       "Trainings per iteration at most. Every eighth rollout is held out if there are several; another "
         + "training follows while more than unexplainedTolerance of the labels' variance is left in those, "
-        + "and the last one took a tenth off their loss.")
+        + "and the last one took a tenth off their loss; null for 8 where the start was searched, 1 elsewhere."
+    )
     Field(
       "unexplainedTolerance", \.unexplainedTolerance, .fraction,
       "The share of the labels' variance that may be left.")

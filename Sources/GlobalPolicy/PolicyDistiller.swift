@@ -111,13 +111,14 @@ public struct PolicyDistiller: Sendable {
     var outcome = Outcome(
       policy: policy, optimizer: state, initialLoss: .nan, finalLoss: .nan,
       labelVariance: variance, steps: 0, notes: notes)
-    let split = options.maxRounds > 1 ? set.holdingOut() : nil
+    let rounds = options.maxRounds ?? 1
+    let split = rounds > 1 ? set.holdingOut() : nil
     let judge = split.map {
       trainer(
         policy, set: $0.heldOut, precisions: precisions, state: nil, stream: stream, workers: 1)
     }
     var heldOutLoss = try await judge?.meanLoss(at: policy.network.parameters, workers: workers)
-    for round in 0..<(split == nil ? 1 : options.maxRounds) {
+    for round in 0..<(split == nil ? 1 : rounds) {
       let stream = round == 0 ? stream : stream.child(.minibatches, round)
       let trainer = trainer(
         outcome.policy, set: split?.rest ?? set, precisions: precisions, state: outcome.optimizer,

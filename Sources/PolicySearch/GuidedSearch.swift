@@ -224,6 +224,15 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
   }
 }
 
+extension PolicyDistiller.Options {
+  /// These options, where they leave the rounds of training to the start.
+  package func derived(from start: InitialController) -> PolicyDistiller.Options {
+    var options = self
+    options.maxRounds = maxRounds ?? (start.takesSearch ? 8 : 1)
+    return options
+  }
+}
+
 /// Why a search cannot go on.
 public enum SearchError: FailedIteration, Sendable, CustomStringConvertible {
   /// Every rollout of every condition failed in the simulator; the reason is that of the first
