@@ -99,8 +99,8 @@ private struct Draft {
     path = relativePath(of: url, from: folder)
     task = String(url.deletingPathExtension().lastPathComponent.prefix(100))
     timestep = model.timestep
-    substeps = min(
-      Self.mostSubsteps, max(1, Int((Self.controlPeriod / model.timestep).rounded())))
+    substeps = Int(
+      min(Double(Self.mostSubsteps), max(1, (Self.controlPeriod / model.timestep).rounded())))
     var components: [MuJoCoComponent] = [.jointPositions(), .jointVelocities()]
     if model.hasActivations { components.append(.actuatorActivations) }
     let keyframes = model.keyframeNames

@@ -293,10 +293,10 @@ private func short(_ number: Double?) -> String {
   return String(format: "%.3g", number)
 }
 
-private func percent(_ share: Double?) -> String {
-  guard let share, share.isFinite else { return "an unknown share" }
-  return 100 * share < 1
-    ? String(format: "%.2g %%", 100 * share) : "\(Int((100 * share).rounded())) %"
+/// Whole percents, or few digits of what is below one or beyond any plausible share.
+func percent(_ share: Double?) -> String {
+  guard let share, (100 * share).isFinite else { return "an unknown share" }
+  return String(format: (0.01..<1e4).contains(share) ? "%.0f %%" : "%.2g %%", 100 * share)
 }
 
 // MARK: - From an iteration

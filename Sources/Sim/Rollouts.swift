@@ -379,7 +379,7 @@ struct NoiseFilter: Sendable {
   init(_ noise: ExplorationNoise, horizon: Int) {
     scale = noise.scale
     let deviation = noise.smoothing
-    let radius = deviation > 0 ? min(horizon, max(1, Int((4 * deviation).rounded(.up)))) : 0
+    let radius = deviation > 0 ? Int(min(Double(horizon), max(1, (4 * deviation).rounded(.up)))) : 0
     let weights = (-radius...radius).map { j in
       radius == 0 ? 1 : exp(-0.5 * (Double(j) / deviation) * (Double(j) / deviation))
     }

@@ -370,6 +370,15 @@ private let provocations:
   }
 }
 
+@Suite("Numbers of a sentence") struct SentenceNumberTests {
+  /// A share can be anything that a damaged or exploding run leaves.
+  @Test(arguments: [
+    (0.5, "50 %"), (0.004, "0.4 %"), (12, "1200 %"), (1e17, "1e+19 %"), (-1e300, "-1e+302 %"),
+    (.infinity, "an unknown share"), (.nan, "an unknown share"), (1.7e308, "an unknown share"),
+  ])
+  func percents(share: Double, text: String) { #expect(percent(share) == text) }
+}
+
 @Suite("A run says why it does not learn") struct DiagnosedRunTests {
   /// Point masses that can hardly be pushed.
   private func weakTask(_ forceLimit: Double?) throws -> NativeTask<PointMass> {

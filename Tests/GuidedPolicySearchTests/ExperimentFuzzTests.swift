@@ -66,7 +66,7 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
       ProcessInfo.processInfo.environment["GPS_FUZZ_MUTATIONS"].flatMap { Int($0) } ?? 2400
     let copies = try Copies()
     defer { copies.remove() }
-    #expect(copies.folders.count == 8)
+    #expect(copies.folders.count == 9)
     let before = try FileManager.default.subpathsOfDirectory(atPath: copies.root.path).sorted()
     var mutator = ExperimentMutator(files: copies.texts, seed: 4)
     var (refused, accepted, ran, failed) = (0, 0, 0, 0)
