@@ -167,33 +167,14 @@ public struct DistillationSet: Sendable {
   public init(
     batches: [RolloutBatch], controllers: [LinearGaussianController]
   ) throws(GlobalPolicyError) {
-    try self.init(batches: batches, imagined: batches.map { _ in [] }, controllers: controllers)
-  }
-
-  /// The controllers' actions at every step of every rollout, and of others that were never taken.
-  ///
-  /// - Parameters:
-  ///   - batches: the rollouts of each condition.
-  ///   - imagined: samples of each batch's condition that follow its rollouts, made with the same
-  ///     controller, each from step 0.
-  ///   - controllers: the controller of each batch, in the same order.
-  ///   - limits: of the controls; nil for none.
-  /// - Throws: `GlobalPolicyError.emptySet`, or `.notFinite` with condition, sample and step.
-  public init(
-    batches: [RolloutBatch], imagined: [[Part]], controllers: [LinearGaussianController],
-    limits: ControlLimits? = nil
-  ) throws(GlobalPolicyError) {
     precondition(
-      batches.count == controllers.count && batches.count == imagined.count,
-      "\(controllers.count) controllers and \(imagined.count) lists of imagined rollouts for the "
-        + "rollouts of \(batches.count) conditions")
+      batches.count == controllers.count,
+      "\(controllers.count) controllers for the rollouts of \(batches.count) conditions")
     try self.init(
-      shares: zip(zip(batches, imagined), controllers).map { samples, controller in
-        let (batch, imagined) = samples
-        return Share(
+      shares: zip(batches, controllers).map { batch, controller in
+        Share(
           condition: batch.condition,
-          parts: batch.trajectories.map { Part(along: $0, under: controller, limits: limits) }
-            + imagined,
+          parts: batch.trajectories.map { Part(along: $0, under: controller) },
           precisions: controller.precisions)
       })
   }

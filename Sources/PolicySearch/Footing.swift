@@ -51,7 +51,7 @@ public struct Footing: Storable {
   ///
   /// - Parameters:
   ///   - others: cost of each of the others.
-  ///   - successRate: of the others; more successes are never worse.
+  ///   - successRate: of the others, NaN where none is judged; more successes are never worse.
   ///   - promise: what the step promised; nil for nothing.
   /// - Returns: whether they are.
   func isBetter(than others: [Double], successRate: Double, promise: Double?) -> Bool {

@@ -33,7 +33,6 @@ extension GuidedSearch {
   }
 
   /// Whether iteration 0 begins with a search on known dynamics, whose rollouts of the model are counted apart.
-  /// Whether the initial controllers take a search of their own.
   var searchesStart: Bool { start?.takesSearch ?? false }
 
   /// The report of an iteration.

@@ -33,7 +33,8 @@ extension GuidedSearch {
   }
 
   /// Stage 1: rollouts of the policy (on-policy) or of the local controllers (off-policy, without a policy,
-  /// always in iteration 0, and in conditions where the policy is behind). `then` runs for each condition as soon as its rollouts are in.
+  /// always in iteration 0, and in conditions where the policy is behind). `then` runs for each condition as
+  /// soon as its rollouts are in.
   func rollOut(
     _ state: State, then: @escaping @Sendable (RolloutBatch) async throws -> Step
   ) async throws -> [Step] {
@@ -42,8 +43,9 @@ extension GuidedSearch {
       if task.conditions.indices.contains(where: { !isPolicyTurn(in: $0, state) }) {
         return try await collectRollouts(
           of: task, in: task.conditions,
-          under: state.conditions.map {
-            $0.isLed ? PolicyOrController.controller($0.controller) : .policy(policy)
+          under: state.conditions.indices.map { i in
+            isPolicyTurn(in: i, state)
+              ? PolicyOrController.policy(policy) : .controller(state.conditions[i].controller)
           }, plan: plan, stream: stream, then: then)
       }
       return try await collectRollouts(
@@ -115,6 +117,11 @@ extension GuidedSearch {
     return failed
   }
 
+  /// How steps grow and shrink.
+  var rule: StepRule {
+    StepRule(smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
+  }
+
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
   func improve(_ step: inout Step, toward state: State) throws {
     if step.samples.isEmpty {
@@ -122,8 +129,6 @@ extension GuidedSearch {
         "no rollout succeeded (\(step.batch.discarded.last?.reason ?? "none asked for"))")
       return
     }
-    let rule = StepRule(
-      smallest: settings.minStepMultiplier, largest: settings.maxStepMultiplier)
     step.judge(under: task, by: rule)
     step.observe(under: step.isByPolicy ? state.policy : nil, limits: task.controlLimits)
     if settings.takeBack > 0, step.returnToFooting() { return }
@@ -275,6 +280,11 @@ extension GuidedSearch {
       workers: settings.workers)
   }
 
+  private func hasShape(_ controller: LinearGaussianController, _ d: Dimensions) -> Bool {
+    controller.state == d.state && controller.control == d.control
+      && controller.horizon == d.horizon
+  }
+
   /// Why this search cannot go on from a state, as a clause; nil if it can.
   public func mismatch(with state: State) -> String? {
     let d = task.dimensions
@@ -284,8 +294,11 @@ extension GuidedSearch {
     for (condition, own) in zip(task.conditions, state.conditions) {
       let controller = own.controller
       let fits =
-        controller.state == d.state && controller.control == d.control
-        && controller.horizon == d.horizon && local.fits(own.local, d) && link.fits(own.link, d)
+        hasShape(controller, d) && local.fits(own.local, d) && link.fits(own.link, d)
+        && (own.footing.map { footing in
+          hasShape(footing.controller, d)
+            && footing.lessons.allSatisfy { $0.observations.rows == d.observation }
+        } ?? true)
       if !fits {
         return "its condition \"\(condition.name)\" is not of \(d.state) states, \(d.control) "
           + "controls, \(d.observation) observations and \(d.horizon) steps"

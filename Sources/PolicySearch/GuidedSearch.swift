@@ -219,7 +219,8 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
     try self.init(
       task, from: task.conditions.map { try loaded.controller(for: task, in: $0) }, start: start,
       settings: settings, local: KLStep(dynamics: dynamics), link: MirrorDescent(),
-      student: NeuralDistiller(network: network, training: training, seed: seed), seed: seed,
+      student: NeuralDistiller(
+        network: network, training: training.derived(from: start), seed: seed), seed: seed,
       name: "mirrorDescent")
   }
 }

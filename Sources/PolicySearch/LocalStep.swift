@@ -83,9 +83,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   /// step there is nothing to return from.
   mutating func returnToFooting() -> Bool {
     guard let promise = judgement.predictedImprovement, let footing = next.footing,
-      footing.isBetter(
-        than: report.costs, successRate: report.successRate.isFinite ? report.successRate : 0,
-        promise: promise)
+      footing.isBetter(than: report.costs, successRate: report.successRate, promise: promise)
     else { return false }
     hasReturned = true
     next.stepMultiplier = min(next.stepMultiplier, 0.5 * previousMultiplier)

@@ -15,13 +15,6 @@ enum PolicyOrController<Student: Policy>: Policy {
     }
   }
 
-  func mismatch(with dimensions: Dimensions) -> String? {
-    switch self {
-    case .policy(let policy): policy.mismatch(with: dimensions)
-    case .controller(let controller): controller.mismatch(with: dimensions)
-    }
-  }
-
   func makeWorkspace() -> Workspace {
     switch self {
     case .policy(let policy): policy.makeWorkspace()

@@ -98,7 +98,7 @@ extension SearchSettings: Configurable {
     Field(
       "reference", \.reference,
       "What the local step of mirror descent stays close to: the linearised network, or the previous "
-        + "controller where the network's rollouts cost more.")
+        + "controller where the network's rollouts cost more, which then rolls out, too.")
     Field(
       "explorationFloor", \.explorationFloor, .share,
       "Least noise that a local controller keeps, as a share of the initial controller's deviation; "

@@ -58,15 +58,18 @@ struct StepRule {
   let smallest: Double
   let largest: Double
 
+  /// Half a multiplier, but no less than the smallest, unless it is below already.
+  func halved(_ multiplier: Double) -> Double {
+    max(min(smallest, multiplier), 0.5 * multiplier)
+  }
+
   /// The multiplier after a step that promised `expectation` and led to `cost`.
   func multiplier(
     after previous: Double, expectation: StepExpectation, cost: Double
   ) -> Double {
     let predicted = expectation.predictedImprovement
     let actual = expectation.cost - cost
-    guard predicted.isFinite, actual.isFinite else {
-      return max(min(smallest, previous), 0.5 * previous)
-    }
+    guard predicted.isFinite, actual.isFinite else { return halved(previous) }
     // A step that was better than promised has no maximum: the largest factor.
     let shortfall = max(0.1 * abs(predicted), predicted - actual, .leastNonzeroMagnitude)
     var factor = predicted / (2 * shortfall)

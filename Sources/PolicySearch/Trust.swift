@@ -7,7 +7,7 @@ import Statistics
 // condition. Fewer successes, or as many at a higher cost, are worse. A new policy is judged against the last
 // few that stand, not against the last one alone: contacts make such rollouts all or nothing, and a search that
 // may never go down again stays on the first hill (non-monotone trust regions: Grippo et al. 1986; Toint
-// 1996). In a single condition the mean of noisy rollouts decides, and only by more than chance (`Footing`).
+// 1996). In a single condition the order of noisy rollouts' costs decides, and only by more than chance (`Footing`).
 
 /// What an iteration learned from its rollouts, before it is judged.
 struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
@@ -76,8 +76,7 @@ extension GuidedSearch {
   func shrink(_ steps: inout [Step], after trial: Trial, from state: State) throws {
     guard let evidence = trial.evidence, let kept = state.evidence else { return }
     for i in steps.indices where evidence.isWorse(than: kept, in: i) {
-      let before = steps[i].next.stepMultiplier
-      let multiplier = max(min(settings.minStepMultiplier, before), 0.5 * before)
+      let multiplier = rule.halved(steps[i].next.stepMultiplier)
       steps[i].next.stepMultiplier = multiplier
       try steps[i].attempt { step in
         guard let ground = step.ground, let evidence = step.evidence else { return }

@@ -398,9 +398,7 @@ private let provocations:
     change(&settings)
     return try search(
       task,
-      from: task.conditions.map {
-        try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: task, in: $0)
-      }, settings, link: MirrorDescent(), seed: 1)
+      from: loosely(task), settings, link: MirrorDescent(), seed: 1)
   }
 
   @Test("saturation, in its words and in its columns; a resumed run repeats nothing")

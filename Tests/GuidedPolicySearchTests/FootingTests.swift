@@ -57,9 +57,8 @@ private func search(
   change(&settings)
   return try GuidedSearch(
     task,
-    from: task.conditions.map {
-      try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: task, in: $0)
-    }, settings: settings.search, local: ClumsyStep(honest: KLStep(), clumsy: clumsy),
+    from: loosely(task), settings: settings.search,
+    local: ClumsyStep(honest: KLStep(), clumsy: clumsy),
     link: MirrorDescent(),
     student: NeuralDistiller(network: settings.network, training: settings.training, seed: 1),
     seed: 1)
@@ -170,6 +169,42 @@ private func footing(_ costs: [Double], successRate: Double = 0) throws -> Footi
     let (last, again) = try await search.advancing(next)
     #expect(again.conditions[0].meanCost < report.conditions[0].meanCost)
     #expect(last.conditions[0].controller != own.controller)
+  }
+
+  @Test("one of another shape, as a forged checkpoint has, is noticed")
+  func forged() async throws {
+    let search = try search(clumsy: [])
+    let good = try await search.advancing(search.initialState).next
+    #expect(search.mismatch(with: good) == nil)
+    let footing = try #require(good.conditions[0].footing)
+    let lesson = try #require(footing.lessons.first)
+    var state = good
+    state.conditions[0].footing?.lessons = [
+      DistillationSet.Part(
+        observations: Matrix(
+          rows: lesson.observations.rows + 1, columns: lesson.observations.columns),
+        targets: lesson.targets)
+    ]
+    #expect(search.mismatch(with: state)?.contains("\"left\"") == true)
+    state = good
+    state.conditions[0].footing?.controller = try LinearGaussianController(
+      gains: MatrixSequence(rows: 2, columns: 3, count: 15), offsets: Matrix(rows: 2, columns: 15),
+      covariances: MatrixSequence(repeating: .identity(2), count: 15))
+    #expect(search.mismatch(with: state)?.contains("\"left\"") == true)
+  }
+
+  @Test("training is repeated where a start is searched, and as asked otherwise")
+  func roundsFollowTheStart() throws {
+    let task = try smallTask()
+    func rounds(_ start: InitialController, _ asked: Int?) throws -> Int? {
+      var training = PolicyDistiller.Options()
+      training.maxRounds = asked
+      return try GuidedSearch(task, from: start, training: training).student.training
+        .maxRounds
+    }
+    #expect(try rounds(.optimize(), nil) == 8)
+    #expect(try rounds(.lqr(.init(gains: [1])), nil) == 1)
+    #expect(try rounds(.optimize(), 3) == 3)
   }
 
   @Test("nothing is returned to where nothing is taken back", .slow)

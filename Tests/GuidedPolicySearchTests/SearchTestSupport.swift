@@ -24,6 +24,13 @@ func smallTask() throws -> NativeTask<PointMass> {
       entries: [0, 1], target: .goal(first: 0), tolerance: [0.2, 0.2], at: .final))
 }
 
+/// Controllers that hold the mass where it is, loosely.
+func loosely(_ task: NativeTask<PointMass>) throws -> [LinearGaussianController] {
+  try task.conditions.map {
+    try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: task, in: $0)
+  }
+}
+
 /// The settings of a loop and of all its parts.
 @dynamicMemberLookup
 struct TestSettings {

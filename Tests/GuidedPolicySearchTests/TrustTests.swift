@@ -48,9 +48,7 @@ private func search(
   change(&settings)
   return try GuidedSearch(
     task,
-    from: task.conditions.map {
-      try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: task, in: $0)
-    }, settings: settings.search, local: KLStep(), link: MirrorDescent(),
+    from: loosely(task), settings: settings.search, local: KLStep(), link: MirrorDescent(),
     student: Saboteur(
       honest: NeuralDistiller(network: settings.network, training: settings.training, seed: 1),
       sabotaged: sabotaged), seed: 1)
@@ -310,9 +308,7 @@ private struct Moved: Cost {
     settings.sampling = sampling
     let search = try search(
       task,
-      from: task.conditions.map {
-        try InitialController.lqr(.init(gains: [1], stiffness: 0.5)).controller(for: task, in: $0)
-      }, settings, link: MirrorDescent(), seed: 1)
+      from: loosely(task), settings, link: MirrorDescent(), seed: 1)
     var states: [State] = []
     for try await (state, _) in search.iterations() { states.append(state) }
     return states
