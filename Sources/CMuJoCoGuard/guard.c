@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "structure.h"
 
 struct mjguard_log {
   char error[1024];
@@ -483,7 +484,14 @@ static void mount_everywhere(mjVFS *vfs, const mjpResourceProvider *provider, co
 // MARK: - Loading
 
 static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size) {
-  if (has_suffix(path, ".mjb")) return mj_loadModel(path, vfs);
+  if (has_suffix(path, ".mjb")) {
+    mjModel *model = mj_loadModel(path, vfs);
+    const char *field = model ? mjguard_bad_field(model) : NULL;
+    if (!field) return model;
+    snprintf(text, (size_t)size, "%s holds what no compiled model can", field);
+    mj_deleteModel(model);
+    return NULL;
+  }
   if (!is_archive(path)) return mj_loadXML(path, vfs, text, size);
   mjSpec *spec = mj_parse(path, NULL, vfs, text, size);
   if (!spec) return NULL;
@@ -505,29 +513,34 @@ enum {
   processor_seconds = 60       // of all threads together
 };
 
-// Sizes that a text states outright, told before anything of that size is made; true if one is too large.
-static int is_too_large(mjguard_log *log, const char *what, double bytes) {
+// Adds a size that a text states outright, which is told before anything of that size is compiled; true if it,
+// or all of them together, are too large.
+static int is_too_large(mjguard_log *log, const char *what, double bytes, double *all) {
   const double megabytes = bytes / (1 << 20);
-  if (megabytes <= model_megabytes) return 0;
+  *all += megabytes;
+  if (*all <= model_megabytes) return 0;
   snprintf(
-      log->error, sizeof log->error, "%s would take %.0f MB (at most %d)", what, megabytes,
-      model_megabytes);
+      log->error, sizeof log->error, "%s%s would take %.0f MB (at most %d)",
+      megabytes > model_megabytes ? "" : "height fields, textures and sizes up to ", what,
+      megabytes > model_megabytes ? megabytes : *all, model_megabytes);
   return 1;
 }
 
 static int states_too_much(mjguard_log *log, const mjSpec *spec) {
   char what[200];
+  double all = 0;
   for (mjsElement *e = mjs_firstElement(spec, mjOBJ_HFIELD); e; e = mjs_nextElement(spec, e)) {
     const mjsHField *field = mjs_asHField(e);
     snprintf(what, sizeof what, "a height field of %d x %d", field->nrow, field->ncol);
-    if (is_too_large(log, what, (double)field->nrow * field->ncol * sizeof(float))) return 1;
+    if (is_too_large(log, what, (double)field->nrow * field->ncol * sizeof(float), &all)) return 1;
   }
   for (mjsElement *e = mjs_firstElement(spec, mjOBJ_TEXTURE); e; e = mjs_nextElement(spec, e)) {
     const mjsTexture *texture = mjs_asTexture(e);
     if (texture->builtin == mjBUILTIN_NONE) continue;
-    snprintf(what, sizeof what, "a texture of %d x %d", texture->width, texture->height);
-    const double pixels = (double)texture->width * (texture->height > 0 ? texture->height : 1);
-    if (is_too_large(log, what, pixels * texture->nchannel)) return 1;
+    // A cube has six faces.
+    const double height = texture->type == mjTEXTURE_2D ? texture->height : 6.0 * texture->width;
+    snprintf(what, sizeof what, "a texture of %d x %.0f", texture->width, height);
+    if (is_too_large(log, what, texture->width * height * texture->nchannel, &all)) return 1;
   }
   const struct {
     const char *name;
@@ -540,8 +553,10 @@ static int states_too_much(mjguard_log *log, const mjSpec *spec) {
       {"nuser_actuator", spec->nuser_actuator}, {"nuser_sensor", spec->nuser_sensor},
   };
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    // A negative one is left to MuJoCo.
+    if (!(sizes[i].numbers > 0)) continue;
     snprintf(what, sizeof what, "the size %s", sizes[i].name);
-    if (is_too_large(log, what, 8 * sizes[i].numbers)) return 1;
+    if (is_too_large(log, what, 8 * sizes[i].numbers, &all)) return 1;
   }
   if (spec->memory > (mjtSize)arena_megabytes << 20) {
     snprintf(
@@ -564,59 +579,6 @@ static mjguard_result refuse(mjguard_log *log, const char *format, ...) {
   vsnprintf(log->error, sizeof log->error, format, arguments);
   va_end(arguments);
   return mjguard_error;
-}
-
-// Compiles a model here and now, without protection from what MuJoCo cannot report.
-static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
-  char text[1024] = "", name[PATH_MAX];
-  if (strlen(path) >= sizeof name) return refuse(log, "its path is too long");
-  strcpy(name, path);
-  if (is_masking) mask(name);
-  mjVFS vfs;
-  mjpResourceProvider provider;
-  mjp_defaultProvider(&provider);
-  provider.open = open_resource;
-  provider.read = read_resource;
-  provider.close = close_resource;
-  provider.mount = mount_resource;
-  provider.unmount = mount_resource;
-  provider.modified = is_modified;
-  provider.data = files;
-  *model = NULL;
-  int refused = 0;
-  int *const is_refused = &refused;
-  // After an error the virtual file system is left as it is: nothing says in what state.
-  GUARDED(log, {
-    mj_defaultVFS(&vfs);
-    mount_everywhere(&vfs, &provider, name);
-    if (is_masking) {
-      mjSpec *spec = parse(name, &vfs, text, sizeof text);
-      if (spec) {
-        *is_refused = states_too_much(log, spec);
-        mj_deleteSpec(spec);
-      }
-      *text = 0;
-    }
-    if (!*is_refused) *model = compile(name, &vfs, text, sizeof text);
-    mj_deleteVFS(&vfs);
-  })
-  if (refused) return mjguard_error;
-  // The reader of binary models tells what is wrong as a warning.
-  if (result == mjguard_ok && !*model && !*text) {
-    const char *reason = *log->warning ? log->warning : "this is no model of this version of MuJoCo";
-    copy_line(text, sizeof text, reason);
-  }
-  return loaded(log, result, *model, text);
-}
-
-static mjguard_result make_data(mjguard_log *log, const mjModel *model, mjData **data) {
-  GUARDED(log, *data = mj_makeData(model);)
-  return result;
-}
-
-static mjguard_result forward(mjguard_log *log, const mjModel *model, mjData *data) {
-  GUARDED(log, mj_forward(model, data);)
-  return result;
 }
 
 // What this process has allocated, and what of its memory is in use [bytes].
@@ -644,6 +606,74 @@ static process_sizes sizes_of_process(pid_t process) {
 
 static long resident_megabytes(pid_t process) {
   return (long)(sizes_of_process(process).resident >> 20);
+}
+
+static rlim_t data_before, data_allowed;
+
+// Limits what this process may allocate beyond what it had when it was made: what may be used, and so many
+// megabytes for an arena, which the compiler makes too. What is used of it all the parent watches.
+static void limit_memory(int arena) {
+  struct rlimit limit;
+  if (data_before == 0 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
+  const rlim_t bound = data_before + ((rlim_t)(compiling_megabytes + arena) << 20);
+  limit.rlim_cur = bound < data_allowed ? bound : data_allowed;
+  setrlimit(RLIMIT_DATA, &limit);
+}
+
+// Compiles a model here and now, without protection from what MuJoCo cannot report.
+static mjguard_result load(mjguard_log *log, const char *path, mjguard_files *files, mjModel **model) {
+  char text[1024] = "", name[PATH_MAX];
+  if (strlen(path) >= sizeof name) return refuse(log, "its path is too long");
+  strcpy(name, path);
+  if (is_masking) mask(name);
+  mjVFS vfs;
+  mjpResourceProvider provider;
+  mjp_defaultProvider(&provider);
+  provider.open = open_resource;
+  provider.read = read_resource;
+  provider.close = close_resource;
+  provider.mount = mount_resource;
+  provider.unmount = mount_resource;
+  provider.modified = is_modified;
+  provider.data = files;
+  *model = NULL;
+  int refused = 0;
+  int *const is_refused = &refused;
+  // After an error the virtual file system is left as it is: nothing says in what state.
+  GUARDED(log, {
+    mj_defaultVFS(&vfs);
+    mount_everywhere(&vfs, &provider, name);
+    if (is_masking) {
+      // A text needs no arena: what asks for that much is denied it.
+      limit_memory(0);
+      mjSpec *spec = parse(name, &vfs, text, sizeof text);
+      if (spec) {
+        *is_refused = states_too_much(log, spec);
+        mj_deleteSpec(spec);
+      }
+      *text = 0;
+      limit_memory(arena_megabytes);
+    }
+    if (!*is_refused) *model = compile(name, &vfs, text, sizeof text);
+    mj_deleteVFS(&vfs);
+  })
+  if (refused) return mjguard_error;
+  // The reader of binary models tells what is wrong as a warning.
+  if (result == mjguard_ok && !*model && !*text) {
+    const char *reason = *log->warning ? log->warning : "this is no model of this version of MuJoCo";
+    copy_line(text, sizeof text, reason);
+  }
+  return loaded(log, result, *model, text);
+}
+
+static mjguard_result make_data(mjguard_log *log, const mjModel *model, mjData **data) {
+  GUARDED(log, *data = mj_makeData(model);)
+  return result;
+}
+
+static mjguard_result forward(mjguard_log *log, const mjModel *model, mjData *data) {
+  GUARDED(log, mj_forward(model, data);)
+  return result;
 }
 
 // The folder of a process that compiles an archive; its own alone.
@@ -806,17 +836,6 @@ static mjguard_result try_model(mjguard_log *log, const char *path, mjguard_file
   return mjguard_ok;
 }
 
-// Limits what this process may allocate from now on: what may be used, and room for an arena, which the
-// compiler makes too. What is used of it all the parent watches.
-static void limit_memory(void) {
-  struct rlimit limit;
-  const rlim_t before = sizes_of_process(getpid()).data;
-  if (before == 0 || getrlimit(RLIMIT_DATA, &limit) != 0) return;
-  const rlim_t bound = before + ((rlim_t)(compiling_megabytes + arena_megabytes) << 20);
-  if (bound < limit.rlim_cur) limit.rlim_cur = bound;
-  setrlimit(RLIMIT_DATA, &limit);
-}
-
 static void run_child(const char *path, mjguard_files *files, int output, pid_t parent) {
   // Nobody waits for this process when its parent is gone.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -840,7 +859,18 @@ static void run_child(const char *path, mjguard_files *files, int output, pid_t 
   alarm(compiling_seconds);
   const struct rlimit time = {processor_seconds, processor_seconds + 1};
   setrlimit(RLIMIT_CPU, &time);
-  limit_memory();
+  // Where memory runs out all the same, let it be this process that ends.
+  const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (score >= 0) {
+    if (write(score, "1000", 4) < 0) { /* The system has its own mind. */ }
+    close(score);
+  }
+  struct rlimit data;
+  if (getrlimit(RLIMIT_DATA, &data) == 0) {
+    data_allowed = data.rlim_cur;
+    data_before = sizes_of_process(getpid()).data;
+  }
+  limit_memory(arena_megabytes);
   static mjguard_log log;
   log.is_collecting = 1;
   const mjguard_result result = try_model(&log, path, files);

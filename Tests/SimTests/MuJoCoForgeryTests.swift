@@ -1,3 +1,4 @@
+import CMuJoCo
 import Foundation
 import GPSCore
 import GPSTestSupport
@@ -125,6 +126,119 @@ import Testing
         if try refusal(path) != nil { refused += 1 }
       }
       #expect(refused > count / 4 && refused < count, "\(refused) refused of \(count)")
+    }
+  }
+
+  // MARK: - Binary models
+
+  /// Something of every kind that a model may have.
+  private static let rich = """
+    <mujoco>
+    <size nuserdata="3"/>
+    <asset><mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/><hfield name="h" nrow="3" ncol="3" size="1 1 1 1"/>
+    <texture name="t" type="2d" builtin="flat" width="4" height="4"/><material name="mt" texture="t"/></asset>
+    <worldbody><light/><camera name="c"/><geom type="hfield" hfield="h" pos="0 0 -3"/>
+    <geom type="plane" size="3 3 .1" pos="0 0 -1"/>
+    <body name="mo" mocap="true"><geom size=".05" contype="0" conaffinity="0"/></body>
+    <body name="a" pos="0 0 1"><joint name="j" type="hinge" axis="0 1 0" range="-2 2"/><geom size=".1" material="mt"/>
+    <site name="s1"/><body name="b" pos=".3 0 0"><joint name="k" type="ball"/><geom type="mesh" mesh="m" density="10"/>
+    <site name="s2" pos=".1 0 0"/></body></body>
+    <body name="f" pos="1 0 1"><freejoint name="fr"/><geom size=".1 .2" type="capsule"/></body>
+    <body name="sl" pos="2 0 1"><joint name="sl" type="slide"/><geom size=".1 .2 .1" type="box"/></body></worldbody>
+    <contact><exclude body1="a" body2="sl"/></contact>
+    <tendon><spatial name="te"><site site="s1"/><site site="s2"/></spatial>
+    <fixed name="fx"><joint joint="j" coef="1"/><joint joint="sl" coef="1"/></fixed></tendon>
+    <equality><connect body1="f" body2="mo" anchor="0 0 0"/><joint joint1="j" joint2="sl"/></equality>
+    <actuator><motor joint="j"/><position joint="sl" kp="3"/><general tendon="te" dyntype="filter" dynprm="1"/>
+    <motor site="s2" gear="0 0 1 0 0 0"/><muscle tendon="fx" lengthrange="-1 1"/></actuator>
+    <sensor><jointpos joint="j"/><framepos objtype="site" objname="s2"/><touch site="s1"/><user dim="2"/></sensor>
+    <keyframe><key qpos="0.1 1 0 0 0 1 0 1 1 0 0 0 0"/></keyframe>
+    </mujoco>
+    """
+
+  private func save(_ model: MuJoCoModel, _ path: String) {
+    withExtendedLifetime(model) { mj_saveModel(model.pointer, path, nil, 0) }
+  }
+
+  @Test("numbers that no compiler writes are told by their field", .slow)
+  func kinds() throws {
+    try inFolder { folder in
+      let path = folder.path + "/model.mjb"
+      typealias Field = (name: String, numbers: (mjModel) -> UnsafeMutablePointer<Int32>?)
+      let fields: [Field] = [
+        ("jnt_type", { $0.jnt_type }), ("geom_type", { $0.geom_type }),
+        ("site_type", { $0.site_type }),
+        ("eq_type", { $0.eq_type }), ("wrap_type", { $0.wrap_type }),
+        ("tendon_type", { $0.tendon_type }), ("cam_mode", { $0.cam_mode }),
+        ("light_mode", { $0.light_mode }), ("actuator_trntype", { $0.actuator_trntype }),
+        ("actuator_dyntype", { $0.actuator_dyntype }),
+        ("actuator_gaintype", { $0.actuator_gaintype }),
+        ("actuator_biastype", { $0.actuator_biastype }),
+        ("actuator_ctrlnum", { $0.actuator_ctrlnum }),
+        ("sensor_type", { $0.sensor_type }), ("sensor_datatype", { $0.sensor_datatype }),
+        ("sensor_needstage", { $0.sensor_needstage }), ("dof_treeid", { $0.dof_treeid }),
+        ("body_treeid", { $0.body_treeid }), ("sensor_dim", { $0.sensor_dim }),
+        ("body_jntnum", { $0.body_jntnum }), ("body_dofnum", { $0.body_dofnum }),
+        ("jnt_qposadr", { $0.jnt_qposadr }), ("jnt_dofadr", { $0.jnt_dofadr }),
+        ("dof_jntid", { $0.dof_jntid }), ("actuator_trnid", { $0.actuator_trnid }),
+      ]
+      for (name, numbers) in fields {
+        for value: Int32 in [-7, 100, .max, .min] {
+          let model = try MuJoCoModel(mjcf: Self.rich)
+          try withExtendedLifetime(model) {
+            let field = try #require(numbers(model.pointer.pointee))
+            field[0] = value
+          }
+          save(model, path)
+          let reason = try refusal(path)
+          #expect(reason != nil, "\(name) of \(value)")
+        }
+      }
+      // As it was written it is taken.
+      save(try MuJoCoModel(mjcf: Self.rich), path)
+      #expect(try refusal(path) == nil)
+      // A hinge that says it is a ball joint would share its positions with the next.
+      let model = try MuJoCoModel(mjcf: Self.rich)
+      model.pointer.pointee.jnt_type[0] = Int32(mjJNT_BALL.rawValue)
+      save(model, path)
+      #expect(try refusal(path)?.contains("holds what no compiled model can") == true)
+    }
+  }
+
+  @Test(
+    "spoilt binary models are refused in a line, or can be simulated", .slow,
+    .timeLimit(.minutes(600)))
+  func binaries() throws {
+    try inFolder { folder in
+      let path = folder.path + "/model.mjb"
+      save(try MuJoCoModel(mjcf: Self.rich), path)
+      let good = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+      var random = RandomStream(seed: 43)
+      var refused = 0
+      let count = tries(default: 300)
+      let words: [Int32] = [-1, 0, 1, 2, 3, 5, 7, 36, 100, 1000, 65536, .max, .min]
+      let numbers: [Double] = [.nan, .infinity, 1e308, -1, 0, 1e-308, 1e9]
+      for _ in 0..<count {
+        var bytes = good
+        for _ in 0...random.index(below: 3) {
+          // Sizes stand first.
+          let range = random.index(below: 4) == 0 ? 1000 : bytes.count - 8
+          let at = random.index(below: range) & ~3
+          func put<T>(_ value: T) {
+            withUnsafeBytes(of: value) { bytes.replaceSubrange(at..<at + $0.count, with: $0) }
+          }
+          switch random.index(below: 8) {
+          case 0: put(numbers[random.index(below: numbers.count)])
+          case 1: put(UInt8(truncatingIfNeeded: random.next()))
+          case 2: bytes.removeLast(random.index(below: 50))
+          default: put(words[random.index(below: words.count)])
+          }
+          if bytes.count < 1100 { break }
+        }
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+        if try refusal(path) != nil { refused += 1 }
+      }
+      #expect(refused > count / 10 && refused < count, "\(refused) refused of \(count)")
     }
   }
 

@@ -137,6 +137,9 @@ public final class MuJoCoModel: @unchecked Sendable {
       guard let numbers else { continue }
       for i in 0..<count where !numbers[i].isFinite { return "\(name) is not finite" }
     }
+    for i in 0..<Int(model.nhfielddata) where !model.hfield_data[i].isFinite {
+      return "an elevation of a height field is not finite"
+    }
     // One side may be open. A binary model can hold what the compiler would have refused.
     for i in 0..<Int(model.nu) where model.actuator_ctrllimited[i] {
       let (lower, upper) = (model.actuator_ctrlrange[2 * i], model.actuator_ctrlrange[2 * i + 1])
