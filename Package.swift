@@ -86,10 +86,11 @@ let package = Package(
     .target(name: "CMatrixKernels"),
     .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
     .target(name: "CNeuralKernels"),
+    .target(name: "CProgramStart"),
     .executableTarget(
       name: "gps",
       dependencies: [
-        "GuidedPolicySearch", "ShippedExperiments",
+        "GuidedPolicySearch", "ShippedExperiments", "CProgramStart",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(

@@ -88,7 +88,9 @@ extension Experiment {
     var (experiment, tree) = try parse(
       text, name: name, overrides: overrides, conditions: trial.conditions)
     if trial.redraws { experiment.conditions.redraw() }
-    return try ExperimentLoader(experiment: experiment, tree: tree, folder: folder).load()
+    var loaded = try ExperimentLoader(experiment: experiment, tree: tree, folder: folder).load()
+    if let conditions = trial.conditions { loaded.furtherInputs.append(conditions.path) }
+    return loaded
   }
 
   /// The experiment as a file, every default spelled out.
@@ -164,6 +166,8 @@ public struct LoadedExperiment: Sendable {
   public var model: URL?
   /// The experiment file; nil for an experiment given as text.
   public internal(set) var file: URL?
+  /// Files that were read beside the experiment and its model: demonstrations, conditions of a trial.
+  var furtherInputs: [String] = []
   /// What the initial controllers were demonstrated by; nil for those that no file was needed for.
   var demonstrations: Data?
 }

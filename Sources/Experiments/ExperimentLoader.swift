@@ -42,7 +42,8 @@ struct ExperimentLoader {
         "horizon",
         problem:
           "too much memory: \(experiment.horizon) steps of \(task.conditions.count) conditions "
-          + "with \(task.dimensions.state) states and \(task.dimensions.control) controls")
+          + "with \(task.dimensions.state) states and \(task.dimensions.control) controls make "
+          + "\(String(format: "%.3g", entries)) numbers for each matrix that is kept (at most 1e8)")
     }
     var controllers: [LinearGaussianController] = []
     let start: InitialController
@@ -80,6 +81,7 @@ struct ExperimentLoader {
     }
     return LoadedExperiment(
       experiment: experiment, task: task, initialControllers: controllers, model: model,
+      furtherInputs: located(experiment.initialController).file.map { [$0] } ?? [],
       demonstrations: start.contents.map { Data($0) })
   }
 

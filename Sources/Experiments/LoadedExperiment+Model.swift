@@ -43,9 +43,10 @@ extension LoadedExperiment {
   /// its contents in hexadecimal and its name; empty for native systems.
   public var modelIdentity: String { modelFiles?.identity ?? "" }
 
-  /// The experiment file and the files of the model.
+  /// All that was read for it: the experiment file, the files of the model, demonstrations, and the file with
+  /// the conditions of a trial.
   public var inputs: [String] {
-    (file.map { [$0.path] } ?? [])
+    (file.map { [$0.path] } ?? []) + furtherInputs
       + (modelFiles.map { files in files.contents.keys.sorted().map { files.folder + "/" + $0 } }
         ?? [])
   }

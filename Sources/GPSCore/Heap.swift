@@ -21,3 +21,28 @@ import Foundation
   _ = mallopt(M_MMAP_THRESHOLD, 32 << 20)
   _ = mallopt(M_TRIM_THRESHOLD, 64 << 20)
 }
+
+/// Tells in a sentence that memory ran out, instead of in a crash report: Swift and C++ end a program
+/// by a signal where they cannot allocate.
+///
+/// Whether it was that is told by asking the system for a little more; any other crash is left to be
+/// one.
+@_spi(Programs) public func explainWantOfMemory() {
+  var action = sigaction()
+  action.__sigaction_handler.sa_handler = { number in
+    // Nothing here allocates or takes a lock.
+    let size = 64 << 20
+    let page = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if page == MAP_FAILED {
+      let text: StaticString = "gps: there is not enough memory to go on\n"
+      _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
+      _exit(70)
+    }
+    munmap(page, size)
+    signal(number, SIG_DFL)
+    raise(number)
+  }
+  // The handler runs once, on whatever stack there is.
+  action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+  for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGBUS] { sigaction(number, &action, nil) }
+}

@@ -25,10 +25,11 @@ struct CheckCommand: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try source.load()
+    let workers = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let check: ExperimentCheck
     do {
-      check = try await loaded.check(
-        workers: workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount))
+      try loaded.requireMemory(workers: workers)
+      check = try await loaded.check(workers: workers)
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }

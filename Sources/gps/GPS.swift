@@ -1,4 +1,5 @@
 import ArgumentParser
+import CProgramStart
 import Dispatch
 import Foundation
 @_spi(Programs) import GuidedPolicySearch
@@ -31,11 +32,14 @@ enum Main {
   /// signals.
   static func main() {
     openStandardStreams()
+    // In this order: what OpenBLAS has to say while it is loaded may still wait.
     unblockSignals()
+    program_has_started()
     explainWantOfMemory()
     configureHeap()
     let command: any ParsableCommand
     do {
+      try requireText()
       try requireDescriptors()
       command = try GPS.parseAsRoot()
       try requireAgreement(of: Array(CommandLine.arguments.dropFirst()))

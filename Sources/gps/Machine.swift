@@ -23,6 +23,20 @@ func unblockSignals() {
   pthread_sigmask(SIG_UNBLOCK, &signals, nil)
 }
 
+/// Checks that all arguments are text: of what is not UTF-8 a part would be lost without a word, and a path
+/// would lead to another file.
+///
+/// - Throws: `CommandFailure`.
+func requireText() throws(CommandFailure) {
+  for number in 1..<max(1, Int(CommandLine.argc)) {
+    guard let argument = CommandLine.unsafeArgv[number] else { return }
+    if String(validatingCString: argument) == nil {
+      throw CommandFailure(
+        "argument \(number), \(String(cString: argument)), is not UTF-8 text", .badInput)
+    }
+  }
+}
+
 /// Checks that a run's files, the pipes of its children and the task pool's own can be open at once: the
 /// pool ends the program by a trap where it is denied one, and a list that cannot be read looks empty.
 ///
@@ -98,29 +112,4 @@ func requireBuffers() throws(CommandFailure) {
       .runFailed)
   }
   munmap(room, megabytes << 20)
-}
-
-/// Tells in a sentence that memory ran out, instead of in a crash report: Swift and C++ end a program
-/// by a signal where they cannot allocate.
-///
-/// Whether it was that is told by asking the system for a little more; any other crash is left to be
-/// one.
-func explainWantOfMemory() {
-  var action = sigaction()
-  action.__sigaction_handler.sa_handler = { number in
-    // Nothing here allocates or takes a lock.
-    let size = 64 << 20
-    let page = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if page == MAP_FAILED {
-      let text: StaticString = "gps: there is not enough memory to go on\n"
-      _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
-      _exit(70)
-    }
-    munmap(page, size)
-    signal(number, SIG_DFL)
-    raise(number)
-  }
-  // The handler runs once, on whatever stack there is.
-  action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
-  for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGBUS] { sigaction(number, &action, nil) }
 }

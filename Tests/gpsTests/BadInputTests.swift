@@ -191,7 +191,19 @@ import Testing
     BadModel(
       name: "a height field beyond memory",
       text: model("<asset><hfield name='h' nrow='100000' ncol='100000' size='1 1 1 1'/></asset>"),
-      words: ["1536 MB"]),
+      // Denied, not taken first.
+      words: ["its compiler gave up", "1536 MB"]),
+    BadModel(
+      name: "a cube of textures beyond memory",
+      text: model("<asset><texture name='t' type='cube' builtin='flat' width='20000'/></asset>"),
+      words: ["a texture of 20000 x 120000 would take", "(at most 512)"]),
+    BadModel(
+      name: "textures beyond memory together",
+      text: model(
+        "<asset>"
+          + (0..<3).map {
+            "<texture name='t\($0)' type='2d' builtin='flat' width='8000' height='8000'/>"
+          }.joined() + "</asset>"), words: ["up to a texture of 8000 x 8000 would take 549 MB"]),
     BadModel(
       name: "a sensor beyond memory",
       text: model(tail: "<sensor><user dim='2000000000'/></sensor>"),

@@ -83,6 +83,25 @@ import Testing
     #expect(outcome.status == 0, "\(outcome.errors)")
   }
 
+  @Test func allThatIsReadIsAnInput() throws {
+    let outcome = try sh(
+      """
+      cp run/experiment.yaml conditions.yaml; cp conditions.yaml kept
+      cp run/policy.safetensors alone.safetensors
+      for path in conditions.yaml ./conditions.yaml "$PWD/conditions.yaml"; do
+        "$GPS" evaluate alone.safetensors --rollouts 1 --conditions conditions.yaml --actions "$path" 2>err
+        [ $? = 64 ] && grep -q 'it is an input' err && cmp -s conditions.yaml kept || exit 1
+      done
+      # Demonstrations in the run that their learner would replace.
+      start="initialController={demonstrations: {file: $PWD/run/trajectories.csv}}"
+      "$GPS" \(tinyRun) --output shown --set "$start" || exit 2
+      cp -r run before
+      "$GPS" \(tinyRun) --output run --force --set "$start" 2>err
+      [ $? = 64 ] && grep -q 'copy it elsewhere first' err && diff -r run before || exit 3
+      """)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+  }
+
   @Test func standardStreams() throws {
     // Full: told, and no success.
     for command in ["tasks", "options", "--help", "--version", "evaluate run --rollouts 1"] {

@@ -10,7 +10,32 @@ import Testing
     "run point-mass --quiet --set system.native.substeps=1000000 --output out",
     "evaluate base --rollouts 100000",
     "optimize point-mass --quiet --set system.native.substeps=1000000 --output out",
+    "resume stopped --quiet",
   ]
+
+  /// Runs what commands need: `base` to be evaluated, `stopped` to be gone on with, `model.xml`.
+  private func prepare(_ here: URL, for command: String) throws {
+    if command.hasPrefix("evaluate") {
+      #expect(try shell("\"$GPS\" \(tinyRun) --output base", in: here).status == 0)
+    }
+    if command.hasPrefix("resume") {
+      let outcome = try shell(
+        """
+        "$GPS" run point-mass --quiet --set system.native.substeps=1000000 --set horizon=2000 --output stopped 2>err & pid=$!
+        while kill -0 $pid && ! ls stopped/checkpoints/iteration-000000.safetensors; do sleep 0.02; done >/dev/null 2>&1
+        kill -KILL $pid; wait $pid; [ -f stopped/checkpoints/iteration-000000.safetensors ]
+        """, in: here)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+    }
+    // What takes a minute to compile.
+    if command.hasPrefix("init") {
+      let many = (0..<3).map { _ in "<replicate count='1000' offset='1 0 0'>" }.joined()
+      try """
+      <mujoco><worldbody>\(many)<geom size="1"/></replicate></replicate></replicate>
+      <body><joint name="j"/><geom size="1"/></body></worldbody><actuator><motor joint="j"/></actuator></mujoco>
+      """.write(to: here.appendingPathComponent("model.xml"), atomically: true, encoding: .utf8)
+    }
+  }
 
   struct Case: Sendable, CustomTestStringConvertible {
     var command: String
@@ -43,11 +68,48 @@ import Testing
     arguments: cases)
   func second(_ one: Case) throws {
     let here = try testFolder("signals")
-    if one.command.hasPrefix("evaluate") {
-      #expect(try shell("\"$GPS\" \(tinyRun) --output base", in: here).status == 0)
-    }
+    try prepare(here, for: one.command)
     let outcome = try shell(script(one, signals: 2), in: here)
     #expect(outcome.status == (one.signal == "INT" ? 130 : 143))
+  }
+
+  /// Commands that keep nothing end with the first signal, and take with them what they have started.
+  @Test(
+    "one signal ends whatever keeps nothing", .slow, .timeLimit(.minutes(10)),
+    arguments: [
+      "check point-mass --set system.native.substeps=1000000 --workers 1",
+      "check point-mass --set system.native.substeps=1000000 --workers 2",
+      "check point-mass --set system.native.substeps=1000000 --workers 8",
+      "init model.xml --output out.yaml", "check named.yaml", "plot run", "bench lqr",
+    ], ["INT", "TERM"])
+  func keepsNothing(_ command: String, _ signal: String) throws {
+    let here = try testFolder("signals")
+    try prepare(here, for: "init")
+    let outcome = try shell(
+      """
+      cat >named.yaml <<'END'
+      task: named
+      system: {mujoco: {model: model.xml, state: [jointPositions]}}
+      horizon: 5
+      conditions: {train: [{name: a}]}
+      cost: [{control: {weights: 1}}]
+      initialController: {constant: {deviation: 0.3}}
+      END
+      # Programs that another program becomes.
+      mkdir -p scripts Benchmarks; printf '#!/bin/sh\nexec sleep 300\n' >scripts/plot; : >Benchmarks/Package.swift
+      cp scripts/plot scripts/gps; chmod 755 scripts/*; export GPS_SCRIPTS=$PWD/scripts GPS_ROOT=$PWD
+      # In the background a shell has SIGINT ignored, which what keeps nothing leaves at that.
+      env --default-signal=INT,TERM "$GPS" \(command) >/dev/null 2>err & pid=$!
+      sleep 1; kill -0 $pid || { cat err; exit 1; }
+      children=$(cat /proc/$pid/task/*/children); kill -\(signal) $pid; wait $pid; code=$?
+      for i in $(seq 100); do
+        left=0; for child in $children; do grep -q '^State:[^Z]*$' /proc/$child/status && left=1; done 2>/dev/null
+        [ $left = 0 ] && break; sleep 0.1
+      done
+      [ $left = 0 ] && [ ! -e out.yaml ] && exit $code
+      exit 2
+      """, in: here)
+    #expect(outcome.status == (signal == "INT" ? 130 : 143), "\(outcome.output)")
   }
 
   @Test(
@@ -69,5 +131,13 @@ import Testing
     let errors = try String(
       contentsOf: here.appendingPathComponent("err"), encoding: .utf8)
     #expect(errors.contains("stopping after this iteration"))
+    // The others that write a run.
+    try prepare(here, for: "resume")
+    let resumed = Case(command: "resume stopped --quiet", workers: workers, signal: "INT")
+    #expect(try shell(script(resumed, signals: 1), in: here).status == 130)
+    let optimized = Case(
+      command: "optimize point-mass --quiet --set system.native.substeps=20000 --set horizon=2000 "
+        + "--output optimized", workers: workers, signal: "TERM")
+    #expect(try shell(script(optimized, signals: 1), in: here).status == 143)
   }
 }

@@ -3,6 +3,7 @@ import Benchmarks
 import Foundation
 @_spi(Programs) import GuidedPolicySearch
 import ShippedExperiments
+import Synchronization
 
 /// `gps bench`: `gps` hands over to this program, which speaks in its name.
 struct Bench: AsyncParsableCommand {
@@ -240,10 +241,18 @@ struct BenchFailure: Error {
 @main
 enum Main {
   static func main() async {
+    explainWantOfMemory()
+    limitMemory()
     configureHeap()
     do {
-      var command = try Bench.parse()
+      let command = try Bench.parse()
       try await command.run()
+      let problem = outputProblem.load(ordering: .relaxed)
+      if problem != 0 {
+        throw BenchFailure(
+          message: "cannot write to standard output: \(String(cString: strerror(problem)))",
+          exitCode: 70)
+      }
     } catch let failure as BenchFailure {
       FileHandle.standardError.write(Data("gps: \(failure.message)\n".utf8))
       exit(failure.exitCode)
@@ -254,8 +263,32 @@ enum Main {
   }
 }
 
+/// Sizes are the user's: memory that the machine does not have is denied, before the system ends other programs
+/// for it.
+private func limitMemory() {
+  let text = (try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)) ?? ""
+  let line = text.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+  guard let kilobytes = line?.split(separator: " ").compactMap({ rlim_t($0) }).first else { return }
+  var limit = rlimit()
+  let resource = __rlimit_resource_t(RLIMIT_DATA.rawValue)
+  guard getrlimit(resource, &limit) == 0 else { return }
+  limit.rlim_cur = min(limit.rlim_cur, kilobytes * 1024)
+  setrlimit(resource, &limit)
+}
+
+/// Why standard output could not be written to; 0 if it could, or if nobody reads it any more.
+private let outputProblem = Atomic<Int32>(0)
+
 /// Writes a line to standard output at once; a reader that went away is no reason to stop.
 private func printLine(_ line: String) {
-  print(line)
-  fflush(nil)
+  var bytes = Array((line + "\n").utf8)[...]
+  while !bytes.isEmpty {
+    let count = bytes.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+    if count < 0 && errno == EINTR { continue }
+    if count < 0 {
+      if errno != EPIPE { outputProblem.store(errno, ordering: .relaxed) }
+      return
+    }
+    bytes = bytes.dropFirst(count)
+  }
 }

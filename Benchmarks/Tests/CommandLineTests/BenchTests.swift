@@ -2,13 +2,14 @@ import Foundation
 import Testing
 
 /// Runs the built program as `gps bench` does.
-private func bench(_ arguments: [String]) throws -> (
-  status: Int32, output: String, errors: String
-) {
+private func bench(
+  _ arguments: [String], output: String? = nil, limits: String = ""
+) throws -> (status: Int32, output: String, errors: String) {
   let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-    .deletingLastPathComponent().appendingPathComponent("gps-bench")
-  process.arguments = arguments
+  let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("gps-bench").path
+  process.executableURL = URL(fileURLWithPath: "/bin/sh")
+  process.arguments = ["-c", limits + " exec \"$0\" \"$@\"", program] + arguments
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
     "gps-bench-\(UUID().uuidString)", isDirectory: true)
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -16,7 +17,8 @@ private func bench(_ arguments: [String]) throws -> (
   process.currentDirectoryURL = folder
   let files = ["output", "errors"].map { folder.appendingPathComponent($0) }
   for file in files { _ = FileManager.default.createFile(atPath: file.path, contents: nil) }
-  process.standardOutput = try FileHandle(forWritingTo: files[0])
+  process.standardOutput = try FileHandle(
+    forWritingTo: output.map { URL(fileURLWithPath: $0) } ?? files[0])
   process.standardError = try FileHandle(forWritingTo: files[1])
   try process.run()
   process.waitUntilExit()
@@ -44,6 +46,24 @@ private func bench(_ arguments: [String]) throws -> (
     #expect(outcome.status == 64)
     #expect(outcome.errors.contains(message))
     #expect(outcome.output.isEmpty)
+  }
+
+  @Test func aFullStandardOutputIsTold() throws {
+    let outcome = try bench(
+      ["lqr", "--states", "1", "--controls", "1", "--horizon", "2", "--repetitions", "1"],
+      output: "/dev/full")
+    #expect(outcome.status == 70)
+    #expect(outcome.errors == "gps: cannot write to standard output: No space left on device\n")
+  }
+
+  @Test func sizesBeyondMemoryAreASentence() throws {
+    let outcome = try bench(
+      [
+        "lqr", "--states", "1000", "--controls", "1000", "--horizon", "100000", "--repetitions",
+        "1",
+      ], limits: "ulimit -d 1000000;")
+    #expect(outcome.status == 70)
+    #expect(outcome.errors.hasSuffix("gps: there is not enough memory to go on\n"))
   }
 
   @Test func helpSpeaksOfGPSBench() throws {
