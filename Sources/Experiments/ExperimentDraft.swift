@@ -33,6 +33,11 @@ public struct ExperimentDraft: Sendable {
     while let failure = trial, draft.lower(for: failure) {
       trial = try await draft.trial(folder, workers)
     }
+    // Shorter rollouts may bear more noise.
+    while trial == nil, let louder = draft.louder {
+      guard try await louder.trial(folder, workers) == nil else { break }
+      draft = louder
+    }
     if let failure = trial {
       remarks.append(
         "a rollout fails even so, in condition \"\(failure.condition)\" at step \(failure.step): "
@@ -55,19 +60,28 @@ private struct Draft {
   /// Seconds of one MuJoCo step.
   var timestep: Double
   var substeps: Int
+  /// Seconds for which a control is held where nothing stands against it.
+  let usualPeriod: Double
   let starts: [Start]
   /// Names of starts that were left out.
   let others: [String]
+  /// The joints in the state, where they are not all of them.
+  let joints: [String]?
   /// Half of each control's range; 1 where there are no limits.
   let scales: [Double]
   let limits: ControlLimits?
   var horizon: Int
   /// Standard deviation of the noise, a share of half of each control's range.
   var deviation: Double
-  /// Why deviation and horizon are less than usual.
+  /// Why deviation, timestep and horizon are less than usual.
   var reason: String?
   /// Whether the horizon is less because rollouts take long.
   var isSlow = false
+  /// Whether the horizon, or the time that a control is held, is less because longer rollouts fail.
+  var isShort = false
+  /// Before the simulation was made finer: its step, how many a control was held, and where a rollout failed;
+  /// nil where that was not tried, or did not help.
+  var coarse: (timestep: Double, substeps: Int, failure: Int)?
 
   struct Start {
     var name: String
@@ -89,6 +103,14 @@ private struct Draft {
   private static let patience = 5.0
   private static let usualDeviation = 0.3
   private static let (leastDeviation, leastHorizon) = (1e-3, 10)
+  /// The least of all, for models that nothing else helps.
+  private static let faintDeviation = 1e-12
+  /// Timesteps are not made finer than this share of the model's own.
+  private static let finest = 1.0 / 60
+  /// What fits may take: steps times the cube of the numbers of one.
+  private static let mostWork = 3e9
+  /// Numbers that a state has where it cannot have all, unless those that actuators move are more.
+  private static let fewNumbers = 120
   private static let mostStarts = 4
   private static let mostSubsteps = 40
   /// Seconds for which a control is held, at least a step of the simulation's.
@@ -101,7 +123,11 @@ private struct Draft {
     timestep = model.timestep
     substeps = Int(
       min(Double(Self.mostSubsteps), max(1, (Self.controlPeriod / model.timestep).rounded())))
-    var components: [MuJoCoComponent] = [.jointPositions(), .jointVelocities()]
+    usualPeriod = timestep * Double(substeps)
+    joints = try Self.joints(of: model)
+    var components: [MuJoCoComponent] = [
+      .jointPositions(joints: joints), .jointVelocities(joints: joints),
+    ]
     if model.hasActivations { components.append(.actuatorActivations) }
     let keyframes = model.keyframeNames
     let names: [String?] = keyframes.isEmpty ? [nil] : Array(keyframes.prefix(Self.mostStarts))
@@ -116,9 +142,31 @@ private struct Draft {
     deviation = Self.usualDeviation
     // Fits take time in proportion to the cube of the numbers of a step.
     let size = Double(interface.stateNames.count + interface.controlCount)
-    horizon = min(100, max(Self.leastHorizon, Int(3e9 / (size * size * size))))
+    horizon = min(100, max(Self.leastHorizon, Int(Self.mostWork / (size * size * size))))
     self.model = model
     self.interface = interface
+  }
+
+  /// The joints of the state: nil for all, unless even the shortest horizon would be too much work. Then those that
+  /// actuators move, the others that hang together with them, and some of the rest, as far as there is room.
+  private static func joints(of model: MuJoCoModel) throws -> [String]? {
+    let others = model.activationCount + model.controlCount
+    let most = Int(cbrt(mostWork / Double(leastHorizon)))
+    if 2 * model.jointVelocityCount + others <= most { return nil }
+    var (chosen, numbers) = (Set<Int>(), 0)
+    for (rank, list) in try model.jointsByDrive().enumerated() {
+      let room = (rank < 2 ? most - others : fewNumbers) - numbers
+      let all = list.reduce(0) { $0 + 2 * model.degreesOfFreedom(ofJoint: $1) }
+      // Where there is no room for all, evenly spread ones.
+      let share = all <= room ? 1 : Double(max(0, room)) / Double(all)
+      for (place, joint) in list.enumerated()
+      where Int(Double(place + 1) * share) > Int(Double(place) * share) {
+        chosen.insert(joint)
+        numbers += 2 * model.degreesOfFreedom(ofJoint: joint)
+      }
+    }
+    let names = model.jointNames
+    return chosen.sorted().map { names[$0] }
   }
 
   private static func start(
@@ -179,7 +227,12 @@ private struct Draft {
         Condition(name: start.name, initialPlantState: $0)
       }
     }
-    return interface.warnings(in: conditions)
+    let partial = joints.map {
+      [
+        "the state holds \($0.count) of \(model.jointNames.count) joints: fits of all would take too long"
+      ]
+    }
+    return interface.warnings(in: conditions) + (partial ?? [])
   }
 
   // MARK: - Trials
@@ -224,16 +277,38 @@ private struct Draft {
       deviation /= 3
       return true
     }
-    if timestep > model.timestep / 60 {
+    if !isShort, timestep > Self.finest * model.timestep {
+      if coarse == nil { coarse = (timestep, substeps, failure.step) }
       timestep /= 4
       substeps *= 4
       return true
     }
+    // What fails at the same time in finer steps is no fault of the steps: the system itself grows.
+    if let coarse, !isShort, failure.step < 2 * max(1, coarse.failure) {
+      (timestep, substeps) = (coarse.timestep, coarse.substeps)
+      self.coarse = nil
+    }
+    isShort = true
     if horizon > Self.leastHorizon {
       horizon = max(Self.leastHorizon, min(failure.step, horizon / 2))
       return true
     }
-    return false
+    if substeps > 1 {
+      substeps /= 2
+      return true
+    }
+    deviation /= 10
+    return deviation >= Self.faintDeviation
+  }
+
+  /// More noise, where less of it was not what kept rollouts from failing; nil if there is none to try.
+  var louder: Draft? {
+    guard isShort, deviation >= Self.leastDeviation, deviation < Self.usualDeviation / 2 else {
+      return nil
+    }
+    var louder = self
+    louder.deviation = min(Self.usualDeviation, 3 * deviation)
+    return louder
   }
 
   // MARK: - Text
@@ -278,13 +353,33 @@ private struct Draft {
       }
     }
     lines += [
-      "    substeps: \(substeps)  # of \(short(timestep)) s: a control is held for \(short(period)) s",
+      "    substeps: \(substeps)  # of \(short(timestep)) s: a control is held for \(short(period)) s"
+        + (isShort && period < 0.75 * usualPeriod ? "; longer rollouts fail" : ""),
       "    # What local controllers see: \(counts).",
-      "    state: [\(components.joined(separator: ", "))]",
-      "    # What the network sees; the state if this is left out.",
     ]
-    let observation = "[\((components + (several ? ["goal"] : [])).joined(separator: ", "))]"
-    lines.append("    \(several ? "" : "# ")observation: \(observation)")
+    if let joints {
+      lines.append(
+        "    # They are those of \(joints.count) of \(model.jointNames.count) joints: fits of all would take too long."
+      )
+      let names = wrapped("", joints.map(word), at: 8)
+      func list(_ key: String, _ others: [String]) -> [String] {
+        ["    \(key):"]
+          + ["jointPositions", "jointVelocities"].flatMap {
+            ["      - \($0):", "          joints: " + names[0]]
+              + names.dropFirst().map { "    " + $0 }
+          } + others.map { "      - \($0)" }
+      }
+      lines += list("state", Array(components.dropFirst(2)))
+      lines.append("    # What the network sees; the state if this is left out.")
+      if several { lines += list("observation", components.dropFirst(2) + ["goal"]) }
+    } else {
+      lines += [
+        "    state: [\(components.joined(separator: ", "))]",
+        "    # What the network sees; the state if this is left out.",
+      ]
+      let observation = "[\((components + (several ? ["goal"] : [])).joined(separator: ", "))]"
+      lines.append("    \(several ? "" : "# ")observation: \(observation)")
+    }
     let (sensors, sites) = (model.sensorNames, model.siteNames)
     if !sensors.isEmpty {
       lines.append(
@@ -300,7 +395,7 @@ private struct Draft {
       "horizon: \(horizon)  # \(short(Double(horizon) * period)) s"
         + (isSlow
           ? "; longer ones take more than \(short(Self.patience)) s of computing"
-          : reason != nil && horizon < 100 ? "; longer rollouts fail" : ""),
+          : isShort ? "; longer rollouts fail" : ""),
       "",
       "conditions:",
       "  # The goal is what costs and success call `goal`: here the joint positions at the start.",
@@ -341,7 +436,9 @@ private struct Draft {
       "",
       "# The first rollouts: the same control all the time and noise, a share of half of each control's range.",
     ]
-    if let reason { lines.append("# With more of it rollouts fail: \(comment(reason)).") }
+    if let reason, deviation < Self.usualDeviation {
+      lines.append("# With more of it rollouts fail: \(comment(reason)).")
+    }
     lines += [
       "initialController:",
       "  constant: {deviation: \(short(deviation))}",
@@ -428,10 +525,15 @@ private func numbers(_ list: [Double]) -> String {
 
 /// A list of numbers behind its key, on as many lines as it takes.
 private func wrapped(_ key: String, _ list: [Double]) -> [String] {
-  let margin = String(repeating: " ", count: key.prefix { $0 == " " }.count + 2)
+  wrapped(key, list.map(short), at: key.prefix { $0 == " " }.count + 2)
+}
+
+/// A list behind its key, on as many lines as it takes, those after the first indented.
+private func wrapped(_ key: String, _ list: [String], at indent: Int) -> [String] {
+  let margin = String(repeating: " ", count: indent)
   var lines = [key + "["]
-  for (index, number) in list.enumerated() {
-    let text = short(number) + (index + 1 < list.count ? "," : "")
+  for (index, item) in list.enumerated() {
+    let text = item + (index + 1 < list.count ? "," : "")
     let last = lines[lines.count - 1]
     if index > 0 && last.count + text.count + 1 > 110 {
       lines.append(margin + text)

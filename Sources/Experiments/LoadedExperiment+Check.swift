@@ -167,27 +167,41 @@ extension LoadedExperiment {
     let names = task.observationNames
     if names == task.stateNames { return nil }
     let first = quiet[0].trajectories.first?.observations
+    var rows = (0..<task.dimensions.observation).map {
+      [names.indices.contains($0) ? names[$0] : "\($0)", text(first?[$0, 0])]
+    }
+    // What is remembered has the names of what is seen.
+    let memory = experiment.memory
+    if memory.history > 0 {
+      let rest = (memory.lastAction ? task.dimensions.control : 0) + (memory.clock == .none ? 0 : 1)
+      let present = (rows.count - rest) / (1 + memory.history)
+      rows.replaceSubrange(
+        present..<rows.count - rest,
+        with: [
+          [
+            "the same, \(memory.history > 1 ? "1 to \(memory.history) steps" : "1 step") before",
+            "",
+          ]
+        ])
+    }
     return ExperimentCheck.Table(
-      title: "observation", columns: ["observation", "start"],
-      rows: (0..<task.dimensions.observation).map {
-        [names.indices.contains($0) ? names[$0] : "\($0)", text(first?[$0, 0])]
-      })
+      title: "observation", columns: ["observation", "start"], rows: rows)
   }
 
   private func costTable(
     _ task: some ControlTask, _ quiet: [RolloutBatch]
   ) -> ExperimentCheck.Table {
-    let sum = task.cost as? SumCost
-    let terms = (sum?.termNames ?? []).enumerated().map { "\($0). \($1)" }
+    let parts = CostTerms(of: task.cost)
+    let terms = (parts?.names ?? []).enumerated().map { "\($0). \($1)" }
     let rows = zip(task.conditions, quiet).map { condition, batch in
       guard let trajectory = batch.trajectories.first else {
         return [condition.name, "-", "-"] + terms.map { _ in "-" }
       }
       let total = task.cost.values(along: trajectory, in: condition).reduce(0, +)
-      let parts = sum?.valuesByTerm(along: trajectory, in: condition) ?? []
       let success =
         task.judgesSuccess ? task.isSuccess(trajectory, in: condition) ? "yes" : "no" : "-"
-      return [condition.name, text(total), success] + parts.map { text($0.reduce(0, +)) }
+      return [condition.name, text(total), success]
+        + (parts?.totals(along: trajectory, in: condition) ?? []).map { text($0) }
     }
     return ExperimentCheck.Table(
       title: "first cost: one rollout of the initial controller without noise, by term",
@@ -285,7 +299,7 @@ extension LoadedExperiment {
         "the cost is \(text(costs[0])) in all rollouts of the first iteration: it tells none from another "
           + "(cost)")
     }
-    if let sum = task.cost as? SumCost, !rollouts.isEmpty {
+    if let sum = CostTerms(of: task.cost)?.sum, !rollouts.isEmpty {
       // A region is there to be kept out of, and first rollouts may do so.
       for (index, entry) in sum.entries.enumerated() where !(entry.term.base is RegionCost) {
         let isZero = rollouts.allSatisfy { trajectory, condition in

@@ -76,6 +76,30 @@ struct TerminatedCost: Cost {
   }
 }
 
+/// The terms of a cost that is a sum, with the price of an end as one more.
+package struct CostTerms {
+  /// The terms.
+  package let sum: SumCost
+  private let termination: Termination?
+
+  /// The terms of a task's cost; nil if it has none.
+  package init?(of cost: any Cost) {
+    let terminated = cost as? TerminatedCost
+    guard let sum = (terminated?.base ?? cost) as? SumCost else { return nil }
+    (self.sum, termination) = (sum, terminated?.termination)
+  }
+
+  /// What files call each term.
+  package var names: [String] { sum.termNames + (termination == nil ? [] : ["termination"]) }
+
+  /// What each term costs over a rollout.
+  package func totals(along trajectory: Trajectory, in condition: Condition) -> [Double] {
+    let end = termination?.endStep(of: trajectory, in: condition) ?? trajectory.horizon + 1
+    return sum.valuesByTerm(along: trajectory, in: condition).map { $0[..<end].reduce(0, +) }
+      + (termination.map { [Double(trajectory.horizon + 1 - end) * $0.cost] } ?? [])
+  }
+}
+
 /// A judge of rollouts that are no success once they ended.
 struct UnlessEnded: SuccessJudge {
   let base: any SuccessJudge

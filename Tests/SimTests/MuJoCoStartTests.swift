@@ -68,6 +68,35 @@ import Testing
     #expect(abs(plant.state(1)[0] - 0.55) < 1e-12)
   }
 
+  @Test("Starts of one task have as many numbers, whichever of them say more than the others")
+  func ofOneTask() throws {
+    let model = try model.get()
+    let interface = try MuJoCoInterface(
+      model: model, state: [.jointPositions(), .jointVelocities()])
+    func task(_ starts: [[Double]]) throws -> MuJoCoTask {
+      try MuJoCoTask(
+        name: "starts", interface: interface, horizon: 2,
+        conditions: starts.enumerated().map {
+          Condition(name: "\($0)", initialPlantState: $1, initialPlantStateDeviation: [0.1, 0.1])
+        }, cost: SumCost([.init(.control(ControlCost(weights: [1, 1])))]), success: nil)
+    }
+    let home = try model.plantState(keyframe: "home")
+    let mixed = try task([[0.5, 2], home])
+    #expect(mixed.conditions.map(\.initialPlantState.count) == [20, 20])
+    #expect(mixed.conditions[1].initialPlantState == home)
+    #expect(TaskChecker(mixed).check().problems.filter { $0.kind == .initialState }.isEmpty)
+    // It starts where it started without the rest.
+    let (plant, other) = (try interface.makePlant(), try interface.makePlant())
+    try plant.reset(mixed.conditions[0])
+    try other.reset(Condition(name: "short", initialPlantState: [0.5, 2]))
+    for _ in 0..<3 {
+      for plant in [plant, other] { try plant.step(control: [0.3, 0.2].span) }
+      #expect(plant.state(3) == other.state(3))
+    }
+    // Where none says more, none is given more.
+    #expect(try task([[0, 0], [1, 1]]).conditions.map(\.initialPlantState.count) == [2, 2])
+  }
+
   @Test("What does not fit is refused with what would")
   func refusals() throws {
     let model = try model.get()

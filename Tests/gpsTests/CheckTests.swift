@@ -71,6 +71,25 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: project.appendingPathComponent("runs").path))
   }
 
+  @Test(
+    "Terms are told apart in experiments that can end, too, and a memory does not repeat all names")
+  func endsAndMemory() async throws {
+    let more = """
+      termination: {when: {stateAbove: {entries: [jointPositions], target: 0.1}}, cost: 3}
+      memory: {history: 2, lastAction: true}
+      """
+    let project = try project(experiment(more: more))
+    let loaded = try Experiment.load(project.appendingPathComponent("task.yaml"))
+    let check = try await loaded.check()
+    let cost = try #require(check.tables.first { $0.columns.contains("cost") })
+    #expect(cost.columns.suffix(3) == ["0. state", "1. control", "2. termination"])
+    // It starts beyond the threshold: all 21 steps cost the price.
+    #expect(cost.rows[0].suffix(3) == ["0", "0", "63"] && cost.rows[0][1] == "63")
+    let seen = try #require(check.tables.first { $0.columns[0] == "observation" })
+    #expect(seen.rows.count == 4 && seen.rows[2][0] == "the same, 1 to 2 steps before")
+    #expect(seen.rows[3][0] == "last_action.m")
+  }
+
   @Test("What may not be meant is said, and it can run all the same")
   func warnings() throws {
     for (yaml, sentence) in [

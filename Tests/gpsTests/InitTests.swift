@@ -195,6 +195,100 @@ import Testing
     #expect(try gps(["check", "robot.yaml"], in: project).status == 0)
   }
 
+  @Test("Where a model itself grows without bounds, rollouts are short and as loud as ever")
+  func grows() throws {
+    // Positive feedback of 5 N m s/rad on 0.0168 kg m²: e times as fast every 3 ms. (The 1 tells it from a servo.)
+    let project = try Self.project(
+      """
+      <mujoco>
+        <worldbody><body><joint name="j"/><geom type="sphere" size="0.1"/></body></worldbody>
+        <actuator>
+          <motor joint="j" ctrlrange="-1 1"/>
+          <general joint="j" gainprm="0" biastype="affine" biasprm="0 1 5"/>
+        </actuator>
+        <keyframe><key qvel="0.2"/></keyframe>
+      </mujoco>
+      """)
+    let draft = try gps(["init", "models/robot.xml"], in: project)
+    #expect(draft.status == 0 && draft.errors.isEmpty, "\(draft.errors)")
+    let file = project.appendingPathComponent("robot.yaml")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    #expect(text.contains("s; longer rollouts fail"))
+    #expect(text.contains("deviation: 0.3}") && !text.contains("With more of it"))
+    let loaded = try Experiment.load(file)
+    #expect(loaded.task.dimensions.horizon == 10 && loaded.task.controlPeriod < 0.02)
+    // Finer steps of the simulation do not help, and are not taken.
+    #expect(!text.contains("timestep:"))
+    try Self.expectRuns(in: project)
+  }
+
+  @Test("Where an inertia is singular the noise is as faint as it must be, and the file says so")
+  func singular() throws {
+    // Three slides in a plane: one of them has no mass of its own.
+    let project = try Self.project(
+      """
+      <mujoco>
+        <worldbody>
+          <body>
+            <joint name="x" type="slide" axis="1 0 0"/><joint name="y" type="slide" axis="0 1 0"/>
+            <joint name="xy" type="slide" axis="1 1 0"/><geom type="box" size="0.05 0.05 0.05" mass="1"/>
+          </body>
+        </worldbody>
+        <actuator><motor joint="x"/><motor joint="y"/><motor joint="xy"/></actuator>
+      </mujoco>
+      """)
+    let draft = try gps(["init", "models/robot.xml"], in: project)
+    #expect(draft.status == 0 && draft.errors.contains("nearly singular"), "\(draft.errors)")
+    #expect(!draft.errors.contains("a rollout fails even so"), "\(draft.errors)")
+    let text = try String(
+      contentsOf: project.appendingPathComponent("robot.yaml"), encoding: .utf8)
+    #expect(text.contains("# With more of it rollouts fail: "))
+    try Self.expectRuns(in: project)
+  }
+
+  @Test("Of very many joints the state holds those that are driven and some others, and says so")
+  func manyJoints() throws {
+    let project = try Self.project(
+      """
+      <mujoco>
+        <option gravity="0 0 0"><flag contact="disable"/></option>
+        <worldbody>
+          <replicate count="400" offset="0.3 0 0">
+            <body><joint name="loose" type="slide" axis="0 0 1"/><geom size="0.1"/></body>
+          </replicate>
+          <body>
+            <joint name="driven" axis="0 1 0" damping="1"/><geom size="0.1" pos="0 0 0.5"/>
+            <body><joint name="hanging" type="ball"/><geom size="0.1"/></body>
+          </body>
+        </worldbody>
+        <actuator><motor joint="driven" ctrlrange="-1 1"/></actuator>
+        <keyframe><key name="one"/><key name="other"/></keyframe>
+      </mujoco>
+      """)
+    let draft = try gps(["init", "models/robot.xml"], in: project)
+    #expect(draft.status == 0, "\(draft.errors)")
+    #expect(draft.errors.contains("of 402 joints"), "\(draft.errors)")
+    let loaded = try Experiment.load(project.appendingPathComponent("robot.yaml"))
+    let names = loaded.task.stateNames
+    #expect(names.count <= 120 && names.contains("joint_positions.driven_rad"))
+    #expect(names.contains("joint_velocities.hanging.wx_rad_per_s"))
+    #expect(names.count { $0.contains("loose") } > 50)
+    #expect(loaded.task.conditions[0].goal.count == names.count / 2)
+    try Self.expectRuns(in: project)
+  }
+
+  /// The draft robot.yaml is without fault, and one iteration of it completes with no rollout discarded.
+  private static func expectRuns(in project: URL) throws {
+    #expect(try gps(["check", "robot.yaml"], in: project).status == 0)
+    let run = try gps(
+      ["run", "robot.yaml", "--iterations", "1", "--output", "run", "--set", "training.steps=5"],
+      in: project)
+    #expect(run.status == 0, "\(run.errors)")
+    let rollouts = try String(
+      contentsOf: project.appendingPathComponent("run/rollouts.csv"), encoding: .utf8)
+    #expect(rollouts.contains("training") && !rollouts.contains("discarded"))
+  }
+
   @Test("A file is replaced only if asked for")
   func overwrites() throws {
     let project = try Self.project(try #require(Self.models["motors"]))

@@ -12,6 +12,54 @@ extension MuJoCoModel {
   /// - Returns: m numbers, not limited to the controls' ranges.
   /// - Throws: `MuJoCoError` when the start cannot be simulated.
   package func restingControls(at plantState: [Double]) throws(MuJoCoError) -> [Double] {
+    try atStart(plantState) { data in
+      let model = pointer.pointee
+      var controls = [Double](repeating: 0, count: controlCount)
+      for actuator in 0..<count(.actuator) where isServo(actuator) {
+        let gain = model.actuator_gainprm[Int(mjNGAIN) * actuator]
+        let bias = model.actuator_biasprm + Int(mjNBIAS) * actuator
+        let output = Int(model.actuator_outadr[actuator])
+        controls[Int(model.actuator_ctrladr[actuator])] =
+          -(bias[0] + bias[1] * data.actuator_length[output]
+          + bias[2] * data.actuator_velocity[output]) / gain
+      }
+      return controls
+    }
+  }
+
+  /// The numbers of the joints that actuators move in the reference configuration, of the others that hang together
+  /// with them, and of all others.
+  ///
+  /// - Throws: `MuJoCoError` when the reference configuration cannot be simulated.
+  package func jointsByDrive() throws(MuJoCoError) -> [[Int]] {
+    let model = pointer.pointee
+    let driven = try atStart(plantState()) { data in
+      var driven: Set<Int> = []
+      for output in 0..<Int(model.nout) {
+        let first = Int(data.moment_rowadr[output])
+        for entry in first..<first + Int(data.moment_rownnz[output])
+        where data.actuator_moment[entry] != 0 {
+          driven.insert(Int(model.dof_jntid[Int(data.moment_colind[entry])]))
+        }
+      }
+      return driven
+    }
+    let tree = joints.map { Int(model.dof_treeid[$0.velocity]) }
+    let trees = Set(driven.map { tree[$0] })
+    let all = tree.indices
+    return [
+      driven.sorted(), all.filter { !driven.contains($0) && trees.contains(tree[$0]) },
+      all.filter { !trees.contains(tree[$0]) },
+    ]
+  }
+
+  /// How many degrees of freedom a joint has.
+  package func degreesOfFreedom(ofJoint index: Int) -> Int { joint(index).velocityCount }
+
+  /// What the simulation says where it has been put at a start.
+  private func atStart<Result>(
+    _ plantState: [Double], _ read: (mjData) -> Result
+  ) throws(MuJoCoError) -> Result {
     let log = try GuardLog(source: source)
     let (nq, nv) = (jointPositionCount, jointVelocityCount)
     let positions = Array(plantState[..<nq])
@@ -28,17 +76,7 @@ extension MuJoCoModel {
       throw .simulator(
         source: source, reason: text.isEmpty ? "the start cannot be simulated" : text)
     }
-    let model = pointer.pointee
-    var controls = [Double](repeating: 0, count: controlCount)
-    for actuator in 0..<count(.actuator) where isServo(actuator) {
-      let gain = model.actuator_gainprm[Int(mjNGAIN) * actuator]
-      let bias = model.actuator_biasprm + Int(mjNBIAS) * actuator
-      let output = Int(model.actuator_outadr[actuator])
-      controls[Int(model.actuator_ctrladr[actuator])] =
-        -(bias[0] + bias[1] * data.pointee.actuator_length[output]
-        + bias[2] * data.pointee.actuator_velocity[output]) / gain
-    }
-    return controls
+    return read(data.pointee)
   }
 
   /// Whether an actuator's force is the difference between its command and where it is.

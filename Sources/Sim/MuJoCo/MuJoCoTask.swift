@@ -67,8 +67,17 @@ public struct MuJoCoTask: JudgedTask {
     var interface = interface
     interface.readsPointJacobians = cost.needsPointJacobians
     self.interface = interface
-    self.conditions = conditions
-    self.testConditions = testConditions
+    // Starts of one task have as many numbers: where one says more than positions and velocities, all do.
+    let count = interface.model.jointPositionCount + interface.model.jointVelocityCount
+    let isWhole = (conditions + testConditions).contains { $0.initialPlantState.count > count }
+    let rest = isWhole ? try interface.model.startRest(keyframe: nil) : []
+    func whole(_ condition: Condition) -> Condition {
+      var condition = condition
+      if condition.initialPlantState.count == count { condition.initialPlantState += rest }
+      return condition
+    }
+    self.conditions = conditions.map(whole)
+    self.testConditions = testConditions.map(whole)
     let dimensions = Dimensions(
       state: interface.layout.state.count, control: interface.controlCount,
       observation: interface.layout.observation.count, horizon: horizon,
