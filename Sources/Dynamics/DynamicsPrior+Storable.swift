@@ -8,6 +8,9 @@ extension DynamicsPrior: Storable {
     for (index, matrix) in states.enumerated() { writer.put("states.\(index)", matrix) }
     for (index, matrix) in controls.enumerated() { writer.put("controls.\(index)", matrix) }
     if let strength { writer.put("strength", strength) }
+    if !jitter.isEmpty, let n = states.first?.rows {
+      writer.put("jitter", (0..<n).map { jitter.contains($0) })
+    }
     if let mixture { writer.within("mixture") { mixture.store(in: &$0) } }
   }
 
@@ -27,6 +30,10 @@ extension DynamicsPrior: Storable {
         "a mixture in \(mixture.dimension) dimensions for \(2 * x.rows + u.rows)")
     }
     self.init(states: states, controls: controls, mixture: mixture)
+    if reader.holds("jitter"), let n = states.first?.rows {
+      let flags = try reader.flags("jitter", n)
+      jitter = (0..<n).filter { flags[$0] }
+    }
     if reader.holds("strength") { strength = try reader.number("strength", in: 0...1e9) }
   }
 }

@@ -14,6 +14,8 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
   public private(set) var controls: [Matrix] = []
   /// The mixture of the last fit, from which the next one starts.
   public internal(set) var mixture: MixturePrior?
+  /// Entries of the state that jittered in the last fit: the mixture knows them as standing still.
+  public internal(set) var jitter: [Int] = []
   /// The number of samples that the mixture counted for in the last fit; nil before the first.
   public internal(set) var strength: Double?
 
@@ -72,6 +74,7 @@ public struct DynamicsPrior: Sendable, Codable, Equatable {
                 z[base + n + m + i] = x[(t + 1) * n + i]
               }
               for i in 0..<m { z[base + n + i] = u[t * m + i] }
+              for i in jitter { (z[base + i], z[base + n + m + i]) = (0, 0) }
               base += d
             }
           }

@@ -46,7 +46,8 @@ public enum DynamicsSource: Sendable, Equatable {
         known, about: samples, condition: condition)
     case .fitted(let options):
       let fit = try LinearGaussianFitter(options: options).fit(
-        samples, updating: prior, condition: condition, stream: stream)
+        samples, updating: prior, condition: condition, stream: stream,
+        vectors: task.stateVectors)
       prior = fit.prior
       notes += fit.notes
       return fit.dynamics

@@ -59,20 +59,22 @@ public struct LinearGaussianFitter: Sendable {
 
   /// Dynamics about a batch of rollouts, and the prior for the next batch.
   ///
-  /// A state that never moves within the batch is predicted to stay what it was. What rollouts did after their
-  /// ends (`Trajectory.endStep`) is no data.
+  /// A state that never moves within the batch is predicted to stay what it was, and coordinates that jitter (see
+  /// Jitter.swift) to be their mean, with their variance. What rollouts did after their ends
+  /// (`Trajectory.endStep`) is no data.
   ///
   /// - Parameters:
   ///   - trajectories: N > 0 rollouts of one shape.
   ///   - prior: what earlier iterations left; `DynamicsPrior()` at first.
   ///   - condition: its index, for errors.
   ///   - stream: where the mixture's seeds are drawn from.
+  ///   - vectors: entries of the state that are the coordinates of one vector (`ControlTask.stateVectors`).
   /// - Returns: the dynamics, the prior that has taken in these rollouts, and what was out of the
   ///   ordinary, one sentence each.
   /// - Throws: `DynamicsError`; the caller's prior stays as it was.
   public func fit(
     _ trajectories: [Trajectory], updating prior: DynamicsPrior, condition: Int?,
-    stream: RandomStream
+    stream: RandomStream, vectors: [StateVector] = []
   ) throws(DynamicsError) -> (
     dynamics: LinearGaussianDynamics, prior: DynamicsPrior, notes: [String]
   ) {
@@ -93,9 +95,11 @@ public struct LinearGaussianFitter: Sendable {
     guard let start = spans.first, !start.going.isEmpty else {
       throw .noTrajectories(condition: condition)
     }
-    let points = Self.pointsByStep(start.going.map { trajectories[$0] }, n, m, start.steps)
+    let jitter = trajectories.jitter(in: vectors)
+    let rollouts = trajectories.map { $0.fixing(jitter) }
+    let points = Self.pointsByStep(start.going.map { rollouts[$0] }, n, m, start.steps)
     let others = spans.dropFirst().filter { !$0.going.isEmpty }.map { span in
-      (span.steps, Self.pointsByStep(span.going.map { trajectories[$0] }, n, m, span.steps))
+      (span.steps, Self.pointsByStep(span.going.map { rollouts[$0] }, n, m, span.steps))
     }
     let batch: Whitening
     do {
@@ -109,9 +113,12 @@ public struct LinearGaussianFitter: Sendable {
     if options.prior != .none {
       next.remember(trajectories, maxTrajectories: options.maxTrajectories)
       var stream = stream
+      next.jitter = jitter
+      // A mixture of points in which other entries stood still is no start.
+      let warm = jitter == prior.jitter ? prior.mixture : nil
       do {
         next.mixture = try MixturePrior.fitted(
-          to: next.points, options: options.mixture, warmStart: prior.mixture, stream: &stream)
+          to: next.points, options: options.mixture, warmStart: warm, stream: &stream)
       } catch {
         throw .mixture(condition: condition, error)
       }
@@ -160,6 +167,7 @@ public struct LinearGaussianFitter: Sendable {
     for i in 0..<n where Self.stays(i, n, m, batch) {
       Self.hold(i, in: &dynamics)
     }
+    for i in jitter { Self.scatter(i, over: trajectories, spans, in: &dynamics) }
     return (dynamics, next, notes)
   }
 
@@ -236,6 +244,25 @@ public struct LinearGaussianFitter: Sendable {
       for j in 0..<n where j != i {
         dynamics.covariances.storage[t * n * n + i + n * j] = 0
         dynamics.covariances.storage[t * n * n + j + n * i] = 0
+      }
+    }
+  }
+
+  /// Replaces the prediction of state i by its mean over the rollouts at the next step, with their variance:
+  /// whatever the others are.
+  private static func scatter(
+    _ i: Int, over trajectories: [Trajectory], _ spans: [(steps: Range<Int>, going: [Int])],
+    in dynamics: inout LinearGaussianDynamics
+  ) {
+    let (n, d) = (dynamics.state, dynamics.state + dynamics.control)
+    for (steps, going) in spans where !going.isEmpty {
+      for t in steps {
+        let next = going.map { trajectories[$0].states[i, t + 1] }
+        let mean = next.reduce(0, +) / Double(next.count)
+        let variance = next.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(next.count)
+        for j in 0..<d { dynamics.transitions.storage[t * n * d + i + n * j] = 0 }
+        dynamics.offsets[i, t] = mean
+        dynamics.covariances.storage[t * n * n + i + n * i] += variance
       }
     }
   }

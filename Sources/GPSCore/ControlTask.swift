@@ -13,6 +13,8 @@ public protocol ControlTask: Sendable {
   var controlPeriod: Double { get }
   /// n names with units where they have one, e.g. "joint_positions.elbow_rad".
   var stateNames: [String] { get }
+  /// Entries of the state that are coordinates of one vector in space, such as a body's place. By default none.
+  var stateVectors: [StateVector] { get }
   /// o names, for people; by default none.
   var observationNames: [String] { get }
   /// m names, with units where they have one, e.g. "torque_Nm".
@@ -88,6 +90,9 @@ public protocol ControlTask: Sendable {
 extension ControlTask {
   /// No conditions are held out unless a task lists them.
   public var testConditions: [Condition] { [] }
+
+  /// None is known unless a task says so.
+  public var stateVectors: [StateVector] { [] }
 
   /// What a policy sees needs no names.
   public var observationNames: [String] { [] }

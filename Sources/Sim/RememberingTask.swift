@@ -87,6 +87,8 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
   public var controlPeriod: Double { base.controlPeriod }
   /// n names.
   public var stateNames: [String] { base.stateNames }
+  /// The coordinates of vectors.
+  public var stateVectors: [StateVector] { base.stateVectors }
   /// o names: those of the task within, of what it showed before, of the last action, of the clock.
   public var observationNames: [String] {
     let names = base.observationNames

@@ -101,6 +101,8 @@ public struct FaultyTask<Base: ControlTask>: ControlTask {
   public var controlPeriod: Double { base.controlPeriod }
   /// The base's.
   public var stateNames: [String] { base.stateNames }
+  /// The coordinates of vectors.
+  public var stateVectors: [StateVector] { base.stateVectors }
   /// The base's.
   public var controlNames: [String] { base.controlNames }
   /// The base's.

@@ -88,6 +88,10 @@ private let positionsAndVelocities: [MuJoCoComponent] = [.jointPositions(), .joi
         "joint_velocities.flight.wx_rad_per_s", "joint_velocities.flight.wy_rad_per_s",
         "joint_velocities.flight.wz_rad_per_s",
       ])
+    #expect(
+      interface.stateVectors == [
+        StateVector(0..<3, rates: 6..<9), StateVector(3..<6, rates: 9..<12),
+      ])
     let q = quaternion
     let start = positions + [q.w, q.v.x, q.v.y, q.v.z, 0] + velocities + [0]
     let plant = try interface.makePlant()
@@ -102,6 +106,30 @@ private let positionsAndVelocities: [MuJoCoComponent] = [.jointPositions(), .joi
 
   private func vector(_ x: [Double], _ first: Int) -> SIMD3<Double> {
     SIMD3(x[first], x[first + 1], x[first + 2])
+  }
+
+  @Test(
+    "Vectors of the state are those of free and ball joints, with their rates where they are there")
+  func vectors() throws {
+    let model = try MuJoCoModel(
+      mjcf: loopText.replacing("INTEGRATOR", with: "Euler").replacing("EQUALITY", with: ""))
+    func vectors(_ state: [MuJoCoComponent]) throws -> [StateVector] {
+      try MuJoCoInterface(model: model, state: state).stateVectors
+    }
+    // x, y, z and rotation of the root, the shoulder's rotation, three hinges; then as many velocities.
+    #expect(
+      try vectors(positionsAndVelocities) == [
+        StateVector(0..<3, rates: 12..<15), StateVector(3..<6, rates: 15..<18),
+        StateVector(6..<9, rates: 18..<21),
+      ])
+    #expect(
+      try vectors([
+        .jointVelocities(joints: ["shoulder"]), .jointPositions(joints: ["elbow", "shoulder"]),
+      ])
+        == [StateVector(4..<7, rates: 0..<3)])
+    #expect(try vectors([.jointPositions(joints: ["left", "root"])]).map(\.rates) == [nil, nil])
+    // What has three coordinates of another kind has been chosen.
+    #expect(try vectors([.jointVelocities(), .sitePositions(sites: ["hand"])]).isEmpty)
   }
 
   @Test("A thrown box flies on a parabola and keeps its angular momentum in the world")

@@ -24,6 +24,8 @@ public struct MuJoCoInterface: Sendable {
   public let stateLimit: Double
   /// n names with units.
   public let stateNames: [String]
+  /// Entries of the state that are places and rotation vectors of free and ball joints.
+  public let stateVectors: [StateVector]
   /// o names with units.
   public let observationNames: [String]
   /// m names: those of the actuators, then those of controlled mocap bodies.
@@ -123,6 +125,7 @@ public struct MuJoCoInterface: Sendable {
     self.stateLimit = stateLimit
     self.layout = layout
     stateNames = stateColumns.map(\.name)
+    stateVectors = layout.vectors(in: stateColumns, model: model)
     observationNames = observationColumns.map(\.name)
     self.mocapControls = mocapControls
     self.controlNames = controlNames

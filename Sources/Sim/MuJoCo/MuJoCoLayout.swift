@@ -430,6 +430,28 @@ struct MuJoCoLayout: Sendable {
     }
   }
 
+  /// Places and rotation vectors of free and ball joints in some columns: a state has all coordinates of one or
+  /// none.
+  func vectors(in columns: [Column], model: MuJoCoModel) -> [StateVector] {
+    func three(_ source: Source, _ index: Int) -> Range<Int>? {
+      columns.firstIndex { $0.source == source && $0.index == index && $0.minus < 0 }
+        .map { $0..<$0 + 3 }
+    }
+    return model.joints.filter(\.isQuaternion).flatMap { joint in
+      let turning = joint.velocity + joint.velocityCount - 3
+      let slot = rotations.firstIndex {
+        if case .joint(let quaternion) = $0 { quaternion.dof == turning } else { false }
+      }
+      let places = joint.type == mjJNT_FREE ? three(.position, joint.position) : nil
+      return [
+        places.map { StateVector($0, rates: three(.velocity, joint.velocity)) },
+        slot.flatMap { three(.rotation, 3 * $0) }.map {
+          StateVector($0, rates: three(.velocity, turning))
+        },
+      ].compactMap { $0 }
+    }
+  }
+
   private static func jointUnit(ofSensor sensor: Int, _ model: MuJoCoModel) -> String {
     model.joint(Int(model.pointer.pointee.sensor_objid[sensor])).unit
   }

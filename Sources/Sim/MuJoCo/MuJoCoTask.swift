@@ -27,6 +27,8 @@ public struct MuJoCoTask: JudgedTask {
   public var controlPeriod: Double { interface.controlPeriod }
   /// n names with units.
   public var stateNames: [String] { interface.stateNames }
+  /// Places and rotation vectors of free and ball joints.
+  public var stateVectors: [StateVector] { interface.stateVectors }
   /// o names with units.
   public var observationNames: [String] { interface.observationNames }
   /// m names: those of the actuators, then those of controlled mocap bodies.
