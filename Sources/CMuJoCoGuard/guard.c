@@ -487,6 +487,8 @@ static mjModel *compile(const char *path, const mjVFS *vfs, char *text, int size
   if (has_suffix(path, ".mjb")) {
     mjModel *model = mj_loadModel(path, vfs);
     const char *field = model ? mjguard_bad_field(model) : NULL;
+    // What a state's moment arms take is told by nothing else in the model: room for all that there can be.
+    if (model && model->nJmom < model->nout * model->nv) model->nJmom = model->nout * model->nv;
     if (!field) return model;
     snprintf(text, (size_t)size, "%s holds what no compiled model can", field);
     mj_deleteModel(model);

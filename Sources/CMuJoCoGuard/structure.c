@@ -88,6 +88,25 @@ static const char *bad_sensor_field(const mjModel *m) {
   return NULL;
 }
 
+// Histories of delayed controls and sensors lie one behind the other: a head of two numbers, and for each sample its
+// time and its numbers.
+static const char *bad_history_field(const mjModel *m) {
+  mjtSize numbers = 0;
+  for (mjtSize i = 0; i < m->nactuator + m->nsensor; i++) {
+    const mjtSize k = i - m->nactuator;
+    const int is_sensor = k >= 0;
+    const int *history = is_sensor ? m->sensor_history + 2 * k : m->actuator_history + 2 * i;
+    const int address = is_sensor ? m->sensor_historyadr[k] : m->actuator_historyadr[i];
+    const mjtSize size = is_sensor ? m->sensor_dim[k] : m->actuator_ctrlnum[i];
+    REQUIRE(history[0] >= 0 && history[0] <= m->nhistory && history[1] >= 0 && history[1] <= 2, history)
+    REQUIRE(address == (history[0] > 0 ? numbers : -1), historyadr)
+    if (history[0] > 0) numbers += history[0] * (size + 1) + 2;
+    REQUIRE(numbers <= m->nhistory, history)
+  }
+  REQUIRE(numbers == m->nhistory, nhistory)
+  return NULL;
+}
+
 const char *mjguard_bad_field(const mjModel *m) {
   REQUIRE_WITHIN(geom_type, ngeom, 0, mjNGEOMTYPES - 1)
   REQUIRE_WITHIN(site_type, nsite, 0, mjNGEOMTYPES - 1)
@@ -118,5 +137,6 @@ const char *mjguard_bad_field(const mjModel *m) {
   const char *field = bad_joint_field(m);
   if (!field) field = bad_actuator_field(m);
   if (!field) field = bad_sensor_field(m);
+  if (!field) field = bad_history_field(m);
   return field;
 }

@@ -35,6 +35,8 @@ enum Main {
     // In this order: what OpenBLAS has to say while it is loaded may still wait.
     unblockSignals()
     program_has_started()
+    // A file that may not grow further is an error like a full disk.
+    signal(SIGXFSZ, SIG_IGN)
     explainWantOfMemory()
     configureHeap()
     let command: any ParsableCommand

@@ -46,8 +46,6 @@ struct RunOptions: ParsableArguments {
   ) async throws {
     // A reader that went away (`gps run … | head`) must not end a run.
     signal(SIGPIPE, SIG_IGN)
-    // A file that may not grow further is an error like a full disk.
-    signal(SIGXFSZ, SIG_IGN)
     let (workers, isQuiet, folder) = (workerCount, quiet, displayPath(url))
     let schedule = CheckpointSchedule(every: checkpointEvery, keep: keep)
     let stop = StopRequest()

@@ -180,7 +180,10 @@ import Testing
         ("body_treeid", { $0.body_treeid }), ("sensor_dim", { $0.sensor_dim }),
         ("body_jntnum", { $0.body_jntnum }), ("body_dofnum", { $0.body_dofnum }),
         ("jnt_qposadr", { $0.jnt_qposadr }), ("jnt_dofadr", { $0.jnt_dofadr }),
-        ("dof_jntid", { $0.dof_jntid }), ("actuator_trnid", { $0.actuator_trnid }),
+        ("actuator_history", { $0.actuator_history }),
+        ("sensor_history", { $0.sensor_history }),
+        ("actuator_historyadr", { $0.actuator_historyadr }), ("dof_jntid", { $0.dof_jntid }),
+        ("actuator_trnid", { $0.actuator_trnid }),
       ]
       for (name, numbers) in fields {
         for value: Int32 in [-7, 100, .max, .min] {

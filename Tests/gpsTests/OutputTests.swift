@@ -109,6 +109,15 @@ import Testing
       #expect(outcome.status == 70, "\(command)")
       #expect(outcome.errors.contains("cannot write to standard output: No space left on device"))
     }
+    // A file that may not grow.
+    for command in ["tasks", "check point-mass", "evaluate run --rollouts 1"] {
+      let outcome = try sh(
+        """
+        (ulimit -f 0; exec "$GPS" \(command) >limited 2>&3) 3> >(cat >told); code=$?
+        for i in $(seq 50); do [ -s told ] && break; sleep 0.1; done; cat told; exit $code
+        """)
+      #expect(outcome.status == 70 && outcome.output.contains("standard output: File too large"))
+    }
     let full = try sh("\"$GPS\" \(tinyRun) --output full >/dev/full; echo $?; ls full")
     #expect(full.output.hasPrefix("70\n") && full.output.contains("summary.json"))
     // A reader that goes away is none of a run's business.

@@ -160,7 +160,7 @@ import Testing
       var command = pick(commands, &random)
       if !["tasks", "--help"].contains(command) { command += " --workers \(workers)" }
       let redirections = [
-        pick(inputs, &random), pick(outputs, &random), pick(errors, &random), pick(extras, &random),
+        pick(inputs, &random), pick(errors, &random), pick(outputs, &random), pick(extras, &random),
       ].joined(separator: " ")
       let script = """
         rm -rf out copy told; cp -r run copy

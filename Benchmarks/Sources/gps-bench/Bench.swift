@@ -241,6 +241,7 @@ struct BenchFailure: Error {
 @main
 enum Main {
   static func main() async {
+    signal(SIGXFSZ, SIG_IGN)
     explainWantOfMemory()
     limitMemory()
     configureHeap()
