@@ -185,23 +185,22 @@ import Testing
         ("actuator_historyadr", { $0.actuator_historyadr }), ("dof_jntid", { $0.dof_jntid }),
         ("actuator_trnid", { $0.actuator_trnid }),
       ]
+      let model = try MuJoCoModel(mjcf: Self.rich)
       for (name, numbers) in fields {
+        let field = try #require(numbers(model.pointer.pointee))
+        let right = field[0]
         for value: Int32 in [-7, 100, .max, .min] {
-          let model = try MuJoCoModel(mjcf: Self.rich)
-          try withExtendedLifetime(model) {
-            let field = try #require(numbers(model.pointer.pointee))
-            field[0] = value
-          }
+          field[0] = value
           save(model, path)
+          field[0] = right
           let reason = try refusal(path)
           #expect(reason != nil, "\(name) of \(value)")
         }
       }
       // As it was written it is taken.
-      save(try MuJoCoModel(mjcf: Self.rich), path)
+      save(model, path)
       #expect(try refusal(path) == nil)
       // A hinge that says it is a ball joint would share its positions with the next.
-      let model = try MuJoCoModel(mjcf: Self.rich)
       model.pointer.pointee.jnt_type[0] = Int32(mjJNT_BALL.rawValue)
       save(model, path)
       #expect(try refusal(path)?.contains("holds what no compiled model can") == true)
