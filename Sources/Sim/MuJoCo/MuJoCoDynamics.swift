@@ -1,9 +1,11 @@
 public import GPSCore
+import Statistics
 
 /// A MuJoCo model over one control period, as known dynamics under one condition.
 ///
 /// The state must hold all joint positions and velocities, and the activations of actuators that have
-/// them: then it says where the simulation starts. A clock among the sensors in the state says when.
+/// them: then it says where the simulation starts. Joints that stand still whatever the controls are, such as those
+/// that put a target somewhere, may be left out; a few rollouts tell. A clock among the sensors in the state says when.
 /// Whatever else is in it (sites, other sensors, the goal) follows from them: their columns of F are
 /// zero, their rows are not. A model that remembers more than a state can hold, such as one with
 /// delayed controls, is refused.
@@ -86,8 +88,14 @@ public struct MuJoCoDynamics: KnownDynamics {
       default: isDirect = false
       }
     }
+    let missing = columns.indices.filter { columns[$0] == nil }
+    let isComplete =
+      missing.isEmpty
+      || missing.allSatisfy({ $0 < 2 * nv }) && interface.stand(still: missing, in: condition)
+    if !missing.isEmpty { isDirect = false }
     var complete: [Int] = []
     for (i, column) in columns.enumerated() {
+      if column == nil && isComplete { continue }
       guard let column else {
         let joint = model.joints.first { $0.velocities ~= i % nv }
         throw .invalidValue(
@@ -96,7 +104,8 @@ public struct MuJoCoDynamics: KnownDynamics {
             ? "asked of a state without the actuators' activations"
             : "asked of a state without the \(i < nv ? "position" : "velocity") of joint "
               + "'\(joint?.name ?? "?")'",
-          allowed: "a state of all joint positions and velocities, and activations")
+          allowed: "a state of all joint positions and velocities that ever change, and activations"
+        )
       }
       complete.append(column)
     }
@@ -112,7 +121,8 @@ public struct MuJoCoDynamics: KnownDynamics {
     self.interface = interface
     self.condition = condition
     self.columns = complete
-    self.places = places
+    // What stands still is where the start has it.
+    self.places = places.enumerated().filter { !missing.contains($0.offset) }.map(\.element)
     self.start = start
     usesTransitionDifferences = isDirect
   }
@@ -289,6 +299,60 @@ public struct MuJoCoDynamics: KnownDynamics {
       throw failure
     } catch {
       throw PlantFailure("\(error)")
+    }
+  }
+}
+
+extension MuJoCoInterface {
+  /// Whether some degrees of freedom stay where a condition starts, tried in a few rollouts with random controls.
+  ///
+  /// - Parameters:
+  ///   - dofs: numbers of degrees of freedom, nv + the number for a velocity.
+  ///   - condition: where the rollouts start.
+  /// - Returns: whether they do; false where nothing can be simulated.
+  fileprivate func stand(still dofs: [Int], in condition: Condition) -> Bool {
+    let nv = model.jointVelocityCount
+    let whole = try? MuJoCoInterface(
+      model: model, substeps: substeps,
+      state: [.jointPositions(joints: nil), .jointVelocities(joints: nil)],
+      mocapControls: mocapControls, goalDimension: goalDimension, stateLimit: stateLimit)
+    guard let whole else { return false }
+    let watched = whole.layout.state.indices.filter { i in
+      let column = whole.layout.state[i]
+      return switch column.source {
+      case .position, .rotation:
+        whole.layout.dof(of: column, model: model).map(dofs.contains) ?? false
+      case .velocity: dofs.contains(nv + column.index)
+      default: false
+      }
+    }
+    do {
+      let plant = try whole.makePlant()
+      var state = [Double](repeating: 0, count: whole.layout.state.count)
+      for rollout in 0..<3 {
+        var stream = RandomStream(seed: 0).child(.custom, rollout)
+        try plant.reset(to: condition, plantState: condition.initialPlantState.span)
+        var start: [Double]?
+        for _ in 0..<50 {
+          let control = (0..<controlCount).map { i -> Double in
+            guard let limits = controlLimits, limits.halfRange(of: i) != nil else {
+              return stream.normal()
+            }
+            return limits.lower[i] + stream.uniform() * (limits.upper[i] - limits.lower[i])
+          }
+          var span = state.mutableSpan
+          plant.readState(into: &span)
+          if let start, watched.contains(where: { abs(state[$0] - start[$0]) > 1e-9 }) {
+            return false
+          }
+          start = start ?? state
+          try plant.step(control: control.span)
+        }
+      }
+      return true
+    } catch {
+      // What cannot be simulated says nothing.
+      return false
     }
   }
 }
