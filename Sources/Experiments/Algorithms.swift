@@ -95,11 +95,11 @@ extension LoadedExperiment {
       experiment.localStep == localSteps[0].name
       ? experiment.algorithm : "\(experiment.algorithm)-\(experiment.localStep)"
     return try GuidedSearch(
-      task, from: initialControllers, start: experiment.initialController, settings: settings,
+      task, from: initialControllers, start: start.made, settings: settings,
       local: local, link: link,
       student: NeuralDistiller(
         network: experiment.network,
-        training: experiment.training.derived(from: experiment.initialController),
+        training: experiment.training.derived(from: start.made),
         seed: experiment.seed),
       seed: experiment.seed, name: name)
   }

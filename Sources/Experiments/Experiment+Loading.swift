@@ -2,6 +2,7 @@ public import Configuration
 public import Foundation
 public import GPSCore
 import Runs
+public import Starts
 
 extension Experiment {
   /// A setting that replaces the file's.
@@ -162,6 +163,8 @@ public struct LoadedExperiment: Sendable {
   public var task: any ControlTask
   /// The local controllers of iteration 0, one per training condition.
   public var initialControllers: [LinearGaussianController]
+  /// What makes them, and why if that was left to the task.
+  public var start: (made: InitialController, why: String?)
   /// The model file, absolute; nil for native systems.
   public var model: URL?
   /// The experiment file; nil for an experiment given as text.

@@ -33,7 +33,7 @@ public struct Experiment: Sendable, Equatable {
   /// What ends a rollout before its time, and what that costs; nil for nothing.
   public var termination: Termination?
   /// The local controllers of iteration 0.
-  public var initialController = InitialController.lqr(InitialController.LQROptions(gains: [1]))
+  public var initialController = InitialController.automatic
   /// How local controllers and network hold each other: a word of the registry.
   public var algorithm = couplings[0].name
   /// How a local controller is improved: a word of the registry.
@@ -88,8 +88,7 @@ extension Experiment: Configurable {
       "What ends a rollout before its time, such as a fall, and the price; null for nothing.")
     Field(
       "initialController", \.initialController,
-      "Local controllers of iteration 0, which hold the initial position and explore."
-    ).required
+      "Local controllers of iteration 0: where learning starts from, while their noise explores.")
     Field("algorithm", \.self, algorithmSchema, "The search and its step size.")
     Field(
       "rollouts", \.search.rollouts,

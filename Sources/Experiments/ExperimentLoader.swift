@@ -3,7 +3,7 @@ import Foundation
 import GPSCore
 import LinearAlgebra
 import Sim
-import Starts
+public import Starts
 import Statistics
 
 /// Makes an experiment ready to run, and leads every complaint of the parts back to the place in the
@@ -46,9 +46,14 @@ struct ExperimentLoader {
           + "\(String(format: "%.3g", entries)) numbers for each matrix that is kept (at most 1e8)")
     }
     var controllers: [LinearGaussianController] = []
-    let start: InitialController
-    do throws(StartError) { start = try located(experiment.initialController).loaded() } catch {
+    let given: InitialController
+    do throws(StartError) { given = try located(experiment.initialController).loaded() } catch {
       throw refuse("initialController.\(error.kind)", problem: oneLine(error.reason))
+    }
+    let start: InitialController
+    let why: String?
+    do { (start, why) = try given.chosen(for: task) } catch {
+      throw refuse("conditions.train", problem: oneLine("\(error)"))
     }
     for condition in task.conditions {
       do {
@@ -80,7 +85,8 @@ struct ExperimentLoader {
       }
     }
     return LoadedExperiment(
-      experiment: experiment, task: task, initialControllers: controllers, model: model,
+      experiment: experiment, task: task, initialControllers: controllers, start: (start, why),
+      model: model,
       furtherInputs: located(experiment.initialController).file.map { [$0] } ?? [],
       demonstrations: start.contents.map { Data($0) })
   }

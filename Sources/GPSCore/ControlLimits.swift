@@ -41,6 +41,24 @@ public struct ControlLimits: Sendable, Equatable {
     return half > 0 && half.isFinite ? half : nil
   }
 
+  /// Limits that leave room on both sides: as much as is asked for, but a fifth of half of a range at most, and never
+  /// so much that a control is left out that lies within.
+  ///
+  /// - Parameters:
+  ///   - room: m numbers, in the controls' units.
+  ///   - control: m numbers.
+  /// - Returns: limits within these.
+  package func tightened(by room: [Double], about control: [Double]) -> ControlLimits {
+    var tight = self
+    for i in control.indices {
+      guard let half = halfRange(of: i) else { continue }
+      let (u, room) = (clamped(control[i], i), min(room[i], 0.2 * half))
+      tight.lower[i] = min(u, lower[i] + room)
+      tight.upper[i] = max(u, upper[i] - room)
+    }
+    return tight
+  }
+
   /// No bound on any of m controls.
   package static func none(_ m: Int) -> ControlLimits {
     ControlLimits(

@@ -23,14 +23,14 @@ extension PolicyDistiller {
     /// Whether the optimizer's averages live on in the next S-step.
     public var keepOptimizerState = false
 
-    /// Trainings in an S-step at most, at least 1. Of eight rollouts or more every eighth is held out; another
-    /// training follows while more than `unexplainedTolerance` of the labels' variance is left in those, and the
-    /// last one took a tenth off their loss. One that does not lower it is not kept. Nil is 8 where the start was
-    /// searched, whose first labels are those of an optimum, and 1 elsewhere, where they are those of a first
+    /// Trainings in an S-step at most, at least 1, each twice as long as the one before. Of eight rollouts or more
+    /// every eighth is held out; another training follows while more than `unexplainedTolerance` of the labels'
+    /// variance is left in those, and, from the third on, the last one took a tenth off their loss. What lowers
+    /// that most is kept. Nil is 6 where the start was searched, whose first labels are those of an optimum, and 1 elsewhere, where they are those of a first
     /// step.
     public var maxRounds: Int?
     /// The share of the labels' variance that may be left in what is held out, above 0.
-    public var unexplainedTolerance = 0.01
+    public var unexplainedTolerance = 1e-3
 
     /// The defaults: those of a training, with precisions as they are.
     public init() {}
@@ -56,10 +56,10 @@ extension PolicyDistiller.Options: Configurable {
       "precisionClippingFactor", \.precisionClippingFactor, .atLeastOne,
       "A precision's trace is clipped at this multiple of the median trace.")
     Field(
-      "maxRounds", \.maxRounds, .between(1, 1000),
-      "Trainings per iteration at most. Every eighth rollout is held out if there are several; another "
+      "maxRounds", \.maxRounds, .between(1, 20),
+      "Trainings per iteration at most, each twice as long as the one before. Every eighth rollout is held out if there are several; another "
         + "training follows while more than unexplainedTolerance of the labels' variance is left in those, "
-        + "and the last one took a tenth off their loss; null for 8 where the start was searched, 1 elsewhere."
+        + "and, from the third on, the last one took a tenth off their loss; null for 6 where the start was searched, 1 elsewhere."
     )
     Field(
       "unexplainedTolerance", \.unexplainedTolerance, .fraction,

@@ -117,12 +117,13 @@ public struct PolicyDistiller: Sendable {
       trainer(
         policy, set: $0.heldOut, precisions: precisions, state: nil, stream: stream, workers: 1)
     }
-    var heldOutLoss = try await judge?.meanLoss(at: policy.network.parameters, workers: workers)
+    var (parameters, best) = (policy.network.parameters, Double.infinity)
     for round in 0..<(split == nil ? 1 : rounds) {
       let stream = round == 0 ? stream : stream.child(.minibatches, round)
+      policy.network.parameters = parameters
       let trainer = trainer(
-        outcome.policy, set: split?.rest ?? set, precisions: precisions, state: outcome.optimizer,
-        stream: stream, workers: min(workers, cores))
+        policy, set: split?.rest ?? set, precisions: precisions, state: outcome.optimizer,
+        lengthenedBy: 1 << round, stream: stream, workers: min(workers, cores))
       let trained: TrainingOutcome
       do {
         trained = try await trainer.train(evaluationWorkers: workers)
@@ -130,13 +131,20 @@ public struct PolicyDistiller: Sendable {
         throw GlobalPolicyError.diverged(
           step: step, learningRate: learningRate, attempts: attempts)
       }
+      parameters = trained.parameters
+      outcome.steps += trained.steps
+      outcome.notes += trained.notes
+      // What it makes of rollouts that were not learned from decides what is kept.
       let (before, after) = (
-        heldOutLoss, try await judge?.meanLoss(at: trained.parameters, workers: workers)
+        best, try await judge?.meanLoss(at: parameters, workers: workers) ?? 0
       )
-      // What more training makes of rollouts that were not learned from decides whether it is kept.
-      if round > 0, let before, let after, !(after < before) { break }
-      heldOutLoss = after
-      outcome.policy.network.parameters = trained.parameters
+      let isSlow = round >= Self.leastRounds - 1 && !(after <= 0.9 * before)
+      if round > 0 && !(after < before) {
+        if isSlow { break }
+        continue
+      }
+      best = after
+      outcome.policy.network.parameters = parameters
       let next = OptimizerState(
         optimizer: options.optimizer, layerSizes: policy.network.layerSizes,
         steps: trained.state.steps, first: Array(trained.state.first),
@@ -145,13 +153,13 @@ public struct PolicyDistiller: Sendable {
       outcome.optimizer = isUsable ? next : nil
       if round == 0 { outcome.initialLoss = trained.initialLoss }
       outcome.finalLoss = trained.finalLoss
-      outcome.steps += trained.steps
-      outcome.notes += trained.notes
-      guard let before, let after else { break }
-      if after <= options.unexplainedTolerance * variance || after > 0.9 * before { break }
+      if isSlow || after <= options.unexplainedTolerance * variance { break }
     }
     return outcome
   }
+
+  /// Trainings before one that brings little is the last.
+  private static var leastRounds: Int { 3 }
 
   /// The training of a policy with fixed scalings: inputs whitened, targets scaled.
   ///
@@ -160,13 +168,16 @@ public struct PolicyDistiller: Sendable {
   ///   - set: what to fit.
   ///   - precisions: normalised, in units of scaled controls.
   ///   - state: of the optimizer, if it lives on.
+  ///   - factor: on the steps.
   ///   - stream: of the minibatches' order.
   ///   - workers: at most.
   /// - Returns: what is ready to run.
   func trainer(
     _ policy: NeuralPolicy, set: DistillationSet, precisions: MatrixSequence,
-    state: OptimizerState?, stream: RandomStream, workers: Int
+    state: OptimizerState?, lengthenedBy factor: Int = 1, stream: RandomStream, workers: Int
   ) -> Trainer {
+    var training = options.training
+    training.steps *= factor
     let (whitening, scaling) = (policy.observationWhitening, policy.controlScaling)
     var inputs = Rows(count: set.count, width: set.observation)
     var targets = Rows(count: set.count, width: set.control)
@@ -185,7 +196,7 @@ public struct PolicyDistiller: Sendable {
       objective: DistillationObjective(variant: variant),
       batch: DistillationObjective.Batch(
         targets: targets, precisions: precisions, groups: set.precisionIndices),
-      options: options.training,
+      options: training,
       state: state.map {
         Optimizer.State(
           steps: $0.steps, first: Parameters($0.first), second: Parameters($0.second))

@@ -1,5 +1,6 @@
 public import GPSCore
 public import GlobalPolicy
+import Starts
 
 /// Where a condition stands: the last rollouts that no later ones were worse than, and what made them. When the
 /// rollouts after a step are worse, the condition returns here, and its next step is a shorter one.
@@ -12,6 +13,9 @@ public struct Footing: Storable {
   public var successRate: Double
   /// What the policy did there: what it is to do again.
   public var lessons: [DistillationSet.Part]
+  /// What the search on the known dynamics gained that found the controller; nil for any other controller. The costs
+  /// are then those of rollouts of the known dynamics.
+  public var gain: Double?
 
   /// The chance with which two sets of rollouts of the same controller are told apart.
   static let level = 0.02
@@ -21,13 +25,25 @@ public struct Footing: Storable {
   /// A footing from its parts.
   public init(
     controller: LinearGaussianController, costs: [Double], successRate: Double,
-    lessons: [DistillationSet.Part]
+    lessons: [DistillationSet.Part], gain: Double? = nil
   ) {
     precondition(!costs.isEmpty, "a footing without rollouts")
     self.controller = controller
     self.costs = costs
     self.successRate = successRate
     self.lessons = lessons
+    self.gain = gain
+  }
+
+  /// What a search on the known dynamics promises; nil where it does not say.
+  init?(_ start: SearchedStart) {
+    guard let gain = start.gain, gain > 0, !start.trialCosts.isEmpty,
+      start.trialCosts.allSatisfy(\.isFinite)
+    else { return nil }
+    self.init(
+      controller: start.controller, costs: start.trialCosts,
+      successRate: Double(start.trialSuccesses ?? 0) / Double(start.trialCosts.count), lessons: [],
+      gain: gain)
   }
 
   /// What rollouts come to, and what made them.
@@ -93,6 +109,7 @@ public struct Footing: Storable {
     writer.within("controller") { controller.store(in: &$0) }
     writer.put("costs", costs)
     writer.put("success_rate", successRate)
+    if let gain { writer.put("gain", gain) }
     writer.put("lessons", text: lessons.count)
     for (index, lesson) in lessons.enumerated() {
       writer.put("observations.\(index)", lesson.observations)
@@ -123,13 +140,15 @@ public struct Footing: Storable {
     if costs.isEmpty { throw StoredValueError("a footing has no costs") }
     self.init(
       controller: controller, costs: costs,
-      successRate: try reader.number("success_rate", in: 0...1), lessons: lessons)
+      successRate: try reader.number("success_rate", in: 0...1), lessons: lessons,
+      gain: reader.holds("gain")
+        ? try reader.number("gain", in: 0...Double.greatestFiniteMagnitude) : nil)
   }
 
   /// Two are the same if all their numbers are.
   public static func == (a: Footing, b: Footing) -> Bool {
     a.controller == b.controller && a.costs == b.costs
-      && a.successRate == b.successRate && a.lessons.count == b.lessons.count
+      && a.successRate == b.successRate && a.gain == b.gain && a.lessons.count == b.lessons.count
       && zip(a.lessons, b.lessons).allSatisfy {
         $0.observations == $1.observations && $0.targets == $1.targets
       }

@@ -62,7 +62,10 @@ extension GuidedSearch {
         ] + (step.outcome?.metrics ?? []) + link.metrics(step.next.link) + [
           Metric("model_samples", step.imagined.count),
           Metric(
-            "status", step.hasReturned ? .takenBack : step.outcome?.status ?? .keptController),
+            "status",
+            step.stays
+              ? .borneOut
+              : step.hasReturned ? .takenBack : step.outcome?.status ?? .keptController),
           Metric("success_rate", own.successRate), Metric("success_margin", own.meanMargin),
           Metric("policy_cost", entry?.meanCost), Metric("policy_success", entry?.successRate),
           Metric("policy_success_margin", entry?.meanMargin),

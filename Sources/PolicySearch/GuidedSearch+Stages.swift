@@ -26,6 +26,7 @@ extension GuidedSearch {
       state.conditions = found.map {
         var own = initialState($0.controller)
         own.stepMultiplier = Self.searchedMultiplier
+        if settings.takeBack > 0 { own.footing = Footing($0) }
         return own
       }
     }
@@ -131,7 +132,9 @@ extension GuidedSearch {
     }
     step.judge(under: task, by: rule)
     step.observe(under: step.isByPolicy ? state.policy : nil, limits: task.controlLimits)
-    if settings.takeBack > 0, step.returnToFooting() { return }
+    if settings.takeBack > 0 {
+      if step.stay(within: task.controlLimits) || step.returnToFooting() { return }
+    }
     let stream = stream.child(.mixture, state.iteration, step.batch.condition)
     try step.attempt { step in
       var stopwatch = Stopwatch()
@@ -269,14 +272,16 @@ extension GuidedSearch {
     }
   }
 
-  /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions.
+  /// Noise-free rollouts of the policy, one per condition; nil without a policy or conditions. Where starts are noisy or
+  /// drawn anew each has one start of its own, the same in all iterations, so that policies are compared by what they do
+  /// and not by what they were dealt.
   func evaluate(
     _ policy: Student.Product?, after iterations: Int, in conditions: [Condition]
   ) async throws -> Evaluation? {
     guard let policy, !conditions.isEmpty else { return nil }
     return try await evaluation(
-      of: policy, on: task, in: conditions, iteration: iterations, rollouts: 1, noise: nil,
-      initialStateNoise: false, timeLimit: settings.rollouts.timeLimit, stream: stream,
+      of: policy, on: task, in: conditions, iteration: 0, rollouts: 1, noise: nil,
+      initialStateNoise: true, timeLimit: settings.rollouts.timeLimit, stream: stream,
       workers: settings.workers)
   }
 

@@ -75,7 +75,9 @@ public struct GuidedSearch<
     self.name = name
     self.task = task
     self.settings = try settings.validated()
-    sampling = try link.sampling(settings.sampling)
+    // Where a search has found what to do, the policy has only to learn it, about where it is to be done.
+    sampling = try link.sampling(
+      settings.sampling ?? (start?.takesSearch == true ? .offPolicy : nil))
     self.local = local
     self.link = link
     self.student = student
@@ -229,7 +231,7 @@ extension PolicyDistiller.Options {
   /// These options, where they leave the rounds of training to the start.
   package func derived(from start: InitialController) -> PolicyDistiller.Options {
     var options = self
-    options.maxRounds = maxRounds ?? (start.takesSearch ? 8 : 1)
+    options.maxRounds = maxRounds ?? (start.takesSearch ? 6 : 1)
     return options
   }
 }

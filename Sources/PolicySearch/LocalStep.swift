@@ -31,6 +31,8 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   var imagined: [DistillationSet.Part] = []
   /// Whether these rollouts were worse than those before, to which the condition has returned.
   var hasReturned = false
+  /// Whether the controller is that of a search whose promise the rollouts bear out.
+  var stays = false
   var outcome: LocalOutcome?
   /// Costs and successes of the rollouts.
   var report: ConditionReport
@@ -94,10 +96,49 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     return true
   }
 
+  /// Stays with a controller that a search on the known dynamics found, as long as rollouts bear out what it promised:
+  /// it is optimal there, and all that a step could do is to follow the noise. What the policy learns from are then
+  /// the rollouts of all iterations.
+  ///
+  /// Rollouts of the controller that do not bear it out tell that the dynamics are others: then steps are taken. Those
+  /// of the policy tell that the policy is behind: then the controller rolls out next.
+  ///
+  /// - Returns: whether it stays.
+  mutating func stay(within limits: ControlLimits?) -> Bool {
+    guard var footing = next.footing, let gain = footing.gain else { return false }
+    if footing.isBetter(
+      than: report.costs, successRate: report.successRate, promise: Self.tolerance * gain)
+    {
+      if isByPolicy {
+        (hasReturned, next.isLed) = (true, true)
+        return true
+      }
+      next.footing = nil
+      return false
+    }
+    // Where the trajectory was lost, its controller does not know what to do.
+    let costs = report.costs.sorted()
+    let lost = costs[costs.count / 2] + Self.lost * gain
+    footing.lessons += zip(samples, report.costs).filter { $0.1 <= lost }.map {
+      DistillationSet.Part(along: $0.0, under: footing.controller, limits: limits)
+    }
+    footing.lessons = footing.lessons.suffix(Self.mostLessons)
+    next.footing = footing
+    stays = true
+    return true
+  }
+
+  /// The share of what a search gained by twice of which rollouts may fall short of what it promised.
+  private static var tolerance: Double { 0.2 }
+  /// The share of it that a rollout has lost which is nothing to learn from.
+  private static var lost: Double { 0.5 }
+  /// Rollouts of a condition that the policy learns from, at most.
+  private static var mostLessons: Int { 200 }
+
   /// What the policy is to do here.
   func lessons(within limits: ControlLimits?) -> DistillationSet.Share {
     let parts =
-      hasReturned
+      hasReturned || stays
       ? next.footing?.lessons ?? []
       : samples.map { DistillationSet.Part(along: $0, under: teacher, limits: limits) } + imagined
     return DistillationSet.Share(

@@ -139,7 +139,7 @@ public struct Checkpoint<State: LearnerState>: Sendable, Equatable {
 
 enum CheckpointFormat {
   static let name = "gps-checkpoint"
-  static let version = "5"
+  static let version = "6"
 }
 
 /// Why a checkpoint cannot be used or written.

@@ -89,6 +89,8 @@ public struct LocalOutcome: Sendable {
     case keptController = "kept previous controller"
     /// The rollouts were worse than those before the last step: the condition has returned there.
     case takenBack = "taken back"
+    /// The controller is that of a search on the known dynamics, and the rollouts bear out what it promised.
+    case borneOut = "borne out"
   }
 
   /// The new controller.

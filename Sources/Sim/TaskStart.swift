@@ -1,4 +1,5 @@
 public import GPSCore
+package import Statistics
 
 /// x_0: the state of a task at the beginning of `condition`, without noise.
 ///
@@ -12,6 +13,31 @@ public func initialState<T: ControlTask>(
   var target = state.mutableSpan
   plant.readState(into: &target)
   return state
+}
+
+/// States that rollouts may start from under a condition, noise and what is drawn anew included, each with the condition
+/// that was drawn.
+///
+/// - Parameters:
+///   - task: a plant of it is made.
+///   - condition: where rollouts start.
+///   - streams: one for each start.
+/// - Returns: a start for each stream, and the condition that was drawn for it.
+/// - Throws: what making and resetting a plant throws.
+package func initialStates<T: ControlTask>(
+  of task: T, in condition: Condition, streams: [RandomStream]
+) throws -> [(condition: Condition, state: [Double])] {
+  var plant = try task.makePlant()
+  var state = [Double](repeating: 0, count: task.dimensions.state)
+  return try streams.map { stream in
+    var stream = stream
+    let drawn = condition.draws == nil ? condition : condition.drawn(from: &stream)
+    let start = task.initialPlantState(of: drawn, stream: &stream)
+    try plant.reset(to: drawn, plantState: start.span)
+    var target = state.mutableSpan
+    plant.readState(into: &target)
+    return (drawn, state)
+  }
 }
 
 /// The controls that a condition's start comes with, as a MuJoCo keyframe's do; nil if it comes with none.

@@ -32,13 +32,22 @@ extension InitialController.Exploration: Configurable {
         + "or one for all.")
   }
 
-  /// The variance of each control of a start; `kind` says whose options they are, for errors.
-  func variances(_ start: Start, _ kind: String) throws(SimError) -> [Double] {
+  /// The variance of each control of a start.
+  ///
+  /// - Parameters:
+  ///   - start: whose controls they are.
+  ///   - kind: whose options they are, for errors.
+  ///   - scales: what deviations are shares of, m numbers; nil for half of the ranges.
+  /// - Returns: m numbers.
+  /// - Throws: `SimError` when a list has the wrong length.
+  func variances(
+    _ start: Start, _ kind: String, scales: [Double]? = nil
+  ) throws(SimError) -> [Double] {
     let m = start.dimensions.control
     if let variance { return try each(variance, m, "\(kind).variance") }
     let shares = try each(deviation, m, "\(kind).deviation")
     return (0..<m).map { i in
-      let deviation = shares[i] * start.scale(of: i)
+      let deviation = shares[i] * (scales?[i] ?? start.scale(of: i))
       return deviation * deviation
     }
   }

@@ -2,12 +2,13 @@ package import Configuration
 public import GPSCore
 import LinearAlgebra
 import Sim
+import Statistics
 
 /// The controller of the first iteration: where learning starts from, while its noise explores.
 public struct InitialController: Sendable, Equatable {
   let base: any ControllerRule
 
-  private init(_ base: any ControllerRule) { self.base = base }
+  init(_ base: any ControllerRule) { self.base = base }
 
   /// LQR about a guess of the dynamics: each actuator moves a unit mass of its own.
   public static func lqr(_ options: LQROptions) -> InitialController { InitialController(options) }
@@ -99,6 +100,9 @@ struct Start {
   /// Whether a trajectory, with or without observations, does what the task asks for; nil if it does not say,
   /// or asks for observations.
   var succeeds: (@Sendable (Trajectory) -> Bool)?
+  /// States that rollouts may start from, drawn from so many streams, with the conditions that were drawn; nil if
+  /// the task is not known.
+  var states: (@Sendable ([RandomStream]) throws -> [(condition: Condition, state: [Double])])?
   /// The task's known dynamics; nil if there are none.
   var dynamics: (any KnownDynamics)?
   /// What the task threw when it was asked for them.
@@ -113,6 +117,7 @@ extension Start {
       controlNames: task.controlNames, limits: task.controlLimits,
       state: try initialState(of: task, in: condition),
       control: try startControls(of: task, in: condition), cost: task.cost, condition: condition)
+    states = { try initialStates(of: task, in: condition, streams: $0) }
     // A judge of one's own may look at observations, which known dynamics do not make.
     if let success = (task as? any JudgedTask)?.success as? SuccessCriterion {
       succeeds = { success.isSuccess($0, in: condition) }
@@ -192,9 +197,9 @@ protocol ControllerRule: Configurable, Equatable {
 extension InitialController: OneOfKinds {
   package static let noun = "an initial controller"
   package static let kinds = [
-    kind(LQROptions.self), kind(PDOptions.self), kind(ConstantOptions.self),
-    kind(LinearizedOptions.self), kind(OptimizedOptions.self),
-    kind(DemonstrationOptions.self),
+    kind(AutomaticOptions.self), kind(LQROptions.self), kind(PDOptions.self),
+    kind(ConstantOptions.self),
+    kind(LinearizedOptions.self), kind(OptimizedOptions.self), kind(DemonstrationOptions.self),
   ]
 
   private static func kind<Value: ControllerRule>(_ type: Value.Type) -> Kind<InitialController> {

@@ -56,27 +56,74 @@ extension InitialController.OptimizedOptions: SearchingRule {
       controls: { _ in control }, variances: variances)
   }
 
+  /// Controls of what is found stay away from their limits by a deviation of the noise, so that feedback has
+  /// something to act with; only where that leads to no success do they take the whole range.
   func search(
     _ starts: [Start], stream: RandomStream, workers: Int
   ) async throws -> [SearchedStart] {
-    let kind = Self.schema.name
-    let problems = try starts.map { start in
-      let guess = try controller(start)
-      guard let cost = start.cost, let condition = start.condition else {
-        preconditionFailure("known dynamics without a task")
-      }
-      var controls = Matrix(rows: guess.control, columns: guess.horizon)
-      for t in 0..<guess.horizon {
-        controls.setColumn(t, to: guess.action(step: t, state: start.state))
-      }
-      return ILQR.Problem(
-        dynamics: try start.requireDynamics(kind), cost: cost, condition: condition,
-        initialState: start.state, controls: controls,
-        deviations: sampling.deviations(of: guess, within: start.limits), limits: start.limits,
-        succeeds: start.succeeds)
-    }
-    let found = try await ILQR(options: optimization).search(
+    let problems = try starts.map(problem)
+    let ilqr = ILQR(options: optimization)
+    let within = try await ilqr.search(
       problems, sampling: sampling, stream: stream, workers: workers)
+    let failing = within.indices.filter { (try? within[$0].get())?.succeeds == false }
+    if failing.isEmpty || problems.allSatisfy({ $0.limits == $0.actuation }) {
+      return try controllers(starts, within)
+    }
+    var wider = problems
+    for i in wider.indices { wider[i].limits = wider[i].actuation }
+    var found = try await ilqr.search(
+      wider, sampling: sampling, stream: stream.child(.custom, 0), workers: workers)
+    func successes(_ results: [Result<ILQR.Found, ILQRError>]) -> Int {
+      results.count { (try? $0.get())?.succeeds == true }
+    }
+    let (best, other) = successes(found) > successes(within) ? (found, within) : (within, found)
+    found = zip(best, other).map { best, other in
+      best.map { found in
+        var found = found
+        found.rollouts += (try? other.get())?.rollouts ?? 0
+        return found
+      }
+    }
+    return try controllers(starts, found)
+  }
+
+  /// Rollouts of the known dynamics by which gains are chosen.
+  private static var trials: Int { 8 }
+
+  private func problem(_ start: Start) throws -> ILQR.Problem {
+    let kind = Self.schema.name
+    let guess = try controller(start)
+    guard let cost = start.cost, let condition = start.condition else {
+      preconditionFailure("known dynamics without a task")
+    }
+    var controls = Matrix(rows: guess.control, columns: guess.horizon)
+    for t in 0..<guess.horizon {
+      controls.setColumn(t, to: guess.action(step: t, state: start.state))
+    }
+    let deviations = try exploration.variances(start, kind).map { $0.squareRoot() }
+    let exploration = exploration
+    return ILQR.Problem(
+      dynamics: try start.requireDynamics(kind), cost: cost, condition: condition,
+      initialState: start.state, controls: controls, feedback: try Self.holding(start),
+      deviations: sampling.deviations(of: guess, within: start.limits),
+      limits: start.limits?.tightened(by: deviations, about: controls.column(0)),
+      actuation: start.limits,
+      noise: { scales in
+        ((try? exploration.variances(start, kind, scales: scales)) ?? scales).map {
+          $0.squareRoot()
+        }
+      },
+      starts: try start.states?(
+        (0..<Self.trials).map { RandomStream(seed: 0).child(.custom, $0) }) ?? [],
+      succeeds: start.succeeds)
+  }
+
+  private func controllers(
+    _ starts: [Start], _ found: [Result<ILQR.Found, ILQRError>]
+  ) throws -> [SearchedStart] {
+    let kind = Self.schema.name
+    let scales = ILQR.scales(
+      of: found.compactMap { try? $0.get().controls }, within: starts.first?.limits)
     return try zip(starts, found).map { start, found in
       switch found {
       case .failure(let error):
@@ -87,9 +134,19 @@ extension InitialController.OptimizedOptions: SearchingRule {
           controller: try start.controller(
             gains: found.gains, states: { found.states.column($0) },
             controls: { found.controls.column($0) },
-            variances: try exploration.variances(start, kind)),
-          cost: found.cost, modelRollouts: found.rollouts)
+            variances: try exploration.variances(start, kind, scales: scales)),
+          cost: found.cost, gain: found.gain, trialCosts: found.trials?.costs ?? [],
+          trialSuccesses: start.succeeds == nil ? nil : found.trials?.successes,
+          modelRollouts: found.rollouts)
       }
+    }
+  }
+
+  /// What holds the start, where linear-quadratic control can: a plant that falls has fallen before a sequence of
+  /// controls can be improved.
+  private static func holding(_ start: Start) throws -> LinearGaussianController? {
+    do { return try InitialController.LinearizedOptions().controller(start) } catch is StartError {
+      return nil
     }
   }
 }

@@ -8,6 +8,12 @@ public struct SearchedStart: Sendable, Equatable {
   public var controller: LinearGaussianController
   /// J of its trajectory on the known dynamics.
   public var cost: Double
+  /// J of the guess that nothing was searched about, less that; nil if the guess cannot be rolled out.
+  public var gain: Double?
+  /// J of rollouts of the known dynamics with the controller's noise; ∞ where they failed.
+  public var trialCosts: [Double]
+  /// How many of these succeeded; nil where nothing says what success is.
+  public var trialSuccesses: Int?
   /// Rollouts of the known dynamics that the search took; none of the plant.
   public var modelRollouts: Int
 }

@@ -62,7 +62,7 @@ import Testing
     }
     let one = try await distilled(1, tolerance: 1e-3)
     let many = try await distilled(6, tolerance: 1e-3)
-    #expect(one.steps == 200 && many.steps > 200 && many.steps <= 1200)
+    #expect(one.steps == 200 && many.steps > 200 && many.steps <= 63 * 200)
     #expect(many.finalLoss < 0.9 * one.finalLoss)
     #expect(many.labelVariance == one.labelVariance && one.finalLoss < one.labelVariance)
     // What is explained is not trained on.
@@ -89,9 +89,10 @@ import Testing
       observation: 6, control: 3, options: network([40], .tanh), stream: stream)
     let outcome = try await distiller {
       $0.steps = 100
-      $0.maxRounds = 50
+      $0.maxRounds = 20
     }.distill(start, onto: set, stream: stream, workers: 1)
-    #expect(outcome.steps <= 200, "\(outcome.steps)")
+    // The third is the first that may be the last.
+    #expect(outcome.steps == (1 + 2 + 4) * 100, "\(outcome.steps)")
     // Every eighth part is held out, as it is.
     let split = try #require(set.holdingOut())
     #expect(split.heldOut.parts.count == 2 && split.rest.parts.count == 14)

@@ -198,7 +198,7 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(try after { $0.metadata["format"] = "gps-policy" } == "it is not a checkpoint")
     #expect(
       try after { $0.metadata["version"] = "4" }
-        == "it is of format version 4, this program reads 5")
+        == "it is of format version 4, this program reads 6")
     #expect(try after { $0.metadata["iteration"] = "-1" } == #""iteration" is "-1", not a count"#)
     #expect(
       try after { $0.metadata["iteration"] = "\(Int.max)" }?.hasSuffix("not a count") == true)

@@ -202,9 +202,76 @@ private func footing(_ costs: [Double], successRate: Double = 0) throws -> Footi
       return try GuidedSearch(task, from: start, training: training).student.training
         .maxRounds
     }
-    #expect(try rounds(.optimize(), nil) == 8)
+    #expect(try rounds(.optimize(), nil) == 6)
     #expect(try rounds(.lqr(.init(gains: [1])), nil) == 1)
     #expect(try rounds(.optimize(), 3) == 3)
+  }
+
+  @Test("a controller that was searched stays while rollouts bear out what was promised")
+  func borneOut() async throws {
+    let task = try smallTask()
+    let search = try GuidedSearch(
+      task, from: .optimize(), network: NetworkOptions(), training: .init(), seed: 1)
+    #expect(search.sampling == .offPolicy)
+    var (state, report) = try await search.advancing(search.initialState)
+    let found = state.conditions.map(\.controller)
+    (state, report) = try await search.advancing(state)
+    #expect(state.conditions.map(\.controller) == found)
+    #expect(report.conditions.allSatisfy { $0.metrics["status"] == nil })
+    // Five rollouts of each iteration are lessons.
+    #expect(state.conditions.allSatisfy { $0.footing?.lessons.count == 10 })
+    #expect(state.conditions.allSatisfy { ($0.footing?.gain ?? 0) > 0 })
+    // And come back from a file.
+    for condition in state.conditions {
+      let footing = try #require(condition.footing)
+      var writer = ValueWriter()
+      footing.store(in: &writer)
+      let read = try Footing(stored: ValueReader(Safetensors(sealed: writer.file.sealed())))
+      #expect(read == footing && read.gain == footing.gain)
+    }
+
+    // Had more been promised, the dynamics would be others, and steps would be taken.
+    for i in state.conditions.indices {
+      let gain = try #require(state.conditions[i].footing?.gain)
+      state.conditions[i].footing?.costs = [Double](repeating: -gain, count: 8)
+      state.conditions[i].footing?.successRate = 1
+    }
+    let next = try await search.advancing(state).next
+    for (condition, old) in zip(next.conditions, found) {
+      #expect(condition.footing?.gain == nil && condition.controller != old)
+    }
+  }
+
+  @Test("a policy that falls short of what a search promised lets the controller roll out")
+  func policyBehind() async throws {
+    var settings = SearchSettings()
+    settings.sampling = .onPolicy
+    let search = try GuidedSearch(
+      try smallTask(), from: .optimize(), settings: settings, seed: 1)
+    var state = try await search.advancing(search.initialState).next
+    let found = state.conditions.map(\.controller)
+    for i in state.conditions.indices {
+      state.conditions[i].isLed = false
+      state.conditions[i].footing?.costs = [Double](repeating: -1000, count: 8)
+      state.conditions[i].footing?.successRate = 1
+    }
+    let next = try await search.advancing(state).next
+    #expect(next.conditions.allSatisfy { $0.isLed && $0.footing?.gain != nil })
+    #expect(next.conditions.map(\.controller) == found)
+  }
+
+  @Test("policies are judged from the same noisy starts in all iterations")
+  func sameStarts() async throws {
+    let search = try search(clumsy: [])
+    let task = search.task
+    let state = try await search.advancing(search.initialState).next
+    let first = try #require(try await search.evaluate(state.policy, after: 1, in: task.conditions))
+    let later = try #require(try await search.evaluate(state.policy, after: 7, in: task.conditions))
+    for ((a, b), condition) in zip(zip(first.entries, later.entries), task.conditions) {
+      let start = a.batch.trajectories[0].states.column(0)
+      #expect(start == b.batch.trajectories[0].states.column(0))
+      #expect(start != condition.initialPlantState)
+    }
   }
 
   @Test("nothing is returned to where nothing is taken back", .slow)

@@ -190,7 +190,12 @@ private struct Rescaled: Cost {
           base: NativeDynamics(EvenPendulum(), timeStep: TimeStep(controlPeriod: 0.05)),
           count: count), cost: task.cost, condition: $0, initialState: $0.initialPlantState,
         controls: Matrix(rows: 1, columns: 100), deviations: [3],
-        limits: ControlLimits(magnitudes: [6]))
+        limits: ControlLimits(magnitudes: [6]), actuation: ControlLimits(magnitudes: [6]),
+        noise: { $0.map { 0.1 * $0 } },
+        starts: [
+          (condition: $0, state: $0.initialPlantState),
+          (condition: $0, state: $0.initialPlantState),
+        ])
     }
     // One worker: several try steps of a line search ahead, which are counted if they were needed.
     var sampling = ILQR.Sampling()

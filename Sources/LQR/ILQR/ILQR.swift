@@ -197,6 +197,18 @@ extension ILQR {
     return try await search.gains()
   }
 
+  /// The same with an effort: for each of several, a weight per control that is added to the curvature of the cost at
+  /// every step.
+  func gains<D: KnownDynamics>(
+    _ dynamics: D, cost: any Cost, in condition: Condition, states: Matrix, controls: Matrix,
+    efforts: [[Double]]
+  ) async throws -> [MatrixSequence?] {
+    var search = try ILQRSearch(
+      dynamics, cost: cost, condition: condition, limits: nil, options: try options.validated(),
+      workers: 1, initialState: states.column(0), controls: controls, states: states)
+    return try await search.gains(efforts: efforts)
+  }
+
   /// A search that can stop after any iteration and go on later, as if it had not stopped.
   public struct Progress: Sendable, Equatable {
     /// x_0 … x_T: n × (T + 1).

@@ -133,6 +133,25 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     return try backward() == nil ? nil : law.gains
   }
 
+  /// The same with an effort: for each of several, w_i added to the curvature of the cost by control i, at every step.
+  mutating func gains(efforts: [[Double]]) async throws -> [MatrixSequence?] {
+    if !isExpanded { try await expand() }
+    isExpanded = true
+    let d = n + m
+    var found: [MatrixSequence?] = []
+    for weights in efforts {
+      (regularization, rate) = (options.initialRegularization, 1)
+      for t in 0..<T {
+        for (i, w) in weights.enumerated() {
+          let place = d * d * t + (d + 1) * (n + i)
+          model.hessians.pointer[place] = expansion.hessians.storage[place] + w
+        }
+      }
+      found.append(try backward() == nil ? nil : law.gains)
+    }
+    return found
+  }
+
   mutating func run(
     _ onIteration: (ILQR.Iteration) -> Void
   ) async throws -> ILQR.Solution {

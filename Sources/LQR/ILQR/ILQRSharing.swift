@@ -22,16 +22,27 @@ extension ILQR {
     package var initialState: [Double]
     /// The guess: m × T.
     package var controls: Matrix
+    /// A feedback law whose rollout is the guess where it costs less; nil for none.
+    package var feedback: LinearGaussianController?
     /// σ of the first generation that is sampled: m numbers.
     package var deviations: [Double]
-    /// Bounds on the controls.
+    /// Bounds on the controls of what is found.
     package var limits: ControlLimits?
+    /// Bounds on the controls that are applied.
+    package var actuation: ControlLimits?
+    /// σ of the noise under which the gains have to hold, for what is half of each control's range: m numbers.
+    package var noise: @Sendable (_ scales: [Double]) -> [Double]
+    /// Starts of rollouts under which the gains have to hold, with the conditions that are drawn for them.
+    package var starts: [(condition: Condition, state: [Double])]
     /// Whether a trajectory, which has no observations, does what is asked for; nil if nothing says so.
     package var succeeds: (@Sendable (Trajectory) -> Bool)?
 
     package init(
       dynamics: any KnownDynamics, cost: any Cost, condition: Condition, initialState: [Double],
-      controls: Matrix, deviations: [Double], limits: ControlLimits?,
+      controls: Matrix, feedback: LinearGaussianController? = nil, deviations: [Double],
+      limits: ControlLimits?, actuation: ControlLimits?,
+      noise: @escaping @Sendable ([Double]) -> [Double],
+      starts: [(condition: Condition, state: [Double])],
       succeeds: (@Sendable (Trajectory) -> Bool)? = nil
     ) {
       self.dynamics = dynamics
@@ -39,8 +50,12 @@ extension ILQR {
       self.condition = condition
       self.initialState = initialState
       self.controls = controls
+      self.feedback = feedback
       self.deviations = deviations
       self.limits = limits
+      self.actuation = actuation
+      self.noise = noise
+      self.starts = starts
       self.succeeds = succeeds
     }
   }
@@ -55,13 +70,30 @@ extension ILQR {
     package var gains: MatrixSequence
     /// J.
     package var cost: Double
+    /// Whether the trajectory does what is asked for; nil if nothing says so.
+    package var succeeds: Bool?
+    /// J of the guess that nothing was searched about, less that; nil if the guess cannot be rolled out.
+    package var gain: Double?
+    /// What rollouts with noise came to; nil where no gains about the trajectory were found.
+    package var trials: Trials?
     /// The condition whose guess or samples it came from.
     package var origin: Int
     /// Rollouts of the dynamics that this condition's search took.
     package var rollouts: Int
   }
 
-  /// Searches all conditions. The first is sampled; each other one goes on from what has been found, and is sampled
+  /// Half of each control's range or, without limits, the largest control of all trajectories; 1 where that is 0.
+  package static func scales(of controls: [Matrix], within limits: ControlLimits?) -> [Double] {
+    (0..<(controls.first?.rows ?? 0)).map { i in
+      if let half = limits?.halfRange(of: i) { return half }
+      let largest = controls.reduce(0.0) { largest, controls in
+        (0..<controls.columns).reduce(largest) { max($0, abs(controls[i, $1])) }
+      }
+      return largest > 0 ? largest : 1
+    }
+  }
+
+  /// Searches all conditions. The first is sampled, unless its guess leads to success; each other one goes on from what has been found, and is sampled
   /// where that brings less than most of what it brought elsewhere. In the end those that are worse off than the
   /// best, or do it in another way, try the best's.
   ///
@@ -113,11 +145,15 @@ private struct SharedSearch {
 
   /// Where the search of one condition stands.
   struct Place: Sendable {
-    /// J of the guess; nil if it cannot be rolled out.
+    /// The guess: m × T.
+    var guess: Matrix
+    /// J of the controls that nothing was searched about; nil if they cannot be rolled out.
     var unsearched: Double?
     var solution: Solution?
     /// K about the solution, once others go on from it.
     var gains: MatrixSequence?
+    /// What they came to under noise.
+    var trials: ILQR.Trials?
     /// J of the cheapest guess that has been taken over from elsewhere.
     var cheapestGuess = Double.infinity
     var rollouts = 0
@@ -136,6 +172,8 @@ private struct SharedSearch {
   private static var clearly: Double { 0.05 }
   /// Conditions that are sampled in vain before success is no longer asked for.
   private static var mostFailures: Int { 3 }
+  /// Paths of a tree that are improved.
+  private static var arrivals: Int { 3 }
   /// Differences of less than this share of what was gained are none.
   private static var alike: Double { 0.02 }
 
@@ -148,7 +186,7 @@ private struct SharedSearch {
     self.sampling = sampling
     self.stream = stream
     self.workers = workers
-    places = problems.map { _ in Place() }
+    places = problems.map { Place(guess: $0.controls) }
   }
 
   mutating func run() async throws -> [Result<ILQR.Found, ILQRError>] {
@@ -205,7 +243,16 @@ private struct SharedSearch {
       var place = search.places[i]
       place.rollouts += 1
       let problem = search.problems[i]
-      place.unsearched = try search.rolledOut(problem, on: problem.dynamics, law: nil)?.cost
+      place.unsearched = try search.rolledOut(
+        problem, on: problem.dynamics, Law(controls: problem.controls))?.cost
+      if let feedback = problem.feedback {
+        place.rollouts += 2
+        let guess = try search.rolledOut(problem, on: problem.dynamics, Law(feedback))
+        if let guess, guess.cost < place.unsearched ?? .infinity {
+          place.guess = guess.controls
+          place.unsearched = place.unsearched ?? guess.cost
+        }
+      }
       return place
     }
   }
@@ -215,11 +262,11 @@ private struct SharedSearch {
   private func improveGuess(_ i: Int, workers: Int) async throws -> Place {
     var place = places[i]
     place.solution = try await improve(
-      &place, i, problems[i].controls, origin: i, workers: workers)
+      &place, i, place.guess, origin: i, workers: workers)
     return place
   }
 
-  /// The guess and tries of the sampling, until what they find agrees.
+  /// The guess and, if that does not lead to success, tries of the sampling, until what they find agrees.
   private mutating func sample(_ i: Int) async throws {
     let tries = tries(i)
     if tries == 0 { return }
@@ -227,20 +274,30 @@ private struct SharedSearch {
     let shared = place.solution
     var found = [Solution]()
     let (problem, stream) = (problems[i], stream.child(.custom, i))
-    for index in -1...tries {
-      var controls: Matrix? = problem.controls
+    for index in -1...tries + 1 {
+      var guesses = [(controls: place.guess, states: Matrix?.none)]
       if index >= 0 {
-        let (guess, rollouts) = try await sampled(
-          problem, on: problem.dynamics, index, of: tries, stream: stream.child(.custom, index))
+        let rollouts: Int
+        (guesses, rollouts) = try await sampled(
+          problem, about: place.guess, on: problem.dynamics, index, of: tries,
+          stream: stream.child(.custom, index))
         place.rollouts += rollouts
-        controls = guess?.controls
       }
-      guard let controls,
-        let solution = try await improve(&place, i, controls, origin: i, workers: workers)
-      else { continue }
+      var solution: Solution?
+      if index == 1 {
+        guesses = try await held(problem, on: problem.dynamics, guesses, &place, workers)
+      }
+      for guess in guesses {
+        let next = try await improve(
+          &place, i, guess.controls, states: guess.states, origin: i, workers: workers)
+        guard let next else { continue }
+        if next.isBetter(than: solution) { solution = next }
+        // What agrees with the guess may be where all are stuck, unless it is known to succeed.
+        if index > 0 || next.succeeds == true { found.append(next) }
+      }
+      guard let solution else { continue }
       if solution.isBetter(than: place.solution) { (place.solution, place.gains) = (solution, nil) }
-      // What agrees with the guess may be where all are stuck, unless it is known to succeed.
-      if index > 0 || solution.succeeds == true { found.append(solution) }
+      if index < 0 && solution.succeeds == true { break }
       if isSettled(place, found) { break }
     }
     if let shared, isPreferred(shared, to: place.solution, place.unsearched) {
@@ -274,8 +331,12 @@ private struct SharedSearch {
     if place.gains != nil { return place }
     guard let solution = place.solution else { return place }
     do {
-      place.rollouts += 1
-      place.gains = try await gains(problems[i], on: problems[i].dynamics, about: solution)
+      let worth = place.improvement.flatMap { $0 > 0 ? $0 : nil } ?? abs(solution.cost)
+      let found = try await gains(
+        problems[i], on: problems[i].dynamics, about: solution, worth, stream.child(.custom, i, 0))
+      place.gains = found?.gains
+      place.trials = found?.trials
+      place.rollouts += found?.rollouts ?? 1
     } catch is ILQRError {
       // Its controls can be tried all the same.
     }
@@ -295,7 +356,9 @@ private struct SharedSearch {
       for gains in laws {
         // A law's controls are rolled out twice: with it, and as they came to be.
         place.rollouts += gains == nil ? 1 : 2
-        let found = try rolledOut(problem, on: problem.dynamics, law: (solution, gains))
+        let found = try rolledOut(
+          problem, on: problem.dynamics,
+          Law(controls: solution.controls, states: solution.states, gains: gains))
         if let found, found.cost < guess?.trajectory.cost ?? place.cheapestGuess {
           guess = (found, solution.origin)
         }
@@ -349,7 +412,9 @@ private struct SharedSearch {
         ILQR.Found(
           states: solution.states, controls: solution.controls,
           gains: place.gains ?? solution.limitedGains,
-          cost: solution.cost, origin: solution.origin, rollouts: place.rollouts))
+          cost: solution.cost, succeeds: solution.succeeds, gain: place.improvement,
+          trials: place.gains == nil ? nil : place.trials, origin: solution.origin,
+          rollouts: place.rollouts))
     }
   }
 
@@ -357,11 +422,12 @@ private struct SharedSearch {
 
   /// Iterative LQR from some controls; nil if it fails.
   private func improve(
-    _ place: inout Place, _ i: Int, _ controls: Matrix, origin: Int, workers: Int
+    _ place: inout Place, _ i: Int, _ controls: Matrix, states: Matrix? = nil, origin: Int,
+    workers: Int
   ) async throws -> Solution? {
     do {
       let (found, rollouts) = try await improved(
-        problems[i], on: problems[i].dynamics, controls, place.unsearched, origin, workers
+        problems[i], on: problems[i].dynamics, controls, states, place.unsearched, origin, workers
       )
       place.rollouts += rollouts
       return found
@@ -374,59 +440,112 @@ private struct SharedSearch {
 
   private func improved(
     _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ controls: Matrix,
-    _ reference: Double?, _ origin: Int, _ workers: Int
-  ) async throws -> (Solution, rollouts: Int) {
+    _ states: Matrix?, _ reference: Double?, _ origin: Int, _ workers: Int
+  ) async throws -> (Solution?, rollouts: Int) {
     var search = try ILQRSearch(
       dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
       options: ilqr.options, workers: workers, initialState: problem.initialState,
-      controls: controls, states: nil, reference: reference)
+      controls: controls, states: states, reference: reference)
     let found = try await search.run { _ in }
+    let rollouts = 1 + found.iterations.reduce(0) { $0 + $1.trials }
+    // Where gaps stay open nothing was found.
+    if found.gap > ilqr.options.gapTolerance { return (nil, rollouts) }
     return (
       Solution(
         states: found.trajectory.states, controls: found.trajectory.controls,
         limitedGains: found.gains, cost: found.cost,
         origin: origin, succeeds: problem.succeeds?(found.trajectory)),
-      1 + found.iterations.reduce(0) { $0 + $1.trials }
+      rollouts
     )
   }
 
   private func gains(
-    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, about solution: Solution
-  ) async throws -> MatrixSequence? {
-    try await ilqr.gains(
-      dynamics, cost: problem.cost, in: problem.condition, states: solution.states,
-      controls: solution.controls)
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, about solution: Solution,
+    _ worth: Double, _ stream: RandomStream
+  ) async throws -> (gains: MatrixSequence, trials: ILQR.Trials, rollouts: Int)? {
+    let scales = ILQR.scales(of: [solution.controls], within: problem.actuation)
+    return try await GainSearch(
+      ilqr: ilqr, dynamics: dynamics, cost: problem.cost, condition: problem.condition,
+      limits: problem.actuation, noise: problem.noise(scales), starts: problem.starts,
+      succeeds: problem.succeeds
+    ).gains(
+      about: solution.states, solution.controls, worth: worth, scales: scales, stream: stream)
   }
 
   private func sampled(
-    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ index: Int, of tries: Int,
-    stream: RandomStream
-  ) async throws -> (guess: ILQR.Guess?, rollouts: Int) {
+    _ problem: ILQR.Problem, about controls: Matrix, on dynamics: some KnownDynamics, _ index: Int,
+    of tries: Int, stream: RandomStream
+  ) async throws -> (guesses: [(controls: Matrix, states: Matrix?)], rollouts: Int) {
     let search = GuessSearch(
       dynamics: dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
-      initialState: problem.initialState, controls: problem.controls,
-      deviations: problem.deviations)
-    return index == 0
+      initialState: problem.initialState, controls: controls, deviations: problem.deviations)
+    if index == 1 {
+      let (guesses, rollouts) = try await search.grown(
+        paths: 32 * sampling.samples, stream: stream, workers: workers)
+      return (guesses.map { ($0.controls, $0.states) }, rollouts)
+    }
+    let (guess, rollouts) =
+      index == 0
       ? try search.disturbed(stream: stream)
       : try await search.sampled(
-        sampling, knots: search.knots(index - 1, of: tries), stream: stream, workers: workers)
+        sampling, knots: search.knots(index - 2, of: tries), stream: stream, workers: workers)
+    return (guess.map { [($0.controls, nil)] } ?? [], rollouts)
   }
 
-  /// The guess, or another condition's controls or feedback law, rolled out; nil if that cannot be.
-  private func rolledOut(
+  /// The cheapest of what feedback laws about states make of them, without the states.
+  private func held(
     _ problem: ILQR.Problem, on dynamics: some KnownDynamics,
-    law: (about: Solution, gains: MatrixSequence?)?
+    _ guesses: [(controls: Matrix, states: Matrix?)], _ place: inout Place, _ workers: Int
+  ) async throws -> [(controls: Matrix, states: Matrix?)] {
+    let found = try await parallelMap(guesses.count, workers: workers) { i -> ILQR.Guess? in
+      guard let states = guesses[i].states else { return nil }
+      do {
+        let gains = try await ilqr.gains(
+          dynamics, cost: problem.cost, in: problem.condition, states: states,
+          controls: guesses[i].controls)
+        return try rolledOut(
+          problem, on: dynamics,
+          Law(controls: guesses[i].controls, states: states, gains: gains))
+      } catch is ILQRError {
+        return nil
+      }
+    }
+    place.rollouts += 3 * guesses.count
+    return found.compactMap { $0 }.sorted { $0.cost < $1.cost }.prefix(Self.arrivals)
+      .map { ($0.controls, nil) }
+  }
+
+  /// u = ū + K (x − x̄), or ū alone.
+  struct Law {
+    var controls: Matrix
+    var states: Matrix?
+    var gains: MatrixSequence?
+
+    init(controls: Matrix, states: Matrix? = nil, gains: MatrixSequence? = nil) {
+      self.controls = controls
+      self.states = states
+      self.gains = gains
+    }
+
+    init(_ controller: LinearGaussianController) {
+      self.init(controls: controller.offsets, gains: controller.gains)
+    }
+  }
+
+  /// A law, such as that of another condition, rolled out; nil if that cannot be.
+  private func rolledOut(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ law: Law
   ) throws -> ILQR.Guess? {
     var workspace = try dynamics.makeWorkspace()
     do {
-      var controls = law?.about.controls ?? problem.controls
-      if let law, let gains = law.gains {
+      var controls = law.controls
+      if let gains = law.gains {
         let (n, m) = (dynamics.state, dynamics.control)
         var (state, next) = (problem.initialState, problem.initialState)
         for t in 0..<controls.columns {
           for a in 0..<m {
             for b in 0..<n {
-              controls[a, t] += gains[t][a, b] * (state[b] - law.about.states[b, t])
+              controls[a, t] += gains[t][a, b] * (state[b] - (law.states?[b, t] ?? 0))
             }
             if let limits = problem.limits { controls[a, t] = limits.clamped(controls[a, t], a) }
           }

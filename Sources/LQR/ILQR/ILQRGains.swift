@@ -1,0 +1,208 @@
+// Gains that hold a trajectory under noise. Those of the cost alone are optimal for small deviations; where controls
+// are cheap they ask for many times what there is, the controls jump from limit to limit, and the trajectory is lost.
+// An effort is therefore added to the cost, about the trajectory's own controls, so that it changes nothing but the
+// gains, and rollouts of the known dynamics with noise decide how much of it.
+
+import GPSCore
+import LinearAlgebra
+import Statistics
+
+extension ILQR {
+  /// Rollouts of the known dynamics with noise.
+  package struct Trials: Sendable, Equatable {
+    /// J of each, ∞ where the dynamics failed.
+    package var costs: [Double]
+    /// How many do what is asked for; 0 where nothing says so.
+    package var successes: Int
+
+    fileprivate var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
+
+    fileprivate func isBetter(than other: Trials) -> Bool {
+      successes == other.successes ? meanCost < other.meanCost : successes > other.successes
+    }
+  }
+}
+
+/// The cost of a trajectory that comes to rest, and then rests for as long again: the steps after its end cost what its
+/// last one does, and its end is the end of all.
+private struct RestingCost: Cost {
+  let base: any Cost
+  /// T: steps before the rest.
+  let horizon: Int
+
+  var needsPointJacobians: Bool { base.needsPointJacobians }
+
+  func addValues(to values: inout [Double], along trajectory: Trajectory, in condition: Condition) {
+    for (t, value) in base.values(along: head(trajectory), in: condition).enumerated() {
+      values[t] += value
+    }
+  }
+
+  func addExpansion(
+    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
+  ) {
+    let own = base.expansion(along: head(trajectory), in: condition)
+    let d = own.state + own.control
+    for t in 0...expansion.horizon {
+      let source = t == expansion.horizon ? horizon : min(t, horizon - 1)
+      for i in 0..<d * d {
+        expansion.hessians.storage[d * d * t + i] += own.hessians.storage[d * d * source + i]
+      }
+      for i in 0..<d { expansion.gradients[i, t] += own.gradients[i, source] }
+    }
+  }
+
+  private func head(_ trajectory: Trajectory) -> Trajectory {
+    let (n, m, T) = (trajectory.states.rows, trajectory.controls.rows, horizon)
+    let J = trajectory.pointJacobians
+    return Trajectory(
+      states: trajectory.states[0..<n, 0..<T + 1], controls: trajectory.controls[0..<m, 0..<T],
+      observations: Matrix(rows: 0, columns: T + 1),
+      points: trajectory.points[0..<trajectory.points.rows, 0..<T + 1],
+      pointJacobians: MatrixSequence(
+        rows: J.rows, columns: J.columns, count: T + 1,
+        columnMajor: Array(J.storage.prefix(J.rows * J.columns * (T + 1)))))
+  }
+}
+
+/// The search for gains about a trajectory.
+struct GainSearch<D: KnownDynamics>: Sendable {
+  let ilqr: ILQR
+  let dynamics: D
+  let cost: any Cost
+  let condition: Condition
+  /// What clips controls when they are applied.
+  let limits: ControlLimits?
+  /// σ of the noise: m numbers.
+  let noise: [Double]
+  /// A rollout begins at each of them, under the condition that was drawn for it.
+  let starts: [(condition: Condition, state: [Double])]
+  let succeeds: (@Sendable (Trajectory) -> Bool)?
+
+  /// What the effort of all controls at full range, all the time, comes to, as shares of the trajectory's worth.
+  private static var efforts: [Double] { [0, 1e-3, 1e-2, 1e-1, 1, 10, 100] }
+  /// The gains with which rollouts under noise succeed most often and, of these, cost least.
+  ///
+  /// - Parameters:
+  ///   - states: x̄: n × (T + 1).
+  ///   - controls: ū: m × T.
+  ///   - worth: J of what is worse than the trajectory, less its own: the unit of efforts.
+  ///   - scales: half of each control's range: m numbers.
+  ///   - stream: of the noise, which is the same for all.
+  /// - Returns: K, what came of it, and how many rollouts of the dynamics it took; nil if no pass succeeds.
+  /// - Throws: an error of the dynamics' `makeWorkspace`, or of a pass.
+  func gains(
+    about states: Matrix, _ controls: Matrix, worth: Double, scales: [Double], stream: RandomStream
+  ) async throws -> (gains: MatrixSequence, trials: ILQR.Trials, rollouts: Int)? {
+    let efforts = Self.efforts.map { effort in
+      scales.map { 2 * effort * worth / (Double(controls.columns) * $0 * $0) }
+    }
+    var found: [(gains: MatrixSequence, trials: ILQR.Trials)] = []
+    let comesToRest = comesToRest(states)
+    // The gaps of a trajectory that is given take a rollout to find, those of a rest another.
+    var rollouts = comesToRest ? 2 : 1
+    for gains in try await passes(about: states, controls, resting: comesToRest, efforts) {
+      guard let gains else { continue }
+      rollouts += starts.count
+      found.append((gains, try judged(gains, about: states, controls, stream)))
+    }
+    let best = found.indices.reduce(nil as Int?) { best, i in
+      best.map { found[i].trials.isBetter(than: found[$0].trials) ? i : $0 } ?? i
+    }
+    guard let best else { return nil }
+    return (found[best].gains, found[best].trials, rollouts)
+  }
+
+  /// K for each of several efforts. About a trajectory that comes to rest they are those of one that rests for as long
+  /// again: in the last steps of a finite horizon little is worth a correction, and a policy that is to go on learns to
+  /// let go.
+  private func passes(
+    about states: Matrix, _ controls: Matrix, resting rests: Bool, _ efforts: [[Double]]
+  ) async throws -> [MatrixSequence?] {
+    let (n, m, T) = (states.rows, controls.rows, controls.columns)
+    var (states, controls, cost) = (states, controls, cost)
+    if rests {
+      let (end, last) = (states.column(T), controls.column(T - 1))
+      cost = RestingCost(base: cost, horizon: T)
+      var (longer, all) = (Matrix(rows: n, columns: 2 * T + 1), Matrix(rows: m, columns: 2 * T))
+      for t in 0...2 * T { longer.setColumn(t, to: t <= T ? states.column(t) : end) }
+      for t in 0..<2 * T { all.setColumn(t, to: t < T ? controls.column(t) : last) }
+      (states, controls) = (longer, all)
+    }
+    return try await ilqr.gains(
+      dynamics, cost: cost, in: condition, states: states, controls: controls, efforts: efforts
+    ).map { gains in
+      gains.map {
+        MatrixSequence(
+          rows: m, columns: n, count: T, columnMajor: Array($0.storage.prefix(m * n * T)))
+      }
+    }
+  }
+
+  private func comesToRest(_ states: Matrix) -> Bool {
+    let T = states.columns - 1
+    return (0..<states.rows).allSatisfy { i in
+      let widest = (0..<T).reduce(0) { max($0, abs(states[i, $1 + 1] - states[i, $1])) }
+      return abs(states[i, T] - states[i, T - 1]) <= Self.rest * widest
+    }
+  }
+
+  /// The share of a trajectory's largest change in a step that is none.
+  private static var rest: Double { 0.3 }
+
+  /// Cost and success under noise.
+  private func judged(
+    _ gains: MatrixSequence, about states: Matrix, _ controls: Matrix, _ stream: RandomStream
+  ) throws -> ILQR.Trials {
+    var workspace = try dynamics.makeWorkspace()
+    var trials = ILQR.Trials(costs: [], successes: 0)
+    for (trial, start) in starts.enumerated() {
+      var stream = stream.child(.custom, trial)
+      let noises = stream.normals(dynamics.control * controls.columns)
+      let found = rolledOut(gains, about: states, controls, from: start.state, noises, &workspace)
+      guard var found else {
+        trials.costs.append(.infinity)
+        continue
+      }
+      found.condition = start.condition
+      let cost = cost.values(along: found, in: condition).reduce(0, +)
+      trials.costs.append(cost.isFinite ? cost : .infinity)
+      if cost.isFinite, succeeds?(found) == true { trials.successes += 1 }
+    }
+    return trials
+  }
+
+  /// A rollout of u = ū + K (x − x̄) + noise; nil if the dynamics fail.
+  private func rolledOut(
+    _ gains: MatrixSequence, about reference: Matrix, _ mean: Matrix, from start: [Double],
+    _ noises: [Double],
+    _ workspace: inout D.Workspace
+  ) -> Trajectory? {
+    let (n, m, T) = (dynamics.state, dynamics.control, mean.columns)
+    var (states, controls) = (Matrix(rows: n, columns: T + 1), mean)
+    var next = start
+    states.setColumn(0, to: next)
+    for t in 0..<T {
+      for a in 0..<m {
+        var u = mean[a, t] + noise[a] * noises[m * t + a]
+        for b in 0..<n { u += gains[t][a, b] * (states[b, t] - reference[b, t]) }
+        controls[a, t] = limits?.clamped(u, a) ?? u
+      }
+      var span = next.mutableSpan
+      do throws(PlantFailure) {
+        try dynamics.step(
+          states.storage.span.extracting(t * n..<(t + 1) * n),
+          controls.storage.span.extracting(t * m..<(t + 1) * m), workspace: &workspace, into: &span)
+      } catch {
+        return nil
+      }
+      if !next.isFinite { return nil }
+      states.setColumn(t + 1, to: next)
+    }
+    do throws(PlantFailure) {
+      return try Trajectory(states, controls, of: dynamics, &workspace)
+    } catch {
+      return nil
+    }
+  }
+}
