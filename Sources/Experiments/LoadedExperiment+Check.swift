@@ -110,6 +110,10 @@ extension LoadedExperiment {
         "\(counted(d.state, "state")), \(counted(d.control, "control")), "
           + "\(counted(d.observation, "observation")), \(counted(d.points, "point"))"
       ))
+    if let why = start.why {
+      facts.append(
+        ("initial controller", "\(start.made.takesSearch ? "optimize" : "constant"): \(why)"))
+    }
     let rollouts = search.samples * task.conditions.count
     facts.append(
       (

@@ -51,11 +51,15 @@ extension LoadedExperiment {
         ?? [])
   }
 
-  /// What is worth saying of the model when a run begins or goes on: what was added to the state, what MuJoCo
-  /// warns of, and that the model has changed since where the run began, which goes on with its own copy.
+  /// What is worth saying when a run begins or goes on: why nothing was searched where that was left to the task, what
+  /// was added to the state, what MuJoCo warns of, and that the model has changed since where the run began, which goes
+  /// on with its own copy.
   public var remarks: [String] {
-    guard let interface = task.underlying(MuJoCoTask.self)?.interface else { return [] }
-    let remarks = interface.remarks + interface.warnings(in: task.conditions)
+    let starts =
+      start.why.flatMap { start.made.takesSearch ? nil : "initialController is constant: \($0)" }
+      .map { [$0] } ?? []
+    guard let interface = task.underlying(MuJoCoTask.self)?.interface else { return starts }
+    let remarks = starts + interface.remarks + interface.warnings(in: task.conditions)
     let files = interface.model.files
     let changed = files.changedSinceCopied
     guard let first = changed.first else { return remarks }

@@ -36,8 +36,8 @@ extension InitialController.AutomaticOptions: ControllerRule {
   ) {}
 
   /// Numbers in a state and its controls up to which a search is worth its time: each linearisation takes twice
-  /// as many steps of the model.
-  static var largest: Int { 120 }
+  /// as many steps of the model, and a seven-joint arm's search takes minutes.
+  static var largest: Int { 20 }
 
   /// Why nothing can be searched; nil if it can.
   static func obstacle(_ start: Start) -> String? {
