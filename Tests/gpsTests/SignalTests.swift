@@ -136,7 +136,7 @@ import Testing
     let resumed = Case(command: "resume stopped --quiet", workers: workers, signal: "INT")
     #expect(try shell(script(resumed, signals: 1), in: here).status == 130)
     let optimized = Case(
-      command: "optimize point-mass --quiet --set system.native.substeps=20000 --set horizon=2000 "
+      command: "optimize point-mass --quiet --set system.native.substeps=500 --set horizon=2000 "
         + "--output optimized", workers: workers, signal: "TERM")
     #expect(try shell(script(optimized, signals: 1), in: here).status == 143)
   }
