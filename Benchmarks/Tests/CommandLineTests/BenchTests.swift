@@ -56,16 +56,6 @@ private func bench(
     #expect(outcome.errors == "gps: cannot write to standard output: No space left on device\n")
   }
 
-  @Test func sizesBeyondMemoryAreASentence() throws {
-    let outcome = try bench(
-      [
-        "lqr", "--states", "1000", "--controls", "1000", "--horizon", "100000", "--repetitions",
-        "1",
-      ], limits: "ulimit -d 1000000;")
-    #expect(outcome.status == 70)
-    #expect(outcome.errors.hasSuffix("gps: there is not enough memory to go on\n"))
-  }
-
   @Test func helpSpeaksOfGPSBench() throws {
     let help = try bench(["--help"])
     #expect(
