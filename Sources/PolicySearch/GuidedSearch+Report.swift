@@ -61,11 +61,7 @@ extension GuidedSearch {
           Metric("step_multiplier", step.next.stepMultiplier),
         ] + (step.outcome?.metrics ?? []) + link.metrics(step.next.link) + [
           Metric("model_samples", step.imagined.count),
-          Metric(
-            "status",
-            step.stays
-              ? .borneOut
-              : step.hasReturned ? .takenBack : step.outcome?.status ?? .keptController),
+          Metric("status", step.status),
           Metric("success_rate", own.successRate), Metric("success_margin", own.meanMargin),
           Metric("policy_cost", entry?.meanCost), Metric("policy_success", entry?.successRate),
           Metric("policy_success_margin", entry?.meanMargin),

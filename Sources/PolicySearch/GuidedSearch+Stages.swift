@@ -218,8 +218,7 @@ extension GuidedSearch {
       try settle(&steps, with: trial.policy, in: state.iteration, round: round)
     }
     try await times.measure("evaluation") {
-      trial.evaluation = try await evaluate(
-        trial.policy, after: state.iteration + 1, in: task.conditions)
+      trial.evaluation = try await evaluate(trial.policy, in: task.conditions)
     }
     trial.evidence = trial.evaluation.map { PolicyEvidence($0, iteration: state.iteration) }
     return trial
@@ -276,7 +275,7 @@ extension GuidedSearch {
   /// drawn anew each has one start of its own, the same in all iterations, so that policies are compared by what they do
   /// and not by what they were dealt.
   func evaluate(
-    _ policy: Student.Product?, after iterations: Int, in conditions: [Condition]
+    _ policy: Student.Product?, in conditions: [Condition]
   ) async throws -> Evaluation? {
     guard let policy, !conditions.isEmpty else { return nil }
     return try await evaluation(

@@ -161,8 +161,7 @@ public struct GuidedSearch<
 
     var test: Evaluation?
     try await times.measure("evaluation") {
-      test = try await evaluate(
-        policy(of: next), after: next.iteration, in: task.testConditions)
+      test = try await evaluate(policy(of: next), in: task.testConditions)
     }
     var report = report(
       on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps),

@@ -45,6 +45,13 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
 
   var samples: [Trajectory] { batch.trajectories }
 
+  /// How it ended.
+  var status: LocalOutcome.Status {
+    if stays { return .borneOut }
+    if hasReturned { return .takenBack }
+    return outcome?.status ?? .keptController
+  }
+
   /// What stands before the local step is taken.
   struct Ground: Sendable {
     let next: State

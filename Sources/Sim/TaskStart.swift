@@ -8,7 +8,14 @@ public func initialState<T: ControlTask>(
   of task: T, in condition: Condition
 ) throws -> [Double] {
   var plant = try task.makePlant()
-  try plant.reset(to: condition, plantState: condition.initialPlantState.span)
+  return try state(of: task, in: condition, at: condition.initialPlantState, &plant)
+}
+
+/// The state of a task where a plant is put.
+private func state<T: ControlTask>(
+  of task: T, in condition: Condition, at start: [Double], _ plant: inout T.System
+) throws -> [Double] {
+  try plant.reset(to: condition, plantState: start.span)
   var state = [Double](repeating: 0, count: task.dimensions.state)
   var target = state.mutableSpan
   plant.readState(into: &target)
@@ -28,15 +35,11 @@ package func initialStates<T: ControlTask>(
   of task: T, in condition: Condition, streams: [RandomStream]
 ) throws -> [(condition: Condition, state: [Double])] {
   var plant = try task.makePlant()
-  var state = [Double](repeating: 0, count: task.dimensions.state)
   return try streams.map { stream in
     var stream = stream
-    let drawn = condition.draws == nil ? condition : condition.drawn(from: &stream)
+    let drawn = condition.drawn(from: &stream)
     let start = task.initialPlantState(of: drawn, stream: &stream)
-    try plant.reset(to: drawn, plantState: start.span)
-    var target = state.mutableSpan
-    plant.readState(into: &target)
-    return (drawn, state)
+    return (drawn, try state(of: task, in: drawn, at: start, &plant))
   }
 }
 

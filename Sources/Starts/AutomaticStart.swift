@@ -23,9 +23,7 @@ extension InitialController {
     guard base is AutomaticOptions, let condition = task.conditions.first else {
       return (self, nil)
     }
-    let start = try Start(of: task, in: condition)
-    if let problem = AutomaticOptions.obstacle(start) { return (.constant(), problem) }
-    return (.optimize(), "the dynamics are known")
+    return AutomaticOptions.choice(try Start(of: task, in: condition))
   }
 }
 
@@ -39,21 +37,22 @@ extension InitialController.AutomaticOptions: ControllerRule {
   /// as many steps of the model, and a seven-joint arm's search takes minutes.
   static var largest: Int { 20 }
 
-  /// Why nothing can be searched; nil if it can.
-  static func obstacle(_ start: Start) -> String? {
+  /// What is meant for a start, and why.
+  static func choice(_ start: Start) -> (start: InitialController, why: String?) {
     if start.dynamics == nil {
-      return start.dynamicsProblem ?? "the dynamics of this task are not known"
+      return (.constant(), start.dynamicsProblem ?? "the dynamics of this task are not known")
     }
     let size = start.dimensions.state + start.dimensions.control
-    return size > largest
-      ? "a search with \(size) numbers in state and controls would take long (at most \(largest))"
-      : nil
+    if size > largest {
+      return (
+        .constant(),
+        "a search with \(size) numbers in state and controls would take long (at most \(largest))"
+      )
+    }
+    return (.optimize(), "the dynamics are known")
   }
 
   func controller(_ start: Start) throws -> LinearGaussianController {
-    let rule: any ControllerRule =
-      Self.obstacle(start) == nil
-      ? InitialController.OptimizedOptions() : InitialController.ConstantOptions()
-    return try rule.controller(start)
+    try Self.choice(start).start.base.controller(start)
   }
 }

@@ -109,9 +109,7 @@ extension InitialController.OptimizedOptions: SearchingRule {
       limits: start.limits?.tightened(by: deviations, about: controls.column(0)),
       actuation: start.limits,
       noise: { scales in
-        ((try? exploration.variances(start, kind, scales: scales)) ?? scales).map {
-          $0.squareRoot()
-        }
+        try exploration.variances(start, kind, scales: scales).map { $0.squareRoot() }
       },
       starts: try start.states?(
         (0..<Self.trials).map { RandomStream(seed: 0).child(.custom, $0) }) ?? [],

@@ -264,9 +264,9 @@ private func footing(_ costs: [Double], successRate: Double = 0) throws -> Footi
   func sameStarts() async throws {
     let search = try search(clumsy: [])
     let task = search.task
-    let state = try await search.advancing(search.initialState).next
-    let first = try #require(try await search.evaluate(state.policy, after: 1, in: task.conditions))
-    let later = try #require(try await search.evaluate(state.policy, after: 7, in: task.conditions))
+    let (state, report) = try await search.advancing(search.initialState)
+    let first = try #require(report.policy)
+    let later = try #require(try await search.advancing(state).report.policy)
     for ((a, b), condition) in zip(zip(first.entries, later.entries), task.conditions) {
       let start = a.batch.trajectories[0].states.column(0)
       #expect(start == b.batch.trajectories[0].states.column(0))

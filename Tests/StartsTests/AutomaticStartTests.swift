@@ -9,19 +9,6 @@ import Testing
 @testable import LQR
 @testable import Starts
 
-/// A pendulum that hangs, whose motor lifts it by a fifth of what gravity holds; angle 0 is down.
-private struct FeeblePendulum: ContinuousSystem {
-  let stateCount = 2
-  let controlCount = 1
-  func derivative<S: DifferentiableScalar>(
-    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
-  ) {
-    rate[0] = x[1]
-    rate[1] = -9.81 * sin(x[0]) - 0.1 * x[1] + u[0]
-  }
-  var controlLimits: ControlLimits? { ControlLimits(magnitudes: [2]) }
-}
-
 /// A mass on a hilltop.
 private struct Hilltop: ContinuousSystem {
   let stateCount = 2
@@ -101,7 +88,8 @@ private struct Hilltop: ContinuousSystem {
     "a swing-up of many swings is found under a cost with a barrier, and holds under noise", .slow)
   func swingsUp() async throws {
     let task = try NativeTask(
-      name: "swing-up", model: FeeblePendulum(), controlPeriod: 0.05, horizon: 200,
+      name: "swing-up", model: StartKindsTests.WeakPendulum(torque: 2), controlPeriod: 0.05,
+      horizon: 200,
       conditions: [Condition(name: "down", initialPlantState: [0, 0])],
       cost: SumCost(
         .control(ControlCost(weights: [0.05])),

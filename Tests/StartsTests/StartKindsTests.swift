@@ -217,6 +217,7 @@ private let model = """
 
   /// A pendulum that hangs and whose motor cannot lift it at once; angle 0 is down.
   struct WeakPendulum: ContinuousSystem {
+    var torque = 6.0
     let stateCount = 2
     let controlCount = 1
     func derivative<S: DifferentiableScalar>(
@@ -225,7 +226,7 @@ private let model = """
       rate[0] = x[1]
       rate[1] = -9.81 * sin(x[0]) - 0.1 * x[1] + u[0]
     }
-    var controlLimits: ControlLimits? { ControlLimits(magnitudes: [6]) }
+    var controlLimits: ControlLimits? { ControlLimits(magnitudes: [torque]) }
   }
 
   private func swingUp() throws -> NativeTask<WeakPendulum> {

@@ -131,16 +131,7 @@ import Testing
     let draft = try gps(["init", "models/robot.xml", "--output", "my task.yaml"], in: project)
     #expect(draft.status == 0 && draft.errors.isEmpty, "\(draft.errors)")
     #expect(draft.output.hasPrefix("wrote my task.yaml: "))
-    let check = try gps(["check", "my task.yaml"], in: project)
-    #expect(check.status == 0, "\(check.errors)")
-    #expect(check.output.contains("it can run"))
-    let run = try gps(
-      ["run", "my task.yaml", "--iterations", "1", "--output", "run", "--set", "training.steps=5"],
-      in: project)
-    #expect(run.status == 0, "\(run.errors)")
-    let rollouts = try String(
-      contentsOf: project.appendingPathComponent("run/rollouts.csv"), encoding: .utf8)
-    #expect(rollouts.contains("training") && !rollouts.contains("discarded"))
+    try Self.expectRuns("my task.yaml", in: project)
   }
 
   @Test("Servos are told to stay where their starts are")
@@ -277,11 +268,13 @@ import Testing
     try Self.expectRuns(in: project)
   }
 
-  /// The draft robot.yaml is without fault, and one iteration of it completes with no rollout discarded.
-  private static func expectRuns(in project: URL) throws {
-    #expect(try gps(["check", "robot.yaml"], in: project).status == 0)
+  /// A draft is without fault, and one iteration of it completes with no rollout discarded.
+  private static func expectRuns(_ draft: String = "robot.yaml", in project: URL) throws {
+    let check = try gps(["check", draft], in: project)
+    #expect(check.status == 0, "\(check.errors)")
+    #expect(check.output.contains("it can run"))
     let run = try gps(
-      ["run", "robot.yaml", "--iterations", "1", "--output", "run", "--set", "training.steps=5"],
+      ["run", draft, "--iterations", "1", "--output", "run", "--set", "training.steps=5"],
       in: project)
     #expect(run.status == 0, "\(run.errors)")
     let rollouts = try String(

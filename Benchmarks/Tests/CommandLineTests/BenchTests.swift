@@ -3,13 +3,12 @@ import Testing
 
 /// Runs the built program as `gps bench` does.
 private func bench(
-  _ arguments: [String], output: String? = nil, limits: String = ""
+  _ arguments: [String], output: String? = nil
 ) throws -> (status: Int32, output: String, errors: String) {
   let process = Process()
-  let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-    .deletingLastPathComponent().appendingPathComponent("gps-bench").path
-  process.executableURL = URL(fileURLWithPath: "/bin/sh")
-  process.arguments = ["-c", limits + " exec \"$0\" \"$@\"", program] + arguments
+  process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("gps-bench")
+  process.arguments = arguments
   let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
     "gps-bench-\(UUID().uuidString)", isDirectory: true)
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

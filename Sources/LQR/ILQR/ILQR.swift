@@ -191,10 +191,9 @@ extension ILQR {
   public func gains<D: KnownDynamics>(
     _ dynamics: D, cost: any Cost, in condition: Condition, states: Matrix, controls: Matrix
   ) async throws -> MatrixSequence? {
-    var search = try ILQRSearch(
-      dynamics, cost: cost, condition: condition, limits: nil, options: try options.validated(),
-      workers: 1, initialState: states.column(0), controls: controls, states: states)
-    return try await search.gains()
+    try await gains(
+      dynamics, cost: cost, in: condition, states: states, controls: controls,
+      efforts: [[Double](repeating: 0, count: dynamics.control)])[0]
   }
 
   /// The same with an effort: for each of several, a weight per control that is added to the curvature of the cost at

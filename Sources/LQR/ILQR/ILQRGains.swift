@@ -81,6 +81,7 @@ struct GainSearch<D: KnownDynamics>: Sendable {
 
   /// What the effort of all controls at full range, all the time, comes to, as shares of the trajectory's worth.
   private static var efforts: [Double] { [0, 1e-3, 1e-2, 1e-1, 1, 10, 100] }
+
   /// The gains with which rollouts under noise succeed most often and, of these, cost least.
   ///
   /// - Parameters:
@@ -106,11 +107,9 @@ struct GainSearch<D: KnownDynamics>: Sendable {
       rollouts += starts.count
       found.append((gains, try judged(gains, about: states, controls, stream)))
     }
-    let best = found.indices.reduce(nil as Int?) { best, i in
-      best.map { found[i].trials.isBetter(than: found[$0].trials) ? i : $0 } ?? i
-    }
-    guard let best else { return nil }
-    return (found[best].gains, found[best].trials, rollouts)
+    // The first of equals.
+    guard let best = found.min(by: { $0.trials.isBetter(than: $1.trials) }) else { return nil }
+    return (best.gains, best.trials, rollouts)
   }
 
   /// K for each of several efforts. About a trajectory that comes to rest they are those of one that rests for as long
@@ -159,8 +158,8 @@ struct GainSearch<D: KnownDynamics>: Sendable {
     for (trial, start) in starts.enumerated() {
       var stream = stream.child(.custom, trial)
       let noises = stream.normals(dynamics.control * controls.columns)
-      let found = rolledOut(gains, about: states, controls, from: start.state, noises, &workspace)
-      guard var found else {
+      let law = TrajectoryLaw(controls: controls, states: states, gains: gains)
+      guard var found = rolledOut(law, from: start.state, noises, &workspace) else {
         trials.costs.append(.infinity)
         continue
       }
@@ -172,35 +171,18 @@ struct GainSearch<D: KnownDynamics>: Sendable {
     return trials
   }
 
-  /// A rollout of u = ū + K (x − x̄) + noise; nil if the dynamics fail.
+  /// A rollout with so much noise, in its deviations; nil if the dynamics fail.
   private func rolledOut(
-    _ gains: MatrixSequence, about reference: Matrix, _ mean: Matrix, from start: [Double],
-    _ noises: [Double],
-    _ workspace: inout D.Workspace
+    _ law: TrajectoryLaw, from start: [Double], _ noises: [Double], _ workspace: inout D.Workspace
   ) -> Trajectory? {
-    let (n, m, T) = (dynamics.state, dynamics.control, mean.columns)
-    var (states, controls) = (Matrix(rows: n, columns: T + 1), mean)
-    var next = start
-    states.setColumn(0, to: next)
-    for t in 0..<T {
-      for a in 0..<m {
-        var u = mean[a, t] + noise[a] * noises[m * t + a]
-        for b in 0..<n { u += gains[t][a, b] * (states[b, t] - reference[b, t]) }
-        controls[a, t] = limits?.clamped(u, a) ?? u
-      }
-      var span = next.mutableSpan
-      do throws(PlantFailure) {
-        try dynamics.step(
-          states.storage.span.extracting(t * n..<(t + 1) * n),
-          controls.storage.span.extracting(t * m..<(t + 1) * m), workspace: &workspace, into: &span)
-      } catch {
-        return nil
-      }
-      if !next.isFinite { return nil }
-      states.setColumn(t + 1, to: next)
-    }
+    let scaled = noises.enumerated().map { noise[$0.offset % noise.count] * $0.element }
+    let found = law.rolledOut(
+      on: dynamics, from: start,
+      noise: Matrix(rows: noise.count, columns: law.controls.columns, columnMajor: scaled),
+      within: limits, &workspace)
+    guard let found else { return nil }
     do throws(PlantFailure) {
-      return try Trajectory(states, controls, of: dynamics, &workspace)
+      return try Trajectory(found.states, found.controls, of: dynamics, &workspace)
     } catch {
       return nil
     }

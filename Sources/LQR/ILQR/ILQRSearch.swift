@@ -125,15 +125,9 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     return (next, turn.line)
   }
 
-  /// K of u = ū + K (x − x̄) about the iterate, for its model as it is: limits are not asked for, and μ is
-  /// no larger than it has to be. Nil if no μ will do.
-  mutating func gains() async throws -> MatrixSequence? {
-    if !isExpanded { try await expand() }
-    isExpanded = true
-    return try backward() == nil ? nil : law.gains
-  }
-
-  /// The same with an effort: for each of several, w_i added to the curvature of the cost by control i, at every step.
+  /// K of u = ū + K (x − x̄) about the iterate, for its model as it is, but for an effort: for each of several, w_i is
+  /// added to the curvature of the cost by control i, at every step. Limits are not asked for, and μ is no larger than
+  /// it has to be; nil if no μ will do.
   mutating func gains(efforts: [[Double]]) async throws -> [MatrixSequence?] {
     if !isExpanded { try await expand() }
     isExpanded = true

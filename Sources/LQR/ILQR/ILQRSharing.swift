@@ -31,7 +31,7 @@ extension ILQR {
     /// Bounds on the controls that are applied.
     package var actuation: ControlLimits?
     /// σ of the noise under which the gains have to hold, for what is half of each control's range: m numbers.
-    package var noise: @Sendable (_ scales: [Double]) -> [Double]
+    package var noise: @Sendable (_ scales: [Double]) throws -> [Double]
     /// Starts of rollouts under which the gains have to hold, with the conditions that are drawn for them.
     package var starts: [(condition: Condition, state: [Double])]
     /// Whether a trajectory, which has no observations, does what is asked for; nil if nothing says so.
@@ -41,7 +41,7 @@ extension ILQR {
       dynamics: any KnownDynamics, cost: any Cost, condition: Condition, initialState: [Double],
       controls: Matrix, feedback: LinearGaussianController? = nil, deviations: [Double],
       limits: ControlLimits?, actuation: ControlLimits?,
-      noise: @escaping @Sendable ([Double]) -> [Double],
+      noise: @escaping @Sendable ([Double]) throws -> [Double],
       starts: [(condition: Condition, state: [Double])],
       succeeds: (@Sendable (Trajectory) -> Bool)? = nil
     ) {
@@ -93,9 +93,9 @@ extension ILQR {
     }
   }
 
-  /// Searches all conditions. The first is sampled, unless its guess leads to success; each other one goes on from what has been found, and is sampled
-  /// where that brings less than most of what it brought elsewhere. In the end those that are worse off than the
-  /// best, or do it in another way, try the best's.
+  /// Searches all conditions. The first is sampled, unless its guess leads to success; each other one goes on from what
+  /// has been found, and is sampled where that brings less than most of what it brought elsewhere. In the end those
+  /// that are worse off than the best, or do it in another way, try the best's.
   ///
   /// - Parameters:
   ///   - problems: one per condition.
@@ -244,10 +244,10 @@ private struct SharedSearch {
       place.rollouts += 1
       let problem = search.problems[i]
       place.unsearched = try search.rolledOut(
-        problem, on: problem.dynamics, Law(controls: problem.controls))?.cost
+        problem, on: problem.dynamics, TrajectoryLaw(controls: problem.controls))?.cost
       if let feedback = problem.feedback {
         place.rollouts += 2
-        let guess = try search.rolledOut(problem, on: problem.dynamics, Law(feedback))
+        let guess = try search.rolledOut(problem, on: problem.dynamics, TrajectoryLaw(feedback))
         if let guess, guess.cost < place.unsearched ?? .infinity {
           place.guess = guess.controls
           place.unsearched = place.unsearched ?? guess.cost
@@ -275,7 +275,7 @@ private struct SharedSearch {
     var found = [Solution]()
     let (problem, stream) = (problems[i], stream.child(.custom, i))
     for index in -1...tries + 1 {
-      var guesses = [(controls: place.guess, states: Matrix?.none)]
+      var guesses = [place.guess]
       if index >= 0 {
         let rollouts: Int
         (guesses, rollouts) = try await sampled(
@@ -284,12 +284,8 @@ private struct SharedSearch {
         place.rollouts += rollouts
       }
       var solution: Solution?
-      if index == 1 {
-        guesses = try await held(problem, on: problem.dynamics, guesses, &place, workers)
-      }
       for guess in guesses {
-        let next = try await improve(
-          &place, i, guess.controls, states: guess.states, origin: i, workers: workers)
+        let next = try await improve(&place, i, guess, origin: i, workers: workers)
         guard let next else { continue }
         if next.isBetter(than: solution) { solution = next }
         // What agrees with the guess may be where all are stuck, unless it is known to succeed.
@@ -358,7 +354,7 @@ private struct SharedSearch {
         place.rollouts += gains == nil ? 1 : 2
         let found = try rolledOut(
           problem, on: problem.dynamics,
-          Law(controls: solution.controls, states: solution.states, gains: gains))
+          TrajectoryLaw(controls: solution.controls, states: solution.states, gains: gains))
         if let found, found.cost < guess?.trajectory.cost ?? place.cheapestGuess {
           guess = (found, solution.origin)
         }
@@ -422,12 +418,11 @@ private struct SharedSearch {
 
   /// Iterative LQR from some controls; nil if it fails.
   private func improve(
-    _ place: inout Place, _ i: Int, _ controls: Matrix, states: Matrix? = nil, origin: Int,
-    workers: Int
+    _ place: inout Place, _ i: Int, _ controls: Matrix, origin: Int, workers: Int
   ) async throws -> Solution? {
     do {
       let (found, rollouts) = try await improved(
-        problems[i], on: problems[i].dynamics, controls, states, place.unsearched, origin, workers
+        problems[i], on: problems[i].dynamics, controls, place.unsearched, origin, workers
       )
       place.rollouts += rollouts
       return found
@@ -440,22 +435,19 @@ private struct SharedSearch {
 
   private func improved(
     _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ controls: Matrix,
-    _ states: Matrix?, _ reference: Double?, _ origin: Int, _ workers: Int
-  ) async throws -> (Solution?, rollouts: Int) {
+    _ reference: Double?, _ origin: Int, _ workers: Int
+  ) async throws -> (Solution, rollouts: Int) {
     var search = try ILQRSearch(
       dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
       options: ilqr.options, workers: workers, initialState: problem.initialState,
-      controls: controls, states: states, reference: reference)
+      controls: controls, states: nil, reference: reference)
     let found = try await search.run { _ in }
-    let rollouts = 1 + found.iterations.reduce(0) { $0 + $1.trials }
-    // Where gaps stay open nothing was found.
-    if found.gap > ilqr.options.gapTolerance { return (nil, rollouts) }
     return (
       Solution(
         states: found.trajectory.states, controls: found.trajectory.controls,
         limitedGains: found.gains, cost: found.cost,
         origin: origin, succeeds: problem.succeeds?(found.trajectory)),
-      rollouts
+      1 + found.iterations.reduce(0) { $0 + $1.trials }
     )
   }
 
@@ -466,7 +458,7 @@ private struct SharedSearch {
     let scales = ILQR.scales(of: [solution.controls], within: problem.actuation)
     return try await GainSearch(
       ilqr: ilqr, dynamics: dynamics, cost: problem.cost, condition: problem.condition,
-      limits: problem.actuation, noise: problem.noise(scales), starts: problem.starts,
+      limits: problem.actuation, noise: try problem.noise(scales), starts: problem.starts,
       succeeds: problem.succeeds
     ).gains(
       about: solution.states, solution.controls, worth: worth, scales: scales, stream: stream)
@@ -475,91 +467,58 @@ private struct SharedSearch {
   private func sampled(
     _ problem: ILQR.Problem, about controls: Matrix, on dynamics: some KnownDynamics, _ index: Int,
     of tries: Int, stream: RandomStream
-  ) async throws -> (guesses: [(controls: Matrix, states: Matrix?)], rollouts: Int) {
+  ) async throws -> (guesses: [Matrix], rollouts: Int) {
     let search = GuessSearch(
       dynamics: dynamics, cost: problem.cost, condition: problem.condition, limits: problem.limits,
       initialState: problem.initialState, controls: controls, deviations: problem.deviations)
     if index == 1 {
-      let (guesses, rollouts) = try await search.grown(
+      let (arrivals, rollouts) = try await search.grown(
         paths: 32 * sampling.samples, stream: stream, workers: workers)
-      return (guesses.map { ($0.controls, $0.states) }, rollouts)
+      let held = try await held(problem, on: dynamics, arrivals, workers)
+      return (held.guesses, rollouts + held.rollouts)
     }
     let (guess, rollouts) =
       index == 0
       ? try search.disturbed(stream: stream)
       : try await search.sampled(
         sampling, knots: search.knots(index - 2, of: tries), stream: stream, workers: workers)
-    return (guess.map { [($0.controls, nil)] } ?? [], rollouts)
+    return (guess.map { [$0.controls] } ?? [], rollouts)
   }
 
-  /// The cheapest of what feedback laws about states make of them, without the states.
+  /// The cheapest of what feedback about states, which need not follow from their controls, makes of them.
   private func held(
-    _ problem: ILQR.Problem, on dynamics: some KnownDynamics,
-    _ guesses: [(controls: Matrix, states: Matrix?)], _ place: inout Place, _ workers: Int
-  ) async throws -> [(controls: Matrix, states: Matrix?)] {
-    let found = try await parallelMap(guesses.count, workers: workers) { i -> ILQR.Guess? in
-      guard let states = guesses[i].states else { return nil }
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ arrivals: [ILQR.Guess],
+    _ workers: Int
+  ) async throws -> (guesses: [Matrix], rollouts: Int) {
+    let found = try await parallelMap(arrivals.count, workers: workers) { i -> ILQR.Guess? in
+      let (states, controls) = (arrivals[i].states, arrivals[i].controls)
       do {
         let gains = try await ilqr.gains(
-          dynamics, cost: problem.cost, in: problem.condition, states: states,
-          controls: guesses[i].controls)
+          dynamics, cost: problem.cost, in: problem.condition, states: states, controls: controls)
         return try rolledOut(
-          problem, on: dynamics,
-          Law(controls: guesses[i].controls, states: states, gains: gains))
+          problem, on: dynamics, TrajectoryLaw(controls: controls, states: states, gains: gains))
       } catch is ILQRError {
         return nil
       }
     }
-    place.rollouts += 3 * guesses.count
-    return found.compactMap { $0 }.sorted { $0.cost < $1.cost }.prefix(Self.arrivals)
-      .map { ($0.controls, nil) }
-  }
-
-  /// u = ū + K (x − x̄), or ū alone.
-  struct Law {
-    var controls: Matrix
-    var states: Matrix?
-    var gains: MatrixSequence?
-
-    init(controls: Matrix, states: Matrix? = nil, gains: MatrixSequence? = nil) {
-      self.controls = controls
-      self.states = states
-      self.gains = gains
-    }
-
-    init(_ controller: LinearGaussianController) {
-      self.init(controls: controller.offsets, gains: controller.gains)
-    }
+    let cheapest = found.compactMap { $0 }.sorted { $0.cost < $1.cost }.prefix(Self.arrivals)
+    // The gaps, the law, and the controls that came of it.
+    return (cheapest.map(\.controls), 3 * arrivals.count)
   }
 
   /// A law, such as that of another condition, rolled out; nil if that cannot be.
   private func rolledOut(
-    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ law: Law
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, _ law: TrajectoryLaw
   ) throws -> ILQR.Guess? {
     var workspace = try dynamics.makeWorkspace()
+    var controls = law.controls
+    if law.gains != nil {
+      let found = law.rolledOut(
+        on: dynamics, from: problem.initialState, within: problem.limits, &workspace)
+      guard let found else { return nil }
+      controls = found.controls
+    }
     do {
-      var controls = law.controls
-      if let gains = law.gains {
-        let (n, m) = (dynamics.state, dynamics.control)
-        var (state, next) = (problem.initialState, problem.initialState)
-        for t in 0..<controls.columns {
-          for a in 0..<m {
-            for b in 0..<n {
-              controls[a, t] += gains[t][a, b] * (state[b] - (law.states?[b, t] ?? 0))
-            }
-            if let limits = problem.limits { controls[a, t] = limits.clamped(controls[a, t], a) }
-          }
-          var span = next.mutableSpan
-          do throws(PlantFailure) {
-            try dynamics.step(
-              state.span, controls.storage.span.extracting(t * m..<(t + 1) * m),
-              workspace: &workspace, into: &span)
-          } catch {
-            return nil
-          }
-          state = next
-        }
-      }
       let iterate = try ILQRSearch.start(
         dynamics, problem.cost, problem.condition, problem.limits, &workspace,
         problem.initialState, controls, nil)

@@ -35,8 +35,8 @@ extension GuessSearch {
   /// Directions of the state that tell places apart, at most.
   private static var directions: Int { 4 }
 
-  /// For each time of arrival, controls with the states that they lead to, and, from the time when the path arrives where resting is best, states
-  /// that stay what they are: an iterative LQR that closes gaps finds how to stay there, if that can be.
+  /// For each time of arrival, controls with the states that they lead to until the path arrives where resting is best,
+  /// and from then on states that stay what they are: feedback about them tells whether the system can stay there.
   ///
   /// - Parameters:
   ///   - paths: that each stage tries: as many rollouts are taken in all.
