@@ -87,7 +87,7 @@ struct GainSearch<D: KnownDynamics>: Sendable {
   /// - Parameters:
   ///   - states: x̄: n × (T + 1).
   ///   - controls: ū: m × T.
-  ///   - worth: J of what is worse than the trajectory, less its own: the unit of efforts.
+  ///   - worth: J of what is worse than the trajectory, less its own: the unit of efforts; 0 for no effort.
   ///   - scales: half of each control's range: m numbers.
   ///   - stream: of the noise, which is the same for all.
   /// - Returns: K, what came of it, and how many rollouts of the dynamics it took; nil if no pass succeeds.

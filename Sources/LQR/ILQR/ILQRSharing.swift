@@ -327,9 +327,9 @@ private struct SharedSearch {
     if place.gains != nil { return place }
     guard let solution = place.solution else { return place }
     do {
-      let worth = place.improvement.flatMap { $0 > 0 ? $0 : nil } ?? abs(solution.cost)
       let found = try await gains(
-        problems[i], on: problems[i].dynamics, about: solution, worth, stream.child(.custom, i, 0))
+        problems[i], on: problems[i].dynamics, about: solution, place.improvement ?? 0,
+        stream.child(.custom, i, 0))
       place.gains = found?.gains
       place.trials = found?.trials
       place.rollouts += found?.rollouts ?? 1
