@@ -7,6 +7,7 @@ import Testing
 @testable import Experiments
 @testable import GPSCore
 @testable import GuidedPolicySearch
+@testable import Starts
 
 /// The shipped experiments' folders, copied to where they may be spoilt.
 private struct Copies {
@@ -53,6 +54,15 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
   }
   experiment.policyLinearization.mixture.maxClusters = min(
     experiment.policyLinearization.mixture.maxClusters, 3)
+  if var options = loaded.start.made.base as? InitialController.OptimizedOptions {
+    options.optimization.maxIterations = min(options.optimization.maxIterations, 1)
+    // A rollout of a model may take a thousand times as long as one of a native system.
+    let tries = experiment.system.mujoco == nil ? 1 : 0
+    options.sampling.tries = min(options.sampling.tries ?? tries, tries)
+    options.sampling.generations = min(options.sampling.generations, 2)
+    options.sampling.samples = min(options.sampling.samples, 4)
+    loaded.start.made = InitialController(options)
+  }
   if experiment.network.hiddenLayers.reduce(1, *) > 10_000 { experiment.network.hiddenLayers = [4] }
   loaded.experiment = experiment
   return loaded
@@ -85,6 +95,9 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
             try await iterate(shortened(loaded).learner())
             ran += 1
           } catch is SearchError {
+            failed += 1
+          } catch is StartError {
+            // What the file describes has numbers, but no start can be searched in it.
             failed += 1
           }
         }
