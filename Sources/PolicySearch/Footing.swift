@@ -37,7 +37,7 @@ public struct Footing: Storable {
 
   /// What a search on the known dynamics promises; nil where it does not say.
   init?(_ start: SearchedStart) {
-    guard let gain = start.gain, gain > 0, !start.trialCosts.isEmpty,
+    guard !start.isGivenUp, let gain = start.gain, gain > 0, !start.trialCosts.isEmpty,
       start.trialCosts.allSatisfy(\.isFinite)
     else { return nil }
     self.init(

@@ -25,12 +25,24 @@ extension GuidedSearch {
     if let found {
       state.conditions = found.map {
         var own = initialState($0.controller)
+        if $0.isGivenUp { return own }
         own.stepMultiplier = Self.searchedMultiplier
         if settings.takeBack > 0 { own.footing = Footing($0) }
         return own
       }
     }
     return found
+  }
+
+  /// What is worth saying about a search for initial controllers.
+  func remarks(on searched: [SearchedStart]) -> [String] {
+    zip(searched, task.conditions).filter(\.0.isGivenUp).map { found, condition in
+      let cost = found.trialCosts.reduce(0, +) / Double(max(1, found.trialCosts.count))
+      return
+        "in \(condition.name) the start that was searched is worse under its noise (cost \(short(cost)), "
+        + "\(short(found.cost)) without) than what it was searched from, which is used instead: lower the noise of "
+        + "`initialController`, or raise the weight of the control in `cost`"
+    }
   }
 
   /// Stage 1: rollouts of the policy (on-policy) or of the local controllers (off-policy, without a policy,

@@ -166,6 +166,7 @@ public struct GuidedSearch<
     var report = report(
       on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps),
       modelRollouts: searched?.reduce(0) { $0 + $1.modelRollouts } ?? 0)
+    report.notes += remarks(on: searched ?? [])
     report.notes += next.diagnosis.remarks(on: facts(of: steps, trial, on: next))
     return (next, report)
   }

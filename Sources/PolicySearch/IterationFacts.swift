@@ -288,7 +288,7 @@ private func list(_ names: [String]) -> String {
 }
 
 /// Three significant digits.
-private func short(_ number: Double?) -> String {
+func short(_ number: Double?) -> String {
   guard let number, number.isFinite else { return "no finite number" }
   return String(format: "%.3g", number)
 }

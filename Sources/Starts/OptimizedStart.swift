@@ -128,7 +128,7 @@ extension InitialController.OptimizedOptions: SearchingRule {
         throw StartError(
           kind: kind, reason: "condition \(start.condition?.name ?? ""): \(error)")
       case .success(let found):
-        return SearchedStart(
+        var searched = SearchedStart(
           controller: try start.controller(
             gains: found.gains, states: { found.states.column($0) },
             controls: { found.controls.column($0) },
@@ -136,6 +136,12 @@ extension InitialController.OptimizedOptions: SearchingRule {
           cost: found.cost, gain: found.gain, trialCosts: found.trials?.costs ?? [],
           trialSuccesses: start.succeeds == nil ? nil : found.trials?.successes,
           modelRollouts: found.rollouts)
+        if let trials = found.trials, found.unsearchedTrials?.isBetter(than: trials) == true {
+          // Through contacts a trajectory may hold under no noise at all.
+          searched.controller = try controller(start)
+          searched.isGivenUp = true
+        }
+        return searched
       }
     }
   }

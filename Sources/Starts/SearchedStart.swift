@@ -16,6 +16,9 @@ public struct SearchedStart: Sendable, Equatable {
   public var trialSuccesses: Int?
   /// Rollouts of the known dynamics that the search took; none of the plant.
   public var modelRollouts: Int
+  /// Whether the controller is what was searched from after all, because that is better under the noise of what was
+  /// found. Cost, gain and trials are those of what was found.
+  public var isGivenUp = false
 }
 
 extension InitialController {

@@ -21,6 +21,41 @@ private struct Hilltop: ContinuousSystem {
   }
 }
 
+/// A thing that goes where it is told, at most to 3.
+private struct Drift: ContinuousSystem {
+  let stateCount = 1
+  let controlCount = 1
+  var controlLimits: ControlLimits? { ControlLimits(magnitudes: [3]) }
+  func derivative<S: DifferentiableScalar>(
+    _ x: Span<S>, _ u: Span<S>, into rate: inout MutableSpan<S>
+  ) {
+    rate[0] = u[0] - x[0]
+  }
+}
+
+/// (x − 1)², and more beyond 1, where it falls off.
+private struct Ledge: Cost {
+  let steepness: Double
+
+  func addValues(to values: inout [Double], along trajectory: Trajectory, in condition: Condition) {
+    for t in 0...trajectory.horizon {
+      let d = trajectory.states[0, t] - 1
+      values[t] += d * d + steepness * max(0, d) * max(0, d)
+    }
+  }
+
+  func addExpansion(
+    to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
+  ) {
+    for t in 0...trajectory.horizon {
+      let d = trajectory.states[0, t] - 1
+      expansion.values[t] += d * d + steepness * max(0, d) * max(0, d)
+      expansion.gradients[0, t] += 2 * d + 2 * steepness * max(0, d)
+      expansion.hessians.storage[4 * t] += 2 + (d > 0 ? 2 * steepness : 0)
+    }
+  }
+}
+
 @Suite("Automatic starts") struct AutomaticStartTests {
   /// A finger on a slide, and a marker on two slides that nothing moves unless it has a motor, or falls.
   private func task(_ state: [MuJoCoComponent], gravity: Double = 0) throws -> MuJoCoTask {
@@ -82,6 +117,27 @@ private struct Hilltop: ContinuousSystem {
     #expect(throws: MuJoCoError.self) {
       try self.task(state, gravity: -9.81).knownDynamics(in: condition)
     }
+  }
+
+  @Test("a trajectory that noise makes worse than what it was searched from is given up")
+  func givenUp() async throws {
+    func searched(steepness: Double) async throws -> SearchedStart {
+      let task = try NativeTask(
+        name: "ledge", model: Drift(), controlPeriod: 1, horizon: 20,
+        conditions: [Condition(name: "c", initialPlantState: [0])],
+        cost: Ledge(steepness: steepness))
+      let starts = try await InitialController.optimize(.init(deviation: [0.1])).searched(
+        for: task, stream: RandomStream(seed: 1))
+      return try #require(starts?.first)
+    }
+    // Beyond 1 it goes down: there the optimum is, without noise.
+    let gentle = try await searched(steepness: 1)
+    #expect(!gentle.isGivenUp)
+    let steep = try await searched(steepness: 1e4)
+    #expect(steep.isGivenUp && steep.cost < 21 && steep.trialCosts.allSatisfy { $0 > 21 })
+    #expect(
+      steep.controller.gains.storage.allSatisfy { $0 == 0 }
+        && steep.controller.offsets.storage.allSatisfy { $0 == 0 })
   }
 
   @Test(

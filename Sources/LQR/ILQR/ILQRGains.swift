@@ -15,9 +15,10 @@ extension ILQR {
     /// How many do what is asked for; 0 where nothing says so.
     package var successes: Int
 
-    fileprivate var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
+    /// Their mean.
+    package var meanCost: Double { costs.reduce(0, +) / Double(costs.count) }
 
-    fileprivate func isBetter(than other: Trials) -> Bool {
+    package func isBetter(than other: Trials) -> Bool {
       successes == other.successes ? meanCost < other.meanCost : successes > other.successes
     }
   }
@@ -136,6 +137,15 @@ struct GainSearch<D: KnownDynamics>: Sendable {
           rows: m, columns: n, count: T, columnMajor: Array($0.storage.prefix(m * n * T)))
       }
     }
+  }
+
+  /// What controls that do not look at the state come to under the same noise.
+  func trials(of controls: Matrix, stream: RandomStream) throws -> ILQR.Trials {
+    let (n, m, T) = (dynamics.state, controls.rows, controls.columns)
+    return try judged(
+      MatrixSequence(rows: m, columns: n, count: T), about: Matrix(rows: n, columns: T + 1),
+      controls,
+      stream)
   }
 
   private func comesToRest(_ states: Matrix) -> Bool {

@@ -76,6 +76,9 @@ extension ILQR {
     package var gain: Double?
     /// What rollouts with noise came to; nil where no gains about the trajectory were found.
     package var trials: Trials?
+    /// What the same noise makes of the controls that nothing was searched about, where these cost less without noise than
+    /// what was found does with it; nil elsewhere.
+    package var unsearchedTrials: Trials?
     /// The condition whose guess or samples it came from.
     package var origin: Int
     /// Rollouts of the dynamics that this condition's search took.
@@ -154,6 +157,8 @@ private struct SharedSearch {
     var gains: MatrixSequence?
     /// What they came to under noise.
     var trials: ILQR.Trials?
+    /// What the controls that nothing was searched about come to under noise, where that has been tried.
+    var unsearchedTrials: ILQR.Trials?
     /// J of the cheapest guess that has been taken over from elsewhere.
     var cheapestGuess = Double.infinity
     var rollouts = 0
@@ -339,6 +344,18 @@ private struct SharedSearch {
     return place
   }
 
+  /// Tries under noise what nothing was searched about, if what was found may be worse there.
+  private func doubted(_ i: Int, _ place: Place) throws -> Place {
+    guard place.gains != nil, let solution = place.solution, let trials = place.trials,
+      let unsearched = place.unsearched, trials.meanCost >= unsearched
+    else { return place }
+    var place = place
+    place.unsearchedTrials = try unsearchedTrials(
+      problems[i], on: problems[i].dynamics, besides: solution, stream.child(.custom, i, 0))
+    place.rollouts += problems[i].starts.count
+    return place
+  }
+
   /// What a condition comes to from others' solutions.
   private func following(
     _ donors: [Int], in i: Int, workers: Int
@@ -399,7 +416,9 @@ private struct SharedSearch {
   }
 
   private mutating func finished() async throws -> [Result<ILQR.Found, ILQRError>] {
-    try await each(Array(problems.indices)) { search, i, _ in try await search.withGains(i) }
+    try await each(Array(problems.indices)) { search, i, _ in
+      try search.doubted(i, try await search.withGains(i))
+    }
     return places.map { place in
       guard let solution = place.solution else {
         return .failure(place.failure ?? .notFinite(field: "the cost of the guess", step: 0))
@@ -409,7 +428,9 @@ private struct SharedSearch {
           states: solution.states, controls: solution.controls,
           gains: place.gains ?? solution.limitedGains,
           cost: solution.cost, succeeds: solution.succeeds, gain: place.improvement,
-          trials: place.gains == nil ? nil : place.trials, origin: solution.origin,
+          trials: place.gains == nil ? nil : place.trials,
+          unsearchedTrials: place.gains == nil ? nil : place.unsearchedTrials,
+          origin: solution.origin,
           rollouts: place.rollouts))
     }
   }
@@ -456,12 +477,26 @@ private struct SharedSearch {
     _ worth: Double, _ stream: RandomStream
   ) async throws -> (gains: MatrixSequence, trials: ILQR.Trials, rollouts: Int)? {
     let scales = ILQR.scales(of: [solution.controls], within: problem.actuation)
-    return try await GainSearch(
+    return try await gainSearch(problem, on: dynamics, scales).gains(
+      about: solution.states, solution.controls, worth: worth, scales: scales, stream: stream)
+  }
+
+  private func unsearchedTrials(
+    _ problem: ILQR.Problem, on dynamics: some KnownDynamics, besides solution: Solution,
+    _ stream: RandomStream
+  ) throws -> ILQR.Trials {
+    let scales = ILQR.scales(of: [solution.controls], within: problem.actuation)
+    return try gainSearch(problem, on: dynamics, scales).trials(
+      of: problem.controls, stream: stream)
+  }
+
+  private func gainSearch<D: KnownDynamics>(
+    _ problem: ILQR.Problem, on dynamics: D, _ scales: [Double]
+  ) throws -> GainSearch<D> {
+    GainSearch(
       ilqr: ilqr, dynamics: dynamics, cost: problem.cost, condition: problem.condition,
       limits: problem.actuation, noise: try problem.noise(scales), starts: problem.starts,
-      succeeds: problem.succeeds
-    ).gains(
-      about: solution.states, solution.controls, worth: worth, scales: scales, stream: stream)
+      succeeds: problem.succeeds)
   }
 
   private func sampled(
