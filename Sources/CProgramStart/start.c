@@ -5,6 +5,7 @@
 #include "CProgramStart.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 static void explain(int number, siginfo_t *info, void *context) {
@@ -36,4 +37,11 @@ void program_has_started(void) {
   if (sigaction(SIGINT, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == explain) {
     signal(SIGINT, SIG_DFL);
   }
+}
+
+int program_wait(sem_t *semaphore, int seconds) {
+  struct timespec end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  end.tv_sec += seconds;
+  return sem_clockwait(semaphore, CLOCK_MONOTONIC, &end);
 }

@@ -154,6 +154,7 @@ private struct LinearModel<D: KnownDynamics> {
   private static func linearize(
     _ dynamics: D, _ x: [Double], _ u: [Double]
   ) throws -> (A: Matrix, B: Matrix, drift: [Double]) {
+    try Task.checkCancellation()
     let (n, m) = (dynamics.state, dynamics.control)
     var workspace = try dynamics.makeWorkspace()
     var next = [Double](repeating: 0, count: n)

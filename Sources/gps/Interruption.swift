@@ -1,3 +1,4 @@
+import CProgramStart
 import Foundation
 import Synchronization
 
@@ -10,10 +11,13 @@ private enum Requests {
   static let count = Atomic<Int>(0)
   static let number = Atomic<Int32>(0)
   static let bell = Bell()
+  /// Whether the last iteration was short enough to wait for the next; there may have been none.
+  static let isQuick = Atomic<Bool>(false)
 
   /// Takes over from the default action, which is to end the process.
   static func take() {
     count.store(0, ordering: .relaxed)
+    isQuick.store(false, ordering: .relaxed)
     // Made before a handler may need it.
     _ = bell
     var action = sigaction()
@@ -51,12 +55,9 @@ private final class Bell: @unchecked Sendable {
   /// Waits until it is rung, for so many seconds at most.
   func wait(seconds: Int? = nil) -> Bool {
     while true {
-      var result: Int32
+      let result: Int32
       if let seconds {
-        var end = timespec()
-        clock_gettime(CLOCK_REALTIME, &end)
-        end.tv_sec += seconds
-        result = sem_timedwait(semaphore, &end)
+        result = program_wait(semaphore, Int32(seconds))
       } else {
         result = sem_wait(semaphore)
       }
@@ -69,16 +70,24 @@ private final class Bell: @unchecked Sendable {
 /// Whether somebody asked for an end after the step at hand.
 struct StopRequest: Sendable {
   var isMade: Bool { Requests.count.load(ordering: .relaxed) > 0 }
+
+  /// Takes note of how long an iteration took [s]: a request waits for the next if that promises to end soon.
+  func note(iteration seconds: Double) {
+    Requests.isQuick.store(seconds <= Double(patience), ordering: .relaxed)
+  }
 }
 
-/// Seconds that the iteration at hand may still take after a request; then it is given up.
+/// Seconds that the iteration at hand may still take after a request, if the last one took no longer; then it is
+/// given up.
 private let patience = 10
+/// The same where there is none to go by, as in the search of a start, or it took longer.
+private let haste = 1
 
 /// Runs work that Ctrl-C or a termination request ends early; a second one ends the process at once.
 ///
 /// - Parameters:
 ///   - request: what the work looks at in order to end itself at a good moment; work that has not come to
-///     one in ten seconds is cancelled. Nil to cancel it at once.
+///     one in a second, or in ten where iterations are shorter than that, is cancelled. Nil to cancel it at once.
 ///   - work: what runs.
 /// - Returns: the work's result and the signal that ended it, if one did.
 func interruptible<Result: Sendable>(
@@ -95,7 +104,8 @@ func interruptible<Result: Sendable>(
       "gps: stopping\(request == nil ? "" : " after this iteration"); once more to stop at once",
       afterBreak: true)
     if request != nil {
-      _ = Requests.bell.wait(seconds: patience)
+      let isQuick = Requests.isQuick.load(ordering: .relaxed)
+      _ = Requests.bell.wait(seconds: isQuick ? patience : haste)
     }
     task.cancel()
   }

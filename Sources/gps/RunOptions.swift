@@ -65,6 +65,7 @@ struct RunOptions: ParsableArguments {
           try await session.run(
             workers: workers, schedule: schedule, shouldStop: { stop.isMade },
             onReport: { report in
+              stop.note(iteration: report.seconds.total - report.seconds["start"])
               printer.print(report)
               if !isQuiet { onReport(report) }
             }))

@@ -140,4 +140,57 @@ import Testing
         + "--output optimized", workers: workers, signal: "TERM")
     #expect(try shell(script(optimized, signals: 1), in: here).status == 143)
   }
+
+  @Test(
+    "one signal ends a search on known dynamics, whatever it is at, and the run can go on", .slow,
+    .timeLimit(.minutes(10)), arguments: [1, 2, 8])
+  func search(_ workers: Int) throws {
+    let here = try testFolder("signals")
+    // A search of a minute before the first rollout; an iteration of hours; one that follows quick ones.
+    let commands = [
+      "run box-push --quiet --output searched",
+      "optimize point-mass --quiet --set system.native.substeps=20000 --set horizon=2000 --output slow",
+      "optimize cart-pole --quiet --set optimization.sampling.samples=100000 --output sampled",
+    ]
+    for (command, signal) in zip(commands, ["INT", "TERM", "INT"]) {
+      let one = Case(command: command, workers: workers, signal: signal)
+      let name = try #require(command.split(separator: " ").last)
+      let code: Int32 = signal == "INT" ? 130 : 143
+      #expect(try shell(script(one, signals: 1), in: here).status == code, "\(command)")
+      let summary = try JSONDecoder().decode(
+        Summary.self, from: Data(contentsOf: here.appendingPathComponent("\(name)/summary.json")))
+      #expect(summary.outcome == .interrupted && summary.failure == nil, "\(command)")
+      // It goes on, until it is told to end again.
+      let verb = command.prefix { $0 != " " }
+      let again = Case(
+        command: verb == "run" ? "resume \(name) --quiet" : command + " --resume",
+        workers: workers, signal: signal)
+      #expect(try shell(script(again, signals: 1), in: here).status == code, "\(again.command)")
+    }
+  }
+
+  @Test("a search that was given up is done again, to the same end", .slow)
+  func searchAgain() throws {
+    let here = try testFolder("signals")
+    let learn =
+      "run cart-pole --iterations 1 --samples 2 --set training.steps=20 --quiet --workers 2 --set "
+      + "'initialController={optimize: {sampling: {tries: 1, generations: 20, samples: 200}}}' --output"
+    let outcome = try shell(
+      """
+      "$GPS" \(learn) whole >/dev/null 2>&1 || exit 1
+      times=0
+      for wait in 0.1 0.3 0.6 1 1.5; do
+        rm -rf cut; "$GPS" \(learn) cut >/dev/null 2>&1 & pid=$!
+        sleep $wait; kill -INT $pid; wait $pid; code=$?
+        [ $code = 130 ] && [ -d cut/checkpoints ] || continue
+        times=$((times + 1))
+        [ $(wc -l <cut/progress.csv) = 1 ] || exit 2
+        "$GPS" resume cut --quiet >/dev/null 2>&1 || exit 3
+        cmp whole/policy.safetensors cut/policy.safetensors || exit 4
+        for file in rollouts trajectories; do cmp whole/$file.csv cut/$file.csv || exit 5; done
+      done
+      [ $times -gt 0 ]
+      """, in: here)
+    #expect(outcome.status == 0, "\(outcome.output)\(outcome.errors)")
+  }
 }

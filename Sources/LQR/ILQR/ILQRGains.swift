@@ -170,6 +170,7 @@ struct GainSearch<D: KnownDynamics>: Sendable {
       let noises = stream.normals(dynamics.control * controls.columns)
       let law = TrajectoryLaw(controls: controls, states: states, gains: gains)
       guard var found = rolledOut(law, from: start.state, noises, &workspace) else {
+        try Task.checkCancellation()
         trials.costs.append(.infinity)
         continue
       }
@@ -181,7 +182,7 @@ struct GainSearch<D: KnownDynamics>: Sendable {
     return trials
   }
 
-  /// A rollout with so much noise, in its deviations; nil if the dynamics fail.
+  /// A rollout with so much noise, in its deviations; nil if the dynamics fail or the task is cancelled.
   private func rolledOut(
     _ law: TrajectoryLaw, from start: [Double], _ noises: [Double], _ workspace: inout D.Workspace
   ) -> Trajectory? {

@@ -258,7 +258,12 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     var passes = 0
     if usesCurvature {
       passes += 1
-      if try backwardWithCurvature() == nil { return passes }
+      do throws(PlantFailure) {
+        if try backwardWithCurvature() == nil { return passes }
+      } catch {
+        try Task.checkCancellation()
+        throw error
+      }
       // Where Q_uu is indefinite, iterative LQR's model, which is convex if the cost is, does better
       // than a μ that makes up for it; and so it does where a second derivative is infinite.
     }
@@ -287,6 +292,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
           t: Int, costate: Span<Double>, workspace: inout D.Workspace,
           curvature: inout MutableSpan<Double>
         ) throws(PlantFailure) in
+        if Task.isCancelled { throw PlantFailure("it was given up") }
         try dynamics.contractSecondDerivatives(
           trajectory.states.storage.span.extracting(t * n..<(t + 1) * n),
           trajectory.controls.storage.span.extracting(t * m..<(t + 1) * m), costate: costate,
@@ -352,6 +358,8 @@ extension ILQRSearch {
     var next = [Double](repeating: 0, count: n)
     let (states, controls) = (trajectory.states.storage.span, trajectory.controls.storage.span)
     for t in steps {
+      // One step may take long: whoever gives the work up does not wait for all of them.
+      try Task.checkCancellation()
       let first = (t - steps.lowerBound) * stride
       var x = next.mutableSpan
       var F = jacobians._mutatingExtracting(first..<first + stride)
@@ -394,6 +402,7 @@ extension ILQRSearch {
     var gaps = Matrix(rows: n, columns: T)
     var next = [Double](repeating: 0, count: n)
     for t in 0..<T {
+      try Task.checkCancellation()
       do throws(PlantFailure) {
         var x = next.mutableSpan
         try dynamics.step(
@@ -446,6 +455,8 @@ extension ILQRSearch {
     }
     var first = 1
     while first < sizes.count {
+      // What was given up has not failed.
+      try Task.checkCancellation()
       let group = Array(sizes[first..<min(first + workers, sizes.count)])
       let candidates: [ILQRIterate?]
       if group.count == 1 {
@@ -468,10 +479,12 @@ extension ILQRSearch {
       }
       first += group.count
     }
+    try Task.checkCancellation()
     return (nil, trials)
   }
 
-  /// The iterate after a step of α; nil if the dynamics fail on the way or a number is not finite.
+  /// The iterate after a step of α; nil if the dynamics fail on the way, a number is not finite or the task is
+  /// cancelled.
   ///
   ///     u = ū + α k + K (x − x̄),  x' = f(x, u) − (1 − α) e
   private static func rolledOut(
@@ -492,6 +505,7 @@ extension ILQRSearch {
       var x = states.storage.mutableSpan
       var u = controls.storage.mutableSpan
       for t in 0..<T {
+        if Task.isCancelled { return nil }
         for i in 0..<m {
           var change = size * k[t * m + i]
           for j in 0..<n {

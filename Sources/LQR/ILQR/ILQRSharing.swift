@@ -550,7 +550,10 @@ private struct SharedSearch {
     if law.gains != nil {
       let found = law.rolledOut(
         on: dynamics, from: problem.initialState, within: problem.limits, &workspace)
-      guard let found else { return nil }
+      guard let found else {
+        try Task.checkCancellation()
+        return nil
+      }
       controls = found.controls
     }
     do {

@@ -116,6 +116,7 @@ extension GuessSearch {
     for t in 0...steps.lowerBound { states.setColumn(t, to: node.end) }
     var (path, next) = ([[Double]](), node.end)
     for t in steps {
+      try Task.checkCancellation()
       applied.setColumn(t, to: control)
       var span = next.mutableSpan
       do throws(PlantFailure) {

@@ -28,7 +28,8 @@ struct TrajectoryLaw: Sendable {
   ///   - noise: added to ū: m × T; nil for none.
   ///   - limits: what clips controls when they are applied.
   ///   - workspace: the dynamics'.
-  /// - Returns: x_0 … x_T and u_0 … u_{T−1}; nil if the dynamics fail on the way or a number is not finite.
+  /// - Returns: x_0 … x_T and u_0 … u_{T−1}; nil if the dynamics fail on the way, a number is not finite or the task
+  ///   is cancelled.
   func rolledOut<D: KnownDynamics>(
     on dynamics: D, from start: [Double], noise: Matrix? = nil, within limits: ControlLimits?,
     _ workspace: inout D.Workspace
@@ -38,6 +39,7 @@ struct TrajectoryLaw: Sendable {
     var next = start
     path.setColumn(0, to: next)
     for t in 0..<T {
+      if Task.isCancelled { return nil }
       for a in 0..<m {
         if let noise { applied[a, t] += noise[a, t] }
         if let gains {
