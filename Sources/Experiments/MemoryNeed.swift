@@ -1,81 +1,223 @@
 package import Configuration
 import Foundation
 import GPSCore
+import LQR
+import PolicySearch
 import Runs
+import Starts
+import Statistics
 
-/// What a run takes of memory, known before any of it is taken.
+/// What some work takes of memory, known before any of it is taken.
 ///
 /// The sum of what grows with the settings: numbers that are held at the same time, each counted once.
 /// The program itself, models and short-lived scratch are left out.
-struct MemoryNeed {
-  /// Bytes of each part, with the setting that it grows with most and what it is.
-  var parts: [(key: String, what: String, bytes: Double)] = []
+@_spi(Programs) public struct MemoryNeed: Sendable {
+  /// Some of it.
+  public struct Part: Sendable {
+    /// The setting that it grows with most.
+    public var key: String
+    /// What it is.
+    public var what: String
+    /// Its size [B].
+    public var bytes: Double
+  }
 
-  var bytes: Double { parts.reduce(0) { $0 + $1.bytes } }
+  /// What it is made of.
+  public private(set) var parts: [Part] = []
 
+  /// Nothing yet.
+  public init() {}
+
+  /// All of it [B].
+  public var bytes: Double { parts.reduce(0) { $0 + $1.bytes } }
+
+  /// Takes in a part.
+  ///
+  /// - Parameters:
+  ///   - key: the setting that it grows with most.
+  ///   - what: what it is.
+  ///   - numbers: how many it has.
+  ///   - size: bytes of each.
+  public mutating func add(_ key: String, _ what: String, _ numbers: Double, of size: Double = 8) {
+    parts.append(Part(key: key, what: what, bytes: numbers * size))
+  }
+
+  /// Why this machine cannot give it.
+  ///
+  /// - Parameter work: what takes it, as in "a run".
+  /// - Returns: the setting that takes most of it, and why; nil if it can.
+  public func problem(of work: String) -> (key: String, text: String)? {
+    let available = Double(machineMemory())
+    guard bytes > available, let most = parts.max(by: { $0.bytes < $1.bytes }) else { return nil }
+    return (
+      most.key,
+      "too much memory: \(work) takes about \(gigabytes(bytes)), most of it for \(most.what); "
+        + "this machine allows \(gigabytes(available))"
+    )
+  }
+}
+
+@_spi(Programs) extension MemoryNeed {
+  /// What a run takes.
+  ///
   /// - Parameters:
   ///   - loaded: what is run.
-  ///   - isSampled: whether it is learned from rollouts.
+  ///   - isSampled: whether it is learned from rollouts; false for iterative LQR.
   ///   - workers: how many the run uses.
-  init(of loaded: LoadedExperiment, isSampled: Bool, workers: Int) {
+  public init(of loaded: LoadedExperiment, isSampled: Bool = true, workers: Int) {
     let (experiment, task) = (loaded.experiment, loaded.task)
     let search = experiment.search
     let d = task.dimensions
     let (n, m, o, T) = (
       Double(d.state), Double(d.control), Double(d.observation), Double(d.horizon)
     )
-    let points = 3 * Double(d.points)
     let (conditions, tests) = (Double(task.conditions.count), Double(task.testConditions.count))
     let (samples, imagined) = (Double(search.samples), Double(search.modelSamples))
-    let number = 8.0
+    let atOnce = Double(min(workers, task.conditions.count))
 
-    let jacobians = task.cost.needsPointJacobians ? points * n : 0
-    let trajectory = number * ((T + 1) * (n + o + points + jacobians) + T * m)
-    parts.append(
-      (
-        "horizon", "controllers and dynamics of \(task.conditions.count) conditions",
-        // Controllers before and after, the anchor; dynamics and a quadratic expansion.
-        number * T * conditions * (3 * (m * n + m + 3 * m * m) + n * (n + m + 1) + n * n)
-      ))
-    parts.append(
-      (
-        "horizon", "expansions of the cost",
-        number * T * (n + m) * (n + m) * Double(min(workers, task.conditions.count)) * 2
-      ))
-    parts.append(
-      (
-        "conditions",
-        "evaluations of \(task.conditions.count + task.testConditions.count) conditions",
-        trajectory * (conditions + tests)
-      ))
-    if !isSampled { return }
-    parts.append(
-      (
-        "algorithm.samples", "\(search.samples) rollouts of \(task.conditions.count) conditions",
-        trajectory * conditions * samples
-      ))
+    let trajectory = Self.numbers(inRolloutOf: task)
+    // Controllers before and after, the anchor; dynamics and a quadratic expansion.
+    add(
+      "horizon", "controllers and dynamics of \(task.conditions.count) conditions",
+      T * conditions * (3 * (m * n + m + 3 * m * m) + n * (n + m + 1) + n * n))
+    add("horizon", "expansions of the cost", T * (n + m) * (n + m) * atOnce * 2)
+    add(
+      "conditions",
+      "evaluations of \(task.conditions.count + task.testConditions.count) conditions",
+      trajectory * (conditions + tests))
+    if !isSampled {
+      addSearch("optimization", experiment.sampling, of: task, workers: workers)
+      return
+    }
+    if let sampling = loaded.start.made.sampling {
+      addSearch("initialController.optimize", sampling, of: task, workers: workers)
+    }
+    add(
+      "algorithm.samples", "\(search.samples) rollouts of \(task.conditions.count) conditions",
+      trajectory * conditions * samples)
     // A row per step as text, for a condition at a time.
-    parts.append(
-      (
-        "algorithm.samples", "the rows of a condition's \(search.samples) rollouts",
-        20 * (n + m + 6) * T * samples
-      ))
+    add(
+      "algorithm.samples", "the rows of a condition's \(search.samples) rollouts",
+      (n + m + 6) * T * samples, of: 20)
+    let iterations = Double(search.iterations)
+    if case .fitted(let options) = experiment.dynamics, options.prior != .none {
+      addMixture(
+        "dynamics", "the rollouts that dynamics are fitted to", options.mixture,
+        rollouts: min(Double(options.maxTrajectories), samples * iterations), dimension: 2 * n + m,
+        kept: n + m, of: task, workers: workers)
+    }
     if experiment.algorithm == "trajectoryOptimization" { return }
-    parts.append(
-      (
-        "algorithm.modelSamples",
-        "what the network learns from: \(search.samples) and \(search.modelSamples) trajectories of "
-          + "\(task.conditions.count) conditions",
-        conditions * (samples + imagined) * T * (number * (n + o + m) + 4 * (o + m + m * m))
-      ))
+    let linearization = experiment.policyLinearization
+    addMixture(
+      "policyLinearization", "the rollouts that policies are fitted to", linearization.mixture,
+      rollouts: min(Double(linearization.maxTrajectories), samples * iterations), dimension: n + m,
+      kept: n + m, of: task, workers: workers)
+    // Where a start was searched, the policy learns from the rollouts of all iterations; they are kept, and stand in
+    // every checkpoint.
+    let lessons =
+      loaded.start.made.takesSearch ? min(Double(Footing.mostLessons), samples * iterations) : 0
+    if lessons > 0 {
+      add(
+        "algorithm.iterations",
+        "the last \(Int(lessons)) rollouts of \(task.conditions.count) conditions, which the network learns "
+          + "from", 2 * conditions * lessons * T * (o + m))
+    }
+    add(
+      "algorithm.modelSamples",
+      "what the network learns from: \(search.samples) and \(search.modelSamples) trajectories of "
+        + "\(task.conditions.count) conditions",
+      conditions * (samples + imagined) * T * (n + o + m))
+    add(
+      "algorithm.modelSamples", "the network's inputs and labels",
+      conditions * T * (max(samples + imagined, lessons) * (o + m) + m * m), of: 4)
     let sizes = [o] + experiment.network.hiddenLayers.map(Double.init) + [m]
     let parameters = zip(sizes, sizes.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 }
     // Weights, the last good ones, the optimizer's two averages, a gradient per worker, a file.
-    parts.append(
-      (
-        "network.hiddenLayers", "a network of \(Int(min(parameters, 1e15))) parameters",
-        4 * parameters * (6 + Double(workers))
-      ))
+    add(
+      "network.hiddenLayers", "a network of \(Int(min(parameters, 1e15))) parameters",
+      parameters * (6 + Double(workers)), of: 4)
+    // Of every sample each layer's output, its slope and the loss's derivative.
+    let batch = min(
+      Double(experiment.training.batchSize), conditions * max(samples + imagined, lessons) * T)
+    add(
+      "training.batchSize", "minibatches of \(Int(batch)) samples",
+      3 * batch * sizes.reduce(0, +), of: 4)
+  }
+
+  /// What an evaluation takes.
+  ///
+  /// - Parameters:
+  ///   - task: where.
+  ///   - rollouts: per condition.
+  ///   - option: how that was asked for.
+  ///   - workers: how many it uses.
+  ///   - keepsRollouts: whether their trajectories are kept; otherwise a verdict for each.
+  init(
+    evaluating task: any ControlTask, rollouts: Int, option: String, workers: Int,
+    keepsRollouts: Bool
+  ) {
+    let all = Double(task.conditions.count + task.testConditions.count) * Double(rollouts)
+    let d = task.dimensions
+    add(option, "verdicts on \(rollouts) rollouts per condition", all, of: 200)
+    let trajectory = Self.numbers(inRolloutOf: task)
+    add("horizon", "a rollout of each worker", trajectory * min(all, Double(workers)))
+    if keepsRollouts {
+      // In memory, and once more as text.
+      let numbers =
+        Double(d.state + d.observation + d.control + 3 * d.points) * Double(d.horizon + 1)
+      add(
+        option, "what \(rollouts) rollouts per condition saw and did", all * numbers, of: 8 + 20)
+    }
+  }
+
+  private static func numbers(inRolloutOf task: any ControlTask) -> Double {
+    let d = task.dimensions
+    let points = 3 * Double(d.points)
+    let jacobians = task.cost.needsPointJacobians ? points * Double(d.state) : 0
+    return (Double(d.horizon) + 1)
+      * (Double(d.state) + Double(d.observation) + points + jacobians)
+      + Double(d.horizon) * Double(d.control)
+  }
+
+  /// A mixture of the points of some rollouts of each condition, of `dimension` numbers each, of which `kept` are kept.
+  private mutating func addMixture(
+    _ key: String, _ what: String, _ options: GaussianMixture.Options, rollouts: Double,
+    dimension: Double, kept: Double, of task: any ControlTask, workers: Int
+  ) {
+    let points = rollouts * Double(task.dimensions.horizon)
+    let clusters = Double(options.clusters(forPoints: Int(min(points, 1e12))))
+    add(
+      key + ".maxTrajectories", what, Double(task.conditions.count) * points * kept)
+    // Points as they are and whitened, shares by point and by cluster, scatters of 128 points each.
+    let square = dimension * dimension
+    add(
+      key + ".mixture", "shares of \(Int(clusters)) clusters in \(Int(min(points, 1e15))) points",
+      Double(min(workers, task.conditions.count))
+        * (points * (2 * dimension + 3 * clusters) + square * (points / 128 + 5 * clusters)))
+  }
+
+  /// A search by iterative LQR in every condition, from guesses that are sampled.
+  private mutating func addSearch(
+    _ key: String, _ sampling: ILQR.Sampling, of task: any ControlTask, workers: Int
+  ) {
+    let d = task.dimensions
+    let (n, m, T) = (Double(d.state), Double(d.control), Double(d.horizon))
+    let tries = Double(sampling.tries(within: task.controlLimits))
+    let searches = Double(task.conditions.count) * (tries + 2)
+    add(
+      key + ".sampling.tries", "trajectories of \(Int(searches)) searches",
+      searches * T * (n + m + m * n))
+    // Two expansions of the cost, curvatures and what a pass makes of them; dynamics; values, gains and factors.
+    let size = n + m
+    add(
+      "horizon", "a linear-quadratic problem of each worker",
+      Double(workers) * T * (4 * size * size + n * size + 2 * n * n + 3 * m * size))
+    if tries > 0 {
+      // A generation's trajectories, and a tree of 32 times as many paths, of which a quarter is kept.
+      add(
+        key + ".sampling.samples", "trajectories of \(sampling.samples) samples",
+        Double(sampling.samples) * T * (10 * n + 2 * m + 60))
+    }
   }
 }
 
@@ -87,38 +229,33 @@ extension LoadedExperiment {
   ///   - workers: how many the run will use.
   /// - Throws: `SettingsError` that names the setting that takes most.
   package func requireMemory(isSampled: Bool = true, workers: Int) throws(SettingsError) {
-    let need = MemoryNeed(of: self, isSampled: isSampled, workers: workers)
-    let available = machineMemory()
-    guard need.bytes > Double(available), let most = need.parts.max(by: { $0.bytes < $1.bytes })
-    else {
-      return
-    }
-    throw SettingsError(
-      origin: .wholeFile(name: file?.lastPathComponent ?? experiment.task), path: most.key,
-      problem: "too much memory: a run takes about \(gigabytes(need.bytes)), most of it for "
-        + "\(most.what); this machine allows \(gigabytes(Double(available)))")
+    try require(MemoryNeed(of: self, isSampled: isSampled, workers: workers), for: "a run")
   }
 
   /// Checks that this machine has the memory for what an evaluation has to keep.
   ///
   /// - Parameters:
   ///   - rollouts: per condition.
+  ///   - option: how that was asked for.
+  ///   - workers: how many it will use.
   ///   - keepsRollouts: whether their trajectories are kept; otherwise a verdict for each.
   /// - Throws: `SettingsError`.
   package func requireMemory(
-    evaluating rollouts: Int, keepsRollouts: Bool
+    evaluating rollouts: Int, option: String = "--rollouts", workers: Int, keepsRollouts: Bool
   ) throws(SettingsError) {
-    let d = task.dimensions
-    let all = Double(task.conditions.count + task.testConditions.count) * Double(rollouts)
-    // In memory, and once more as text.
-    let numbers = Double(d.state + d.observation + d.control + 3 * d.points) * Double(d.horizon + 1)
-    let need = all * (200 + (keepsRollouts ? numbers * (8 + 20) : 0))
-    if need <= Double(machineMemory()) { return }
-    throw SettingsError(
-      origin: .override("--rollouts \(rollouts)"), path: "",
-      problem: "too much memory: what \(rollouts) rollouts per condition "
-        + (keepsRollouts ? "saw and did takes about " : "cost takes about ")
-        + "\(gigabytes(need)); this machine allows \(gigabytes(Double(machineMemory())))")
+    try require(
+      MemoryNeed(
+        evaluating: task, rollouts: rollouts, option: "\(option) \(rollouts)", workers: workers,
+        keepsRollouts: keepsRollouts), for: "an evaluation")
+  }
+
+  private func require(_ need: MemoryNeed, for work: String) throws(SettingsError) {
+    guard let (key, text) = need.problem(of: work) else { return }
+    throw key.hasPrefix("--")
+      ? SettingsError(origin: .override(key), path: "", problem: text)
+      : SettingsError(
+        origin: .wholeFile(name: file?.lastPathComponent ?? experiment.task), path: key,
+        problem: text)
   }
 }
 

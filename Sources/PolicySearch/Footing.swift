@@ -17,6 +17,9 @@ public struct Footing: Storable {
   /// are then those of rollouts of the known dynamics.
   public var gain: Double?
 
+  /// Rollouts of a condition that the policy learns from where all iterations' are kept, at most.
+  package static let mostLessons = 200
+
   /// The chance with which two sets of rollouts of the same controller are told apart.
   static let level = 0.02
   /// The same in standard deviations of a normal distribution.

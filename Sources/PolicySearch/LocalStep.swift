@@ -129,7 +129,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     footing.lessons += zip(samples, report.costs).filter { $0.1 <= lost }.map {
       DistillationSet.Part(along: $0.0, under: footing.controller, limits: limits)
     }
-    footing.lessons = footing.lessons.suffix(Self.mostLessons)
+    footing.lessons = footing.lessons.suffix(Footing.mostLessons)
     next.footing = footing
     stays = true
     return true
@@ -139,8 +139,6 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   private static var tolerance: Double { 0.2 }
   /// The share of it that a rollout has lost which is nothing to learn from.
   private static var lost: Double { 0.5 }
-  /// Rollouts of a condition that the policy learns from, at most.
-  private static var mostLessons: Int { 200 }
 
   /// What the policy is to do here.
   func lessons(within limits: ControlLimits?) -> DistillationSet.Share {

@@ -1,4 +1,5 @@
 public import GPSCore
+package import LQR
 import Sim
 public import Statistics
 
@@ -25,6 +26,9 @@ extension InitialController {
   /// Whether the controllers that rollouts begin with come from a search (`searched`), and `controller`
   /// makes only what the search starts from.
   public var takesSearch: Bool { base is any SearchingRule }
+
+  /// How that search samples first guesses; nil if there is none.
+  package var sampling: ILQR.Sampling? { (base as? OptimizedOptions)?.sampling }
 
   /// The controllers of all training conditions, if making them takes a search.
   ///

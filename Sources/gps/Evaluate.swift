@@ -72,17 +72,19 @@ struct Evaluate: AsyncParsableCommand {
 
   func run() async throws {
     let (file, loaded) = try open()
+    let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let (rollouts, seed, noise) = (draws ?? rollouts ?? 10, seed, noise)
     let learner: any Learner
     do {
-      try loaded.requireMemory(evaluating: rollouts, keepsRollouts: actions != nil)
+      try loaded.requireMemory(
+        evaluating: rollouts, option: draws == nil ? "--rollouts" : "--draws", workers: count,
+        keepsRollouts: actions != nil)
       learner = try loaded.learner()
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
     // Before the work: where it cannot be written, it need not be done.
     let actionsFile = try actions.map { try outputFile($0, beside: file, of: loaded) }
-    let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let keepsRollouts = actions != nil
     let (outcome, signalNumber) = await interruptible {
       () -> Result<(training: Evaluation, test: Evaluation?), any Error> in
@@ -120,14 +122,13 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   private func open() throws -> (URL, LoadedExperiment) {
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+    guard let status = try status(of: path) else {
       throw CommandFailure("\(path): no such run directory or policy file", .badInput)
     }
     try requireAgreement(of: allOverrides)
     let url = URL(fileURLWithPath: path)
     do {
-      if !isDirectory.boolValue {
+      if status.st_mode & S_IFMT != S_IFDIR {
         let yaml: String
         do {
           yaml = try storedExperiment(at: url)
@@ -140,7 +141,7 @@ struct Evaluate: AsyncParsableCommand {
         return (url, loaded)
       }
       let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
-      if !FileManager.default.fileExists(atPath: policy.path) {
+      if try gps.status(of: policy.path) == nil {
         throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
       }
       let loaded = try Experiment.load(

@@ -161,6 +161,12 @@ struct Bench: AsyncParsableCommand {
     let rollouts = try chosen.contains(.rollout) ? taskToRollOut() : nil
     let search = try chosen.contains(.iteration) ? experimentToSearch(settings) : nil
     let differentiated = try chosen.contains(.derivatives) ? tasksToDifferentiate() : nil
+    for stage in chosen {
+      let need = runner.memoryNeed(of: stage, rolling: rollouts, searching: search)
+      if let (option, problem) = need.problem(of: "the stage \(stage)") {
+        throw BenchFailure(message: "\(option): \(problem)", exitCode: 64)
+      }
+    }
     if writer.format == .table {
       printLine(
         "BLAS \(Kernels.blasVersion) with \(Kernels.blasName) kernels, MuJoCo "

@@ -47,6 +47,29 @@ private func bench(
     #expect(outcome.output.isEmpty)
   }
 
+  /// Refused at once: memory that is there is not even taken.
+  @Test(arguments: [
+    (["lqr", "--states", "1000", "--controls", "1000", "--horizon", "100000"], "--horizon"),
+    (["dynamics", "--samples", "100000", "--conditions", "100000"], "--samples"),
+    (["mixture", "--samples", "100000", "--horizon", "100000"], "--"),
+    (["mixture", "--samples", "2000", "--workers", "4096"], "--workers"),
+    (["policy", "--samples", "100000", "--horizon", "100000"], "--samples"),
+    (["policy", "--states", "10", "--controls", "1000", "--horizon", "100000"], "--"),
+    (["policy", "--hidden", "65536-65536"], "--hidden"),
+    (["rollout", "--samples", "100000", "--conditions", "100000"], "--samples"),
+    (["iteration", "--samples", "100000", "--horizon", "2000"], "algorithm.samples"),
+  ])
+  func whatMemoryCannotHoldIsRefused(_ arguments: [String], _ option: String) throws {
+    let outcome = try bench(arguments)
+    #expect(outcome.status == 64, "\(outcome.errors)")
+    #expect(outcome.errors.hasPrefix("gps: " + option), "\(outcome.errors)")
+    #expect(
+      outcome.errors.contains(": too much memory: the stage \(arguments[0]) takes about ")
+        && outcome.errors.contains(" GB, most of it for ")
+        && outcome.errors.contains("; this machine allows "), "\(outcome.errors)")
+    #expect(outcome.output.isEmpty)
+  }
+
   @Test func aFullStandardOutputIsTold() throws {
     let outcome = try bench(
       ["lqr", "--states", "1", "--controls", "1", "--horizon", "2", "--repetitions", "1"],
