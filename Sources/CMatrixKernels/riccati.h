@@ -184,8 +184,9 @@ static int NAME(backup)(const riccati_layout *l, const mk_riccati *p, int64_t t,
   const int64_t panels = share(l->vectors, TILE_VECTORS);
   // The next step's numbers: for small problems the processor is as quick by itself.
   const int is_fetched = t > 0 && d >= 48;
-  prefetch transitions = fetch_ahead(F - n * d, n * d, panels * share(n, TILE_COLUMNS));
-  prefetch hessians = fetch_ahead(p->hessians + (t - 1) * d * d, d * d,
+  const int64_t next = t > 0 ? t - 1 : 0;
+  prefetch transitions = fetch_ahead(p->transitions + next * n * d, n * d, panels * share(n, TILE_COLUMNS));
+  prefetch hessians = fetch_ahead(p->hessians + next * d * d, d * d,
                                   (panels + 1) / 2 * share(n, TILE_COLUMNS));
   NAME(multiply)(padded, n,
                  &(tile_job){.plus = {n + 1, l->Ft, ld, before + m + ld * m, 1, ld}, .c = l->P,

@@ -222,17 +222,17 @@ static const tile_function NAME(tiles)[2][TILE_VECTORS][TILE_COLUMNS] = {
 ALWAYS int64_t share(int64_t count, int64_t left) { return (count + left - 1) / left; }
 
 // The functions below move the pointers of the job that they are given; its copies would cost more
-// than a small tile.
+// than a small tile. Those of a product of no terms may be NULL, which nothing may be added to.
 
 ALWAYS void next_rows(tile_job *job, int64_t rows) {
-  job->plus.a += rows;
-  job->minus.a += rows;
+  if (job->plus.depth) job->plus.a += rows;
+  if (job->minus.depth) job->minus.a += rows;
   job->c += rows;
 }
 
 ALWAYS void next_columns(tile_job *job, int64_t columns) {
-  job->plus.b += columns * job->plus.b_column;
-  job->minus.b += columns * job->minus.b_column;
+  if (job->plus.depth) job->plus.b += columns * job->plus.b_column;
+  if (job->minus.depth) job->minus.b += columns * job->minus.b_column;
   job->c += columns * job->c_column;
 }
 

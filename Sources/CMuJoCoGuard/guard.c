@@ -271,7 +271,7 @@ static file_entry *add_entry(
 int mjguard_put_file(mjguard_files *files, const char *path, const void *bytes, size_t count) {
   unsigned char *copy = malloc(count ? count : 1);
   if (!copy) return 0;
-  memcpy(copy, bytes, count);
+  if (count > 0) memcpy(copy, bytes, count);
   return add_entry(files, path, copy, count) != NULL;
 }
 
@@ -1014,14 +1014,19 @@ mjguard_result mjguard_read_rest(
   return result;
 }
 
+// There may be none of them, and no memory for them then.
+static void put_numbers(double *to, const double *numbers, mjtSize count) {
+  if (count > 0) memcpy(to, numbers, sizeof *to * (size_t)count);
+}
+
 mjguard_result mjguard_reset(
     mjguard_log *log, const mjModel *model, mjData *data, const double *positions,
     const double *velocities, const double *rest, int accelerations) {
   GUARDED(log, {
     mj_resetData(model, data);
     if (rest) mj_setState(model, data, rest, mjguard_rest);
-    memcpy(data->qpos, positions, sizeof(double) * (size_t)model->nq);
-    memcpy(data->qvel, velocities, sizeof(double) * (size_t)model->nv);
+    put_numbers(data->qpos, positions, model->nq);
+    put_numbers(data->qvel, velocities, model->nv);
     mj_normalizeQuat(model, data->qpos);
     mj_step1(model, data);
     if (accelerations) mj_forwardSkip(model, data, mjSTAGE_VEL, 0);
@@ -1066,8 +1071,9 @@ mjguard_result mjguard_transition(
     mjguard_log *log, const mjModel *model, mjData *data, int substeps, double *transition,
     double *scratch, int accelerations) {
   const int s = 2 * (int)model->nv + (int)model->na, m = (int)model->nu;
-  double *const A = transition, *const B = A + s * s;
-  double *const Ak = scratch, *const Bk = Ak + s * s, *const old = Bk + s * m;
+  const size_t square = (size_t)s * (size_t)s;
+  double *const A = transition, *const B = A + square;
+  double *const Ak = scratch, *const Bk = Ak + square, *const old = Bk + (size_t)s * (size_t)m;
   // The centred difference's error is least where h² meets the rounding error over h.
   const double step = 1e-6;
   GUARDED(log, {
@@ -1138,7 +1144,7 @@ mjguard_result mjguard_contact_forces(
     mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies, int count,
     double *forces) {
   GUARDED(log, {
-    memset(forces, 0, sizeof(double) * 3 * (size_t)count);
+    for (int i = 0; i < 3 * count; i++) forces[i] = 0;
     for (int c = 0; c < data->ncon; c++) {
       const mjContact *contact = data->contact + c;
       const int first = contact_body(model, contact, 0);
