@@ -82,6 +82,16 @@ package enum RegularFile {
     return descriptor
   }
 
+  /// What is at a path, links followed; nil if nothing is.
+  ///
+  /// - Throws: `FileProblem` where nobody can tell, as in a folder that may not be searched.
+  package static func status(of path: String) throws(FileProblem) -> stat? {
+    var status = stat()
+    if fstatat(AT_FDCWD, path, &status, 0) == 0 { return status }
+    if errno == ENOENT || errno == ENOTDIR { return nil }
+    throw FileProblem(systemReason(errno))
+  }
+
   /// "folder", "pipe", "device" or "socket"; nil for a regular file.
   package static func kind(of status: stat) -> String? {
     switch status.st_mode & S_IFMT {
@@ -92,6 +102,31 @@ package enum RegularFile {
     case S_IFLNK: "link"
     default: "device"
     }
+  }
+}
+
+/// Parts of paths, by their bytes: a mark that joins the character before it would hide a slash.
+package enum PathParts {
+  /// What stands between slashes, in order.
+  package static func components(
+    of path: String, omittingEmptySubsequences isShort: Bool = true
+  ) -> [String] {
+    path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: isShort).map {
+      String(Substring($0))
+    }
+  }
+
+  /// The folder that the last component is in; "." where the path names none.
+  package static func folder(of path: String) -> String {
+    var rest = path.utf8[...]
+    func dropSlashes() { while rest.last == UInt8(ascii: "/") { rest.removeLast() } }
+    dropSlashes()
+    guard let slash = rest.lastIndex(of: UInt8(ascii: "/")) else {
+      return rest.isEmpty && !path.isEmpty ? "/" : "."
+    }
+    rest = rest[..<slash]
+    dropSlashes()
+    return rest.isEmpty ? "/" : String(Substring(rest))
   }
 }
 

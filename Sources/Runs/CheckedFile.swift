@@ -125,8 +125,7 @@ package final class CheckedFile {
       throw .cannotWrite(path: path, reason: systemReason(number))
     }
     // The name itself must reach the disk too.
-    let folder = (path as NSString).deletingLastPathComponent
-    let directory = open(folder.isEmpty ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let directory = open(PathParts.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if directory >= 0 {
       _ = fsync(directory)
       close(directory)

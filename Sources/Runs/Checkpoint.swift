@@ -208,10 +208,19 @@ struct CheckpointFolder {
     return stat(path(name), &status) == 0
   }
 
-  /// The numbered checkpoints, newest first.
-  var names: [(iteration: Int, name: String)] {
-    let contents = (try? Folder.names(in: url.path)) ?? []
-    return contents.compactMap { name in
+  /// The numbered checkpoints, newest first; none where there is no folder, or it cannot be read.
+  var names: [(iteration: Int, name: String)] { (try? readNames()) ?? [] }
+
+  /// The numbered checkpoints, newest first; none where there is no folder.
+  ///
+  /// - Throws: `RunDirectoryError.cannotRead`.
+  func readNames() throws(RunDirectoryError) -> [(iteration: Int, name: String)] {
+    do throws(FileProblem) {
+      if try RegularFile.status(of: url.path) == nil { return [] }
+    } catch {
+      throw .cannotRead(path: url.path, reason: error.description)
+    }
+    return try Folder.names(in: url.path).compactMap { name in
       guard name.hasPrefix(Self.prefix), name.hasSuffix(Self.suffix) else { return nil }
       let iteration = Int(name.dropFirst(Self.prefix.count).dropLast(Self.suffix.count))
       guard let iteration, name == Self.name(iteration: iteration) else { return nil }

@@ -7,9 +7,9 @@ enum Folder {
   static func make(_ path: String) throws(RunDirectoryError) {
     if path.isEmpty { throw .cannotWrite(path: path, reason: "an empty path names no folder") }
     var made = path.hasPrefix("/") ? "/" : ""
-    for component in path.split(separator: "/") {
+    for component in PathParts.components(of: path) {
       made += component + "/"
-      if mkdir(String(made.dropLast()), 0o777) == 0 || errno == EEXIST { continue }
+      if mkdir(made, 0o777) == 0 || errno == EEXIST { continue }
       let number = errno
       // Where nothing can be made, such as /proc, what is asked for may be there all the same.
       var status = stat()

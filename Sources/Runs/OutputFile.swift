@@ -25,8 +25,8 @@ public struct OutputFile: Sendable {
     case new(path: String)
     /// To be put there at once, with permissions to keep; nil for a new file.
     case regular(path: String, mode: mode_t?)
-    /// Written to as it is.
-    case stream
+    /// Written to as it is: a pipe, or a device.
+    case stream(isPipe: Bool)
     /// A stream of this process.
     case open(Int32)
   }
@@ -50,8 +50,7 @@ public struct OutputFile: Sendable {
       var link = stat()
       if lstat(path, &link) == 0 { throw refuse("it is a link that leads nowhere") }
       if number != ENOENT || path.hasSuffix("/") { throw refuse(systemReason(number)) }
-      let folder = (path as NSString).deletingLastPathComponent
-      if access(folder.isEmpty ? "." : folder, W_OK | X_OK) != 0 {
+      if access(PathParts.folder(of: path), W_OK | X_OK) != 0 {
         throw refuse(systemReason(errno))
       }
       if case .anything = replacing {
@@ -89,10 +88,12 @@ public struct OutputFile: Sendable {
       }
       guard let target = realpath(path, nil) else { throw refuse(systemReason(errno)) }
       defer { free(target) }
-      let folder = (String(cString: target) as NSString).deletingLastPathComponent
-      if access(folder, W_OK | X_OK) != 0 { throw refuse(systemReason(errno)) }
+      if access(PathParts.folder(of: String(cString: target)), W_OK | X_OK) != 0 {
+        throw refuse(systemReason(errno))
+      }
       place = .regular(path: String(cString: target), mode: status.st_mode & 0o7777)
-    case S_IFIFO, S_IFCHR: place = .stream
+    case S_IFIFO: place = .stream(isPipe: true)
+    case S_IFCHR: place = .stream(isPipe: false)
     case S_IFDIR: throw refuse("it is a folder")
     default: throw refuse("it is neither a file, a pipe nor a device that takes text")
     }
@@ -116,8 +117,8 @@ public struct OutputFile: Sendable {
         return rename(draft, target) == 0 ? 0 : errno
       }
     case .open(let descriptor): try write(bytes, to: descriptor)
-    case .stream:
-      let descriptor = try openStream()
+    case .stream(let isPipe):
+      let descriptor = try openStream(isPipe: isPipe)
       defer { close(descriptor) }
       try write(bytes, to: descriptor)
     }
@@ -155,18 +156,19 @@ public struct OutputFile: Sendable {
   }
 
   /// A pipe without a reader is waited for a while: whoever made it may just be starting one.
-  private func openStream() throws(RunDirectoryError) -> Int32 {
+  private func openStream(isPipe: Bool) throws(RunDirectoryError) -> Int32 {
     for attempt in 0... {
       let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
       if descriptor >= 0 {
         _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
         return descriptor
       }
-      if errno != ENXIO || attempt == 20 { break }
+      if !isPipe || errno != ENXIO || attempt == 20 { break }
       usleep(100_000)
     }
     throw .cannotWrite(
-      path: path, reason: errno == ENXIO ? "nobody reads from this pipe" : systemReason(errno))
+      path: path,
+      reason: isPipe && errno == ENXIO ? "nobody reads from this pipe" : systemReason(errno))
   }
 
   private func write(_ bytes: [UInt8], to descriptor: Int32) throws(RunDirectoryError) {

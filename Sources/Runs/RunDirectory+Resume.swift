@@ -122,7 +122,7 @@ extension RunDirectory {
   public static func isUnstarted(_ url: URL) -> Bool {
     func path(_ name: String) -> String { url.appendingPathComponent(name).path }
     if RegularFile.beginning(of: path(FileName.lock), bytes: 1) != [] { return false }
-    if holdsCheckpoints(url) { return false }
+    if (try? holdsCheckpoints(url)) != false { return false }
     guard let names = try? Folder.names(in: url.path) else { return false }
     if names == [FileName.lock] { return true }
     // What a run makes first; with files of somebody else's it is none.
@@ -145,10 +145,11 @@ extension RunDirectory {
   }
 
   /// Whether there is a run at this place that can be resumed, or could be if it were not damaged.
-  public static func holdsCheckpoints(_ url: URL) -> Bool {
+  ///
+  /// - Throws: `RunDirectoryError.cannotRead` where nobody can tell.
+  public static func holdsCheckpoints(_ url: URL) throws(RunDirectoryError) -> Bool {
     let folder = CheckpointFolder(in: url)
-    return !folder.names.isEmpty
-      || folder.holds(CheckpointFolder.best)
+    return try !folder.readNames().isEmpty || folder.holds(CheckpointFolder.best)
   }
 
   /// What has changed in a run's directory since its newest checkpoint, as a clause; nil if nothing has.

@@ -182,7 +182,7 @@ public final class RunDirectory {
   private static func attach(
     _ data: Data, as name: String, in url: URL
   ) throws(RunDirectoryError) {
-    let components = name.split(separator: "/", omittingEmptySubsequences: false)
+    let components = PathParts.components(of: name, omittingEmptySubsequences: false)
     precondition(
       !components.contains { ["", ".", ".."].contains($0) }, "'\(name)' leads out of the directory")
     let file = url.appendingPathComponent(name)
@@ -212,8 +212,8 @@ public final class RunDirectory {
     else { return }
     var folders: Set<String> = []
     for name in list.files {
-      let components = (FileName.model + "/" + name)
-        .split(separator: "/", omittingEmptySubsequences: false)
+      let components = PathParts.components(
+        of: FileName.model + "/" + name, omittingEmptySubsequences: false)
       if components.contains(where: { ["", ".", ".."].contains($0) }) { continue }
       let above = (1..<components.count).map { count in
         url.appendingPathComponent(components[..<count].joined(separator: "/")).path
@@ -256,6 +256,12 @@ public final class RunDirectory {
       return lock
     }
     try requireRun()
+    // What cannot be replaced whole is left whole.
+    let checkpoints = CheckpointFolder(in: url)
+    for folder in [url.path, checkpoints.url.path] where access(folder, W_OK | X_OK) != 0 {
+      if errno != ENOENT { throw .cannotWrite(path: folder, reason: systemReason(errno)) }
+    }
+    _ = try checkpoints.readNames()
     // Results of the earlier run must not be taken for those of this one.
     for name in FileName.all {
       let path = url.appendingPathComponent(name).path
@@ -264,7 +270,7 @@ public final class RunDirectory {
       }
     }
     removeModel(in: url)
-    CheckpointFolder(in: url).removeAll()
+    checkpoints.removeAll()
     return lock
   }
 

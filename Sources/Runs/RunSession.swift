@@ -60,7 +60,7 @@ public struct RunSession<L: Learner> {
   ) throws {
     let folder = CheckpointFolder(in: url)
     // Before the lock, which would leave a file in a directory that is none of ours.
-    if !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: url.path) }
+    if try !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: url.path) }
     let lock = try RunLock(in: url)
     let (checkpoint, name, refused) = try folder.newest { (checkpoint: Checkpoint<L.State>) in
       checkpoint.mismatch(with: learner, of: source)

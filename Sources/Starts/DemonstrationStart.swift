@@ -107,8 +107,8 @@ private struct DemonstrationFile {
     } catch {
       throw StartError(
         kind: kind,
-        reason: FileManager.default.fileExists(atPath: path)
-          ? "\(path) cannot be read: \(error)" : "no such file: \(path)")
+        reason: error.description == systemReason(ENOENT)
+          ? "no such file: \(path)" : "\(path) cannot be read: \(error)")
     }
   }
 

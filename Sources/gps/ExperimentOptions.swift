@@ -71,9 +71,22 @@ struct ExperimentOptions: ParsableArguments {
   }
 
   /// How a run in a directory begins.
-  func start(in url: URL, resuming: Bool) -> RunOptions.Start {
-    if resuming && RunDirectory.holdsCheckpoints(url) { return .resumed }
+  func start(in url: URL, resuming: Bool) throws -> RunOptions.Start {
+    do {
+      if try resuming && RunDirectory.holdsCheckpoints(url) { return .resumed }
+    } catch {
+      throw CommandFailure(error, otherwise: .badInput)
+    }
     return .anew(replacing: force || resuming && RunDirectory.isUnstarted(url))
+  }
+}
+
+/// What is at a path that the user named; nil if nothing is.
+///
+/// - Throws: `CommandFailure` where nobody can tell.
+func status(of path: String) throws(CommandFailure) -> stat? {
+  do throws(FileProblem) { return try RegularFile.status(of: path) } catch {
+    throw CommandFailure("cannot read \(path): \(error)", .badInput)
   }
 }
 

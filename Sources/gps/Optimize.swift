@@ -42,7 +42,7 @@ struct Optimize: AsyncParsableCommand {
     }
     let url = try source.runDirectory(of: loaded)
     try await options.run(
-      loaded, by: learner, in: url, start: source.start(in: url, resuming: resume)
+      loaded, by: learner, in: url, start: try source.start(in: url, resuming: resume)
     ) { report in
       // The last one has the rollouts of the feedback laws.
       if report.iteration == 0 || report.successRate == nil { return }

@@ -26,16 +26,15 @@ struct Resume: AsyncParsableCommand {
     let url = URL(fileURLWithPath: path, isDirectory: true)
     let loaded: LoadedExperiment
     do {
-      var isDirectory: ObjCBool = false
-      if !FileManager.default.fileExists(atPath: url.path, isDirectory: &isDirectory) {
+      guard let status = try status(of: path) else {
         throw CommandFailure("\(path): no such run directory", .badInput)
       }
-      if !isDirectory.boolValue {
+      if status.st_mode & S_IFMT != S_IFDIR {
         throw CommandFailure(
           "\(path) is a file: gps resume wants the run's folder\(runFolder(around: url))",
           .badInput)
       }
-      if !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: path) }
+      if try !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: path) }
       loaded = try Experiment.load(
         url.appendingPathComponent(RunDirectory.FileName.experiment),
         overrides: iterations.map {
@@ -55,7 +54,7 @@ struct Resume: AsyncParsableCommand {
 private func runFolder(around file: URL) -> String {
   var folder = file.standardizedFileURL.deletingLastPathComponent()
   for _ in 0..<2 {
-    if RunDirectory.holdsCheckpoints(folder) { return " (\(displayPath(folder)))" }
+    if (try? RunDirectory.holdsCheckpoints(folder)) == true { return " (\(displayPath(folder)))" }
     folder = folder.deletingLastPathComponent()
   }
   return ""

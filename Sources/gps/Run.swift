@@ -39,7 +39,7 @@ struct Run: AsyncParsableCommand {
     let url = try source.runDirectory(of: loaded)
     try await options.run(
       loaded, by: learner, in: url,
-      start: source.start(in: url, resuming: resume))
+      start: try source.start(in: url, resuming: resume))
   }
 
   /// The shorthands are overrides too, and so are judged like the file.

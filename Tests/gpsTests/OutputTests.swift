@@ -18,6 +18,7 @@ import Testing
   @Test func filesAndLinks() throws {
     let script = """
       umask 027; evaluate() { "$GPS" evaluate run --rollouts 1 --actions "$1" >/dev/null; }
+      for name in x é - " " a/b; do mkdir -p a; evaluate "$name" && [ -s "$name" ] && rm -r "$name" || exit 4; done; rmdir a
       evaluate new.csv && evaluate new.csv && [ "$(stat -c %a new.csv)" = 640 ] || exit 1
       echo old >target; chmod 600 target; ln -s target link
       evaluate link && [ -L link ] && cmp -s target new.csv && [ "$(stat -c %a target)" = 600 ] || exit 2

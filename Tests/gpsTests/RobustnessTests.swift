@@ -259,11 +259,87 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: here.appendingPathComponent("out").path))
   }
 
-  @Test func rolloutsOfAnEvaluationAreCountedBeforehand() throws {
-    let outcome = try sh("ulimit -d 600000; \"$GPS\" evaluate run --rollouts 1000000")
+  @Test(arguments: [
+    ("--rollouts 1000000", "--rollouts 1000000: too much memory: an evaluation takes about 0.8 GB"),
+    ("--draws 1000000", "--draws 1000000: too much memory: an evaluation takes about 0.8 GB"),
+    (
+      "--rollouts 1 --horizon 100000 --set memory.history=1000 --workers 4",
+      "horizon: too much memory: an evaluation takes about"
+    ),
+    (
+      "--rollouts 100000 --actions actions.csv",
+      "--rollouts 100000: too much memory: an evaluation takes about"
+    ),
+  ])
+  func whatAnEvaluationKeepsIsComputedBeforehand(_ options: String, _ words: String) throws {
+    let outcome = try sh("ulimit -d 600000; \"$GPS\" evaluate run \(options)")
     #expect(outcome.status == 64, "\(outcome.errors)")
+    #expect(outcome.errors.contains(words), "\(outcome.errors)")
+    #expect(outcome.errors.contains("; this machine allows 0.6 GB"), "\(outcome.errors)")
+  }
+
+  /// What searches on known dynamics keep, and what a policy learns from after one.
+  @Test(arguments: [
+    (
+      "optimize cart-pole --set optimization.sampling.samples=1000000",
+      "optimization.sampling.samples: too much memory: a run takes about"
+    ),
+    (
+      "run cart-pole --set 'initialController={optimize: {sampling: {samples: 1000000}}}'",
+      "initialController.optimize.sampling.samples: too much memory: a run takes about"
+    ),
+    (
+      "run cart-pole --iterations 40 --set memory.history=1000 --set horizon=100",
+      "algorithm.iterations: too much memory: a run takes about"
+    ),
+    (
+      "run point-mass --samples 1000 --set dynamics.maxTrajectories=1000000 --iterations 1000 "
+        + "--set dynamics.mixture.maxClusters=1000000 --set dynamics.mixture.minSamplesPerCluster=1",
+      "dynamics.mixture: too much memory: a run takes about"
+    ),
+    (
+      "run point-mass --set training.batchSize=16777216 --samples 5000 --set horizon=1000 "
+        + "--set network.hiddenLayers=[600,600]",
+      "training.batchSize: too much memory: a run takes about"
+    ),
+  ])
+  func whatSearchesKeepIsComputedBeforehand(_ command: String, _ words: String) throws {
+    let outcome = try sh("ulimit -v 3000000; \"$GPS\" \(command) --output searching")
+    #expect(outcome.status == 64 && outcome.errors.contains(words), "\(outcome.errors)")
     #expect(
-      outcome.errors.contains("--rollouts 1000000: too much memory"), "\(outcome.errors)")
+      !FileManager.default.fileExists(atPath: here.appendingPathComponent("searching").path))
+  }
+
+  /// Folders that may not be read or searched are no empty ones.
+  @Test func whatMayNotBeReadIsToldAsThat() throws {
+    let outcome = try sh(
+      """
+      cp -r run closed
+      # Who may do all tries as nobody.
+      run() { if [ $(id -u) = 0 ]; then setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; else "$@"; fi; }
+      [ $(id -u) = 0 ] && chown -R 65534:65534 closed && chmod 755 .
+      run test -r "$GPS" -a -x "$PWD" || { echo skipped; exit 0; }
+      before=$(cat closed/*.csv | cksum)
+      chmod 000 closed/checkpoints
+      run "$GPS" resume closed; echo $?
+      run "$GPS" \(tinyRun) --output closed --resume; echo $?
+      run "$GPS" \(tinyRun) --output closed --force; echo $?
+      [ "$before" = "$(cat closed/*.csv | cksum)" ]; echo kept $?
+      chmod 755 closed/checkpoints; chmod 000 closed
+      run "$GPS" evaluate closed; echo $?
+      run "$GPS" resume closed; echo $?
+      run "$GPS" evaluate closed/policy.safetensors; echo $?
+      run "$GPS" init closed/model.xml --output new.yaml; echo $?
+      chmod 755 closed
+      """)
+    if outcome.output == "skipped\n" { return }
+    #expect(
+      outcome.output == "64\n64\n70\nkept 0\n64\n64\n64\n64\n",
+      "\(outcome.output)\(outcome.errors)")
+    #expect(
+      outcome.faults.count == 7 && outcome.faults.allSatisfy { !$0.contains("no such") }
+        && outcome.faults.dropLast().allSatisfy { $0.hasSuffix(": Permission denied") },
+      "\(outcome.errors)")
   }
 
   // MARK: - On record

@@ -173,13 +173,13 @@ import Testing
   func searchAgain() throws {
     let here = try testFolder("signals")
     let learn =
-      "run cart-pole --iterations 1 --samples 2 --set training.steps=20 --quiet --workers 2 --set "
-      + "'initialController={optimize: {sampling: {tries: 1, generations: 20, samples: 200}}}' --output"
+      "run box-push --iterations 1 --samples 2 --set training.steps=20 --quiet --workers 2 --set "
+      + "'initialController={optimize: {maxIterations: 4, sampling: {tries: 0}}}' --output"
     let outcome = try shell(
       """
       "$GPS" \(learn) whole >/dev/null 2>&1 || exit 1
       times=0
-      for wait in 0.1 0.3 0.6 1 1.5; do
+      for wait in 0.3 2; do
         rm -rf cut; "$GPS" \(learn) cut >/dev/null 2>&1 & pid=$!
         sleep $wait; kill -INT $pid; wait $pid; code=$?
         [ $code = 130 ] && [ -d cut/checkpoints ] || continue

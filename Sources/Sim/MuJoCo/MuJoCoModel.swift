@@ -1,5 +1,6 @@
 import CMuJoCo
 import CMuJoCoGuard
+import Configuration
 import Foundation
 public import GPSCore
 
@@ -32,13 +33,13 @@ public final class MuJoCoModel: @unchecked Sendable {
   ///
   /// - Throws: `MuJoCoError` when there is no such file, or MuJoCo refuses it.
   public convenience init(contentsOf path: String) throws(MuJoCoError) {
-    guard FileManager.default.fileExists(atPath: path) else { throw .noSuchFile(path: path) }
+    let status: stat?
+    do throws(FileProblem) { status = try RegularFile.status(of: path) } catch {
+      throw .unreadable(path: path)
+    }
+    guard let status else { throw .noSuchFile(path: path) }
     // A pipe would never end, a device might not.
-    let isRegular =
-      (try? FileManager.default.attributesOfItem(
-        atPath: URL(fileURLWithPath: path).resolvingSymlinksInPath().path)[.type])
-      as? FileAttributeType == .typeRegular
-    guard isRegular, FileManager.default.isReadableFile(atPath: path) else {
+    if RegularFile.kind(of: status) != nil || access(path, R_OK) != 0 {
       throw .unreadable(path: path)
     }
     let location = MuJoCoModelFiles.Location(of: path)

@@ -86,10 +86,19 @@ package struct MuJoCoModelFiles: Sendable {
     let places: [(asked: String, actual: String)]
 
     init(of path: String) {
-      var components: [Substring] = []
-      let absolute =
-        path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
-      for component in absolute.split(separator: "/") where component != "." {
+      var components: [String] = []
+      var absolute =
+        path.utf8.first == UInt8(ascii: "/")
+        ? path : FileManager.default.currentDirectoryPath + "/" + path
+      // What is above a link is not what is above the place that it leads to.
+      if PathParts.components(of: path).contains(".."),
+        let folder = realpath(PathParts.folder(of: absolute), nil)
+      {
+        absolute =
+          String(cString: folder) + "/" + (PathParts.components(of: absolute).last ?? "")
+        free(folder)
+      }
+      for component in PathParts.components(of: absolute) where component != "." {
         if component == ".." { _ = components.popLast() } else { components.append(component) }
       }
       self.path = "/" + components.joined(separator: "/")
@@ -116,7 +125,7 @@ package struct MuJoCoModelFiles: Sendable {
   init(_ list: FileList, in location: Location) {
     let files = list.files
     // The innermost folder that holds all files.
-    let folders = files.map { $0.path.split(separator: "/").dropLast() }
+    let folders = files.map { PathParts.components(of: $0.path).dropLast() }
     var common = Array(folders.first ?? [])
     for folder in folders { common = zip(common, folder).prefix { $0 == $1 }.map(\.0) }
     let computed = common.map { "/" + $0 }.joined()
@@ -130,7 +139,7 @@ package struct MuJoCoModelFiles: Sendable {
     var contents: [String: [UInt8]] = [:]
     var main = ""
     for file in files {
-      let name = String(file.path.dropFirst(folder.count + 1))
+      let name = String(Substring(file.path.utf8.dropFirst(folder.utf8.count + 1)))
       contents[name] = file.bytes
       if file.isMain { main = name }
     }
