@@ -24,6 +24,9 @@ struct Bench: ParsableCommand {
         "the benchmarks are not beside this program; set GPS_ROOT to a checkout of the toolkit",
         .badInput)
     }
+    // What it becomes lives under the same limits.
+    try requireThreads()
+    try requireBuffers()
     try replaceProcess(
       by: checkout.appendingPathComponent("scripts/gps").path, ["bench"] + arguments)
   }

@@ -310,6 +310,17 @@ import Testing
       !FileManager.default.fileExists(atPath: here.appendingPathComponent("searching").path))
   }
 
+  /// What benchmarks need is looked for before another program takes this one's place.
+  @Test func aBenchmarkWithoutMemoryIsASentence() throws {
+    let outcome = try sh(
+      """
+      mkdir -p Benchmarks scripts; : >Benchmarks/Package.swift; printf '#!/bin/sh\necho begun\n' >scripts/gps
+      chmod 755 scripts/gps; export GPS_ROOT=$PWD; "$GPS" bench lqr; ulimit -d 100000; "$GPS" bench lqr
+      """)
+    #expect(outcome.status == 70 && outcome.output == "begun\n", "\(outcome.output)")
+    #expect(outcome.errors.contains("MB more memory, which OpenBLAS needs"), "\(outcome.errors)")
+  }
+
   /// Folders that may not be read or searched are no empty ones.
   @Test func whatMayNotBeReadIsToldAsThat() throws {
     let outcome = try sh(

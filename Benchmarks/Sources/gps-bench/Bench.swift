@@ -1,5 +1,5 @@
 import ArgumentParser
-import Benchmarks
+@_spi(Programs) import Benchmarks
 import Foundation
 @_spi(Programs) import GuidedPolicySearch
 import ShippedExperiments
