@@ -51,6 +51,7 @@ enum Main {
         try requireOutput()
         quit(ExitStatus.done.rawValue)
       }
+      try requireStack()
       try requireThreads()
       try requireBuffers()
     } catch {

@@ -56,6 +56,22 @@ func requireDescriptors() throws(CommandFailure) {
   }
 }
 
+/// Checks that a thread's stack holds what MuJoCo's compiler and this program put there, which ends without a word
+/// where it does not.
+///
+/// - Throws: `CommandFailure`.
+func requireStack() throws(CommandFailure) {
+  let kilobytes = 512
+  var limit = rlimit()
+  if getrlimit(__rlimit_resource_t(RLIMIT_STACK.rawValue), &limit) == 0,
+    limit.rlim_cur < rlim_t(kilobytes << 10)
+  {
+    throw CommandFailure(
+      "the system allows a stack of \(limit.rlim_cur >> 10) kB where \(kilobytes) are needed; raise its limit "
+        + "(ulimit -s)", .runFailed)
+  }
+}
+
 /// Checks that there can be as many threads as Swift's task pool will have: it waits for ever for one
 /// that the system denies it.
 ///

@@ -310,6 +310,17 @@ import Testing
       !FileManager.default.fileExists(atPath: here.appendingPathComponent("searching").path))
   }
 
+  @Test(arguments: [64, 98, 150, 300])
+  func aSmallStackIsASentence(_ kilobytes: Int) throws {
+    for command in ["evaluate run", "resume run", "check reacher", "init m.xml"] {
+      let outcome = try sh("ulimit -s \(kilobytes); \"$GPS\" \(command)")
+      #expect(outcome.status == 70, "\(command): \(outcome.errors)")
+      #expect(
+        outcome.errors.contains(
+          "a stack of \(kilobytes) kB where 512 are needed; raise its limit (ulimit -s)"))
+    }
+  }
+
   /// What benchmarks need is looked for before another program takes this one's place.
   @Test func aBenchmarkWithoutMemoryIsASentence() throws {
     let outcome = try sh(
