@@ -402,7 +402,7 @@ extension ILQRSearch {
     var gaps = Matrix(rows: n, columns: T)
     var next = [Double](repeating: 0, count: n)
     for t in 0..<T {
-      try Task.checkCancellation()
+      if isTimeToAsk(t) { try Task.checkCancellation() }
       do throws(PlantFailure) {
         var x = next.mutableSpan
         try dynamics.step(
@@ -505,7 +505,7 @@ extension ILQRSearch {
       var x = states.storage.mutableSpan
       var u = controls.storage.mutableSpan
       for t in 0..<T {
-        if Task.isCancelled { return nil }
+        if isTimeToAsk(t) && Task.isCancelled { return nil }
         for i in 0..<m {
           var change = size * k[t * m + i]
           for j in 0..<n {
