@@ -212,11 +212,13 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
   ///   - seed: the same seed gives the same results, with any number of workers.
   /// - Throws: as the other initialiser, or what `start` throws.
   public init(
-    _ task: System, from start: InitialController, settings: SearchSettings = SearchSettings(),
+    _ task: System, from start: InitialController = .automatic,
+    settings: SearchSettings = SearchSettings(),
     dynamics: DynamicsSource = .fitted(LinearGaussianFitter.Options()),
     network: NetworkOptions = NetworkOptions(),
     training: PolicyDistiller.Options = PolicyDistiller.Options(), seed: UInt64 = 0
   ) throws {
+    let start = try start.chosen(for: task).start
     let loaded = try start.loaded()
     try self.init(
       task, from: task.conditions.map { try loaded.controller(for: task, in: $0) }, start: start,
