@@ -45,7 +45,10 @@ public struct Footing: Storable {
     else { return nil }
     self.init(
       controller: start.controller, costs: start.trialCosts,
-      successRate: Double(start.trialSuccesses ?? 0) / Double(start.trialCosts.count), lessons: [],
+      successRate: Double(start.trialSuccesses ?? 0) / Double(start.trialCosts.count),
+      lessons: start.rests.map {
+        DistillationSet.Part(observations: $0.observations, targets: $0.actions)
+      },
       gain: gain)
   }
 

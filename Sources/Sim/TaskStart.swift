@@ -1,4 +1,5 @@
 public import GPSCore
+import LinearAlgebra
 package import Statistics
 
 /// x_0: the state of a task at the beginning of `condition`, without noise.
@@ -40,6 +41,77 @@ package func initialStates<T: ControlTask>(
     let drawn = condition.drawn(from: &stream)
     let start = task.initialPlantState(of: drawn, stream: &stream)
     return (drawn, try state(of: task, in: drawn, at: start, &plant))
+  }
+}
+
+/// Rollouts of a controller that go on after its horizon, with what it does in its last step, for as long again.
+///
+/// - Parameters:
+///   - task: a plant of it is made.
+///   - condition: where rollouts start.
+///   - controller: of the task's horizon T.
+///   - streams: one for each rollout: its start and its noise.
+/// - Returns: for each stream the condition that was drawn and the trajectory from step T on, of T steps; nil where the
+///   rollout failed.
+/// - Throws: what making a plant throws.
+package func holdingRollouts<T: ControlTask>(
+  of task: T, in condition: Condition, under controller: LinearGaussianController,
+  streams: [RandomStream]
+) throws -> [(condition: Condition, trajectory: Trajectory)?] {
+  var plant = try task.makePlant()
+  var dimensions = task.dimensions
+  let T = dimensions.horizon
+  let longer = try controller.goingOn(for: T)
+  dimensions.horizon = 2 * T
+  return try streams.map { stream in
+    var stream = stream
+    let drawn = condition.drawn(from: &stream)
+    let start = task.initialPlantState(of: drawn, stream: &stream)
+    let noise = stream.normals(dimensions.control * dimensions.horizon)
+    var workspace = longer.makeWorkspace()
+    do throws(RolloutFailure) {
+      let whole = try rollout(
+        &plant, under: longer, workspace: &workspace, dimensions: dimensions, condition: drawn,
+        plantState: start, noise: noise, limits: task.controlLimits)
+      return (drawn, whole.steps(T...2 * T))
+    } catch {
+      plant = try task.makePlant()
+      return nil
+    }
+  }
+}
+
+extension LinearGaussianController {
+  /// The same, followed by what it does in its last step.
+  fileprivate func goingOn(for steps: Int) throws -> LinearGaussianController {
+    let T = horizon
+    func extended(_ sequence: MatrixSequence) -> MatrixSequence {
+      let size = sequence.rows * sequence.columns
+      let last = sequence.storage.suffix(size)
+      return MatrixSequence(
+        rows: sequence.rows, columns: sequence.columns, count: T + steps,
+        columnMajor: sequence.storage + (0..<steps).flatMap { _ in last })
+    }
+    var all = Matrix(rows: control, columns: T + steps)
+    for t in 0..<T + steps { all.setColumn(t, to: offsets.column(min(t, T - 1))) }
+    return try LinearGaussianController(
+      gains: extended(gains), offsets: all, covariances: extended(covariances))
+  }
+}
+
+extension Trajectory {
+  /// A part of it, as a trajectory of its own.
+  fileprivate func steps(_ steps: ClosedRange<Int>) -> Trajectory {
+    let (a, b) = (steps.lowerBound, steps.upperBound)
+    let J = pointJacobians
+    let size = J.rows * J.columns
+    return Trajectory(
+      states: states[0..<states.rows, a..<b + 1], controls: controls[0..<controls.rows, a..<b],
+      observations: observations[0..<observations.rows, a..<b + 1],
+      points: points[0..<points.rows, a..<b + 1],
+      pointJacobians: MatrixSequence(
+        rows: J.rows, columns: J.columns, count: b - a + 1,
+        columnMajor: Array(J.storage[size * a..<size * (b + 1)])))
   }
 }
 

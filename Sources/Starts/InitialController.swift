@@ -103,6 +103,13 @@ struct Start {
   /// States that rollouts may start from, drawn from so many streams, with the conditions that were drawn; nil if
   /// the task is not known.
   var states: (@Sendable ([RandomStream]) throws -> [(condition: Condition, state: [Double])])?
+  /// What follows when a controller goes on after its horizon, as in its last step, in one rollout per stream, with the
+  /// conditions that were drawn; nil if the task is not known, or for a rollout that failed.
+  var holding:
+    (
+      @Sendable (LinearGaussianController, [RandomStream]) throws
+        -> [(condition: Condition, trajectory: Trajectory)?]
+    )?
   /// The task's known dynamics; nil if there are none.
   var dynamics: (any KnownDynamics)?
   /// What the task threw when it was asked for them.
@@ -118,6 +125,7 @@ extension Start {
       state: try initialState(of: task, in: condition),
       control: try startControls(of: task, in: condition), cost: task.cost, condition: condition)
     states = { try initialStates(of: task, in: condition, streams: $0) }
+    holding = { try holdingRollouts(of: task, in: condition, under: $0, streams: $1) }
     // A judge of one's own may look at observations, which known dynamics do not make.
     if let success = (task as? any JudgedTask)?.success as? SuccessCriterion {
       succeeds = { success.isSuccess($0, in: condition) }

@@ -87,6 +87,31 @@ extension InitialController.OptimizedOptions: SearchingRule {
     return try controllers(starts, found)
   }
 
+  /// The share of what was gained that is lost where a trajectory is.
+  private static var lost: Double { 0.5 }
+
+  /// Rollouts that go on after the horizon, and stay where they are: a policy that only ever sees the way there does not
+  /// learn to hold.
+  private func rests(
+    _ start: Start, _ searched: SearchedStart, lost: Double
+  ) throws -> [SearchedStart.Rest] {
+    guard let holding = start.holding, let cost = start.cost else { return [] }
+    let (controller, T) = (searched.controller, start.dimensions.horizon)
+    let found = try holding(
+      controller, (0..<Self.trials).map { RandomStream(seed: 0).child(.custom, $0) })
+    return found.compactMap { found in
+      guard let (condition, trajectory) = found, start.succeeds?(trajectory) != false,
+        cost.values(along: trajectory, in: condition).reduce(0, +) <= lost
+      else { return nil }
+      var actions = Matrix(rows: start.dimensions.control, columns: T)
+      for t in 0..<T {
+        let state = trajectory.states.column(t)
+        actions.setColumn(t, to: start.clamped(controller.action(step: T - 1, state: state)))
+      }
+      return SearchedStart.Rest(observations: trajectory.observations, actions: actions)
+    }
+  }
+
   /// Rollouts of the known dynamics by which gains are chosen.
   private static var trials: Int { 8 }
 
@@ -140,6 +165,9 @@ extension InitialController.OptimizedOptions: SearchingRule {
           // Through contacts a trajectory may hold under no noise at all.
           searched.controller = try controller(start)
           searched.isGivenUp = true
+        } else if let gain = found.gain, ILQR.comesToRest(found.states) {
+          searched.rests = try rests(start, searched, lost: found.cost + Self.lost * gain)
+          searched.modelRollouts += 2 * Self.trials
         }
         return searched
       }

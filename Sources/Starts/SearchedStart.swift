@@ -1,5 +1,6 @@
 public import GPSCore
 package import LQR
+public import LinearAlgebra
 import Sim
 public import Statistics
 
@@ -20,6 +21,17 @@ public struct SearchedStart: Sendable, Equatable {
   /// Whether the controller is what was searched from after all, because that is better under the noise of what was
   /// found. Cost, gain and trials are those of what was found.
   public var isGivenUp = false
+  /// Where the trajectory comes to rest, rollouts of the known dynamics in which the controller goes on after the horizon
+  /// as in its last step, from there on: what it observes, and does without noise.
+  public var rests: [Rest] = []
+
+  /// Staying at rest.
+  public struct Rest: Sendable, Equatable {
+    /// Observations, one per column: o × (T + 1).
+    public var observations: Matrix
+    /// Mean actions, within the limits: m × T.
+    public var actions: Matrix
+  }
 }
 
 extension InitialController {

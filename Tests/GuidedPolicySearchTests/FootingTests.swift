@@ -218,8 +218,8 @@ private func footing(_ costs: [Double], successRate: Double = 0) throws -> Footi
     (state, report) = try await search.advancing(state)
     #expect(state.conditions.map(\.controller) == found)
     #expect(report.conditions.allSatisfy { $0.metrics["status"] == nil })
-    // Five rollouts of each iteration are lessons.
-    #expect(state.conditions.allSatisfy { $0.footing?.lessons.count == 10 })
+    // Five rollouts of each iteration are lessons, and eight that go on where the search came to rest.
+    #expect(state.conditions.allSatisfy { $0.footing?.lessons.count == 18 })
     #expect(state.conditions.allSatisfy { ($0.footing?.gain ?? 0) > 0 })
     // And come back from a file.
     for condition in state.conditions {

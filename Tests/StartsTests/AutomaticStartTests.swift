@@ -133,11 +133,38 @@ private struct Ledge: Cost {
     // Beyond 1 it goes down: there the optimum is, without noise.
     let gentle = try await searched(steepness: 1)
     #expect(!gentle.isGivenUp)
+    // What it does there goes on: about 1, each action that of the last step's feedback.
+    #expect(gentle.rests.count == 8)
+    let (gain, offset) = (gentle.controller.gains[19][0, 0], gentle.controller.offsets[0, 19])
+    for rest in gentle.rests {
+      #expect(rest.observations.columns == 21 && rest.actions.columns == 20)
+      for t in 0..<20 {
+        let x = rest.observations[0, t]
+        #expect(abs(x - 1) < 1)
+        #expect(abs(rest.actions[0, t] - min(3, max(-3, gain * x + offset))) < 1e-12)
+      }
+      #expect(Set(rest.observations.storage).count == 21)
+    }
     let steep = try await searched(steepness: 1e4)
+    #expect(steep.rests.isEmpty)
     #expect(steep.isGivenUp && steep.cost < 21 && steep.trialCosts.allSatisfy { $0 > 21 })
     #expect(
       steep.controller.gains.storage.allSatisfy { $0 == 0 }
         && steep.controller.offsets.storage.allSatisfy { $0 == 0 })
+  }
+
+  @Test("a trajectory that is under way when it ends does not go on")
+  func underWay() async throws {
+    let task = try NativeTask(
+      name: "throw", model: Hilltop(), controlPeriod: 0.1, horizon: 10,
+      conditions: [Condition(name: "c", initialPlantState: [0, 0])],
+      cost: SumCost(
+        .control(ControlCost(weights: [1e-3])),
+        .state(StateCost(entries: [0], target: .numbers([1]), weights: [1], ramp: .finalOnly))))
+    let found = try await InitialController.optimize().searched(
+      for: task, stream: RandomStream(seed: 1))
+    let start = try #require(found?.first)
+    #expect(start.cost < 0.2 && start.rests.isEmpty)
   }
 
   @Test(

@@ -4,7 +4,7 @@
 // gains, and rollouts of the known dynamics with noise decide how much of it.
 
 import GPSCore
-import LinearAlgebra
+package import LinearAlgebra
 import Statistics
 
 extension ILQR {
@@ -22,6 +22,21 @@ extension ILQR {
       successes == other.successes ? meanCost < other.meanCost : successes > other.successes
     }
   }
+}
+
+extension ILQR {
+  /// Whether a trajectory ends at rest: in its last step each entry changes by less than a share of the most that it
+  /// ever does.
+  package static func comesToRest(_ states: Matrix) -> Bool {
+    let T = states.columns - 1
+    return (0..<states.rows).allSatisfy { i in
+      let widest = (0..<T).reduce(0) { max($0, abs(states[i, $1 + 1] - states[i, $1])) }
+      return abs(states[i, T] - states[i, T - 1]) <= rest * widest
+    }
+  }
+
+  /// The share of a trajectory's largest change in a step that is none.
+  private static var rest: Double { 0.3 }
 }
 
 /// The cost of a trajectory that comes to rest, and then rests for as long again: the steps after its end cost what its
@@ -100,7 +115,7 @@ struct GainSearch<D: KnownDynamics>: Sendable {
       scales.map { 2 * effort * worth / (Double(controls.columns) * $0 * $0) }
     }
     var found: [(gains: MatrixSequence, trials: ILQR.Trials)] = []
-    let comesToRest = comesToRest(states)
+    let comesToRest = ILQR.comesToRest(states)
     // The gaps of a trajectory that is given take a rollout to find, those of a rest another.
     var rollouts = comesToRest ? 2 : 1
     for gains in try await passes(about: states, controls, resting: comesToRest, efforts) {
@@ -147,17 +162,6 @@ struct GainSearch<D: KnownDynamics>: Sendable {
       controls,
       stream)
   }
-
-  private func comesToRest(_ states: Matrix) -> Bool {
-    let T = states.columns - 1
-    return (0..<states.rows).allSatisfy { i in
-      let widest = (0..<T).reduce(0) { max($0, abs(states[i, $1 + 1] - states[i, $1])) }
-      return abs(states[i, T] - states[i, T - 1]) <= Self.rest * widest
-    }
-  }
-
-  /// The share of a trajectory's largest change in a step that is none.
-  private static var rest: Double { 0.3 }
 
   /// Cost and success under noise.
   private func judged(
