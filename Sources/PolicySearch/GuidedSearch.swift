@@ -204,7 +204,7 @@ where Local == KLStep, Link == MirrorDescent, Student == NeuralDistiller {
   ///
   /// - Parameters:
   ///   - task: what to learn.
-  ///   - start: makes the initial controllers.
+  ///   - start: makes the initial controllers; by default what follows from what is known of the task.
   ///   - settings: how the loop goes.
   ///   - dynamics: where they come from.
   ///   - network: the policy's network.

@@ -213,6 +213,8 @@ private func footing(_ costs: [Double], successRate: Double = 0) throws -> Footi
     let search = try GuidedSearch(
       task, from: .optimize(), network: NetworkOptions(), training: .init(), seed: 1)
     #expect(search.sampling == .offPolicy)
+    // Which is what follows from dynamics that are known.
+    #expect(try GuidedSearch(task).searchesStart)
     var (state, report) = try await search.advancing(search.initialState)
     let found = state.conditions.map(\.controller)
     (state, report) = try await search.advancing(state)
