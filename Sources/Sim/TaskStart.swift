@@ -53,7 +53,7 @@ package func initialStates<T: ControlTask>(
 ///   - streams: one for each rollout: its start and its noise.
 /// - Returns: for each stream the condition that was drawn and the trajectory from step T on, of T steps; nil where the
 ///   rollout failed.
-/// - Throws: what making a plant throws.
+/// - Throws: what making a plant throws, or `CancellationError`.
 package func holdingRollouts<T: ControlTask>(
   of task: T, in condition: Condition, under controller: LinearGaussianController,
   streams: [RandomStream]
@@ -75,6 +75,8 @@ package func holdingRollouts<T: ControlTask>(
         plantState: start, noise: noise, limits: task.controlLimits)
       return (drawn, whole.steps(T...2 * T))
     } catch {
+      // What was given up has not failed.
+      try Task.checkCancellation()
       plant = try task.makePlant()
       return nil
     }

@@ -153,6 +153,21 @@ private struct Ledge: Cost {
         && steep.controller.offsets.storage.allSatisfy { $0 == 0 })
   }
 
+  @Test("rollouts that are given up have not failed")
+  func holdingGivenUp() async throws {
+    let task = try NativeTask(
+      name: "ledge", model: Drift(), controlPeriod: 1, horizon: 20,
+      conditions: [Condition(name: "c", initialPlantState: [0])], cost: Ledge(steepness: 1))
+    let controller = try InitialController.constant().controller(for: task, in: task.conditions[0])
+    let work = Task {
+      while !Task.isCancelled { await Task.yield() }
+      return try holdingRollouts(
+        of: task, in: task.conditions[0], under: controller, streams: [RandomStream(seed: 1)])
+    }
+    work.cancel()
+    await #expect(throws: CancellationError.self) { try await work.value }
+  }
+
   @Test("a trajectory that is under way when it ends does not go on")
   func underWay() async throws {
     let task = try NativeTask(
