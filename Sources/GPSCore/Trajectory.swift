@@ -42,6 +42,22 @@ public struct Trajectory: Sendable, Equatable {
   }
 }
 
+extension Trajectory {
+  /// A part of it, from one step to another, as a trajectory of its own.
+  package func steps(_ steps: ClosedRange<Int>) -> Trajectory {
+    let (a, b) = (steps.lowerBound, steps.upperBound)
+    let J = pointJacobians
+    let size = J.rows * J.columns
+    return Trajectory(
+      states: states[0..<states.rows, a..<b + 1], controls: controls[0..<controls.rows, a..<b],
+      observations: observations[0..<observations.rows, a..<b + 1],
+      points: points[0..<points.rows, a..<b + 1],
+      pointJacobians: MatrixSequence(
+        rows: J.rows, columns: J.columns, count: b - a + 1,
+        columnMajor: Array(J.storage[size * a..<size * (b + 1)])))
+  }
+}
+
 extension [Trajectory] {
   /// Steps beyond which the same rollouts go on, in order, and which ones: all steps and all rollouts where none
   /// ends before its time.

@@ -101,22 +101,6 @@ extension LinearGaussianController {
   }
 }
 
-extension Trajectory {
-  /// A part of it, as a trajectory of its own.
-  fileprivate func steps(_ steps: ClosedRange<Int>) -> Trajectory {
-    let (a, b) = (steps.lowerBound, steps.upperBound)
-    let J = pointJacobians
-    let size = J.rows * J.columns
-    return Trajectory(
-      states: states[0..<states.rows, a..<b + 1], controls: controls[0..<controls.rows, a..<b],
-      observations: observations[0..<observations.rows, a..<b + 1],
-      points: points[0..<points.rows, a..<b + 1],
-      pointJacobians: MatrixSequence(
-        rows: J.rows, columns: J.columns, count: b - a + 1,
-        columnMajor: Array(J.storage[size * a..<size * (b + 1)])))
-  }
-}
-
 /// The controls that a condition's start comes with, as a MuJoCo keyframe's do; nil if it comes with none.
 ///
 /// - Throws: what the model throws when the start is none of its own.

@@ -8,81 +8,44 @@ import Testing
 
 @testable import LQR
 
-/// Dynamics that somebody gives up at one of their calls.
-private struct GivenUp<Base: KnownDynamics>: KnownDynamics {
-  /// Counts calls, and gives work up in the midst of a certain one.
-  final class Counter: Sendable {
-    private let calls = Atomic(0)
-    private let giveUp = Mutex<(@Sendable () -> Void)?>(nil)
-    /// Which call, from 1; 0 for none.
-    let last: Int
+/// Counts calls, and gives work up in the midst of a certain one.
+private final class CallCounter: Sendable {
+  private let calls = Atomic(0)
+  private let giveUp = Mutex<(@Sendable () -> Void)?>(nil)
+  /// Which call, from 1; 0 for none.
+  let last: Int
 
-    init(last: Int = 0) { self.last = last }
+  init(last: Int = 0) { self.last = last }
 
-    var count: Int { calls.load(ordering: .relaxed) }
+  var count: Int { calls.load(ordering: .relaxed) }
 
-    func call() {
-      if calls.wrappingAdd(1, ordering: .relaxed).newValue == last {
-        giveUp.withLock { $0 }?()
-      }
-    }
-
-    /// What becomes of work.
-    func outcome<Value: Sendable>(
-      of work: @escaping @Sendable () async throws -> Value
-    ) async -> Result<Value, any Error> {
-      let task = Task {
-        // Not before the task is known.
-        while giveUp.withLock({ $0 == nil }) { await Task.yield() }
-        return try await work()
-      }
-      giveUp.withLock { $0 = { task.cancel() } }
-      return await task.result
+  func call() {
+    if calls.wrappingAdd(1, ordering: .relaxed).newValue == last {
+      giveUp.withLock { $0 }?()
     }
   }
 
-  let base: Base
-  let counter: Counter
-
-  var state: Int { base.state }
-  var control: Int { base.control }
-  var hasSecondDerivatives: Bool { base.hasSecondDerivatives }
-
-  func makeWorkspace() throws -> Base.Workspace { try base.makeWorkspace() }
-
-  func step(
-    _ x: Span<Double>, _ u: Span<Double>, workspace: inout Base.Workspace,
-    into next: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    counter.call()
-    try base.step(x, u, workspace: &workspace, into: &next)
-  }
-
-  func linearize(
-    _ x: Span<Double>, _ u: Span<Double>, workspace: inout Base.Workspace,
-    into next: inout MutableSpan<Double>, jacobian: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    counter.call()
-    try base.linearize(x, u, workspace: &workspace, into: &next, jacobian: &jacobian)
-  }
-
-  func contractSecondDerivatives(
-    _ x: Span<Double>, _ u: Span<Double>, costate: Span<Double>, workspace: inout Base.Workspace,
-    into hessian: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    counter.call()
-    try base.contractSecondDerivatives(
-      x, u, costate: costate, workspace: &workspace, into: &hessian)
+  /// What becomes of work.
+  func outcome<Value: Sendable>(
+    of work: @escaping @Sendable () async throws -> Value
+  ) async -> Result<Value, any Error> {
+    let task = Task {
+      // Not before the task is known.
+      while giveUp.withLock({ $0 == nil }) { await Task.yield() }
+      return try await work()
+    }
+    giveUp.withLock { $0 = { task.cancel() } }
+    return await task.result
   }
 }
 
 /// Work that is given up ends with one of the next steps of the dynamics, and nothing that it had begun counts as done.
 @Suite("Iterative LQR that is given up") struct CancellationTests {
-  private typealias Pendulum = GivenUp<EulerPendulum>
+  private typealias Pendulum = WatchedDynamics<EulerPendulum>
   private static let horizon = 20
 
-  private func dynamics(_ counter: Pendulum.Counter) -> Pendulum {
-    GivenUp(base: EulerPendulum(period: 0.1), counter: counter)
+  private func dynamics(_ counter: CallCounter) -> Pendulum {
+    WatchedDynamics(EulerPendulum(period: 0.1)) { _ in counter.call() }
   }
 
   /// Runs work in a task of its own with dynamics that are given up at some calls, and without.
@@ -95,12 +58,12 @@ private struct GivenUp<Base: KnownDynamics>: KnownDynamics {
   private func tryAll<Value: Equatable & Sendable>(
     most: Int, callsAfter after: Int, _ work: @escaping @Sendable (Pendulum) async throws -> Value
   ) async throws {
-    let whole = Pendulum.Counter()
+    let whole = CallCounter()
     let expected = try await work(dynamics(whole))
     try #require(whole.count > 0)
     var ended = 0
     for place in stride(from: 1, through: whole.count, by: max(1, whole.count / most)) {
-      let counter = Pendulum.Counter(last: place)
+      let counter = CallCounter(last: place)
       let dynamics = dynamics(counter)
       let outcome = await counter.outcome { try await work(dynamics) }
       #expect(counter.count <= place + after, "call \(place) of \(whole.count)")

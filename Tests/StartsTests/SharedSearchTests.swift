@@ -37,46 +37,6 @@ private struct Slide: ContinuousSystem {
   }
 }
 
-/// Dynamics that count their steps.
-private struct Counted<Base: KnownDynamics>: KnownDynamics {
-  final class Count: Sendable {
-    private let steps = Locked(0)
-    func add() { steps.withLock { $0 += 1 } }
-    var value: Int { steps.withLock { $0 } }
-  }
-
-  let base: Base
-  let count: Count
-  var state: Int { base.state }
-  var control: Int { base.control }
-  var hasSecondDerivatives: Bool { base.hasSecondDerivatives }
-
-  func makeWorkspace() throws -> Base.Workspace { try base.makeWorkspace() }
-
-  func step(
-    _ x: Span<Double>, _ u: Span<Double>, workspace: inout Base.Workspace,
-    into next: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    count.add()
-    try base.step(x, u, workspace: &workspace, into: &next)
-  }
-
-  func linearize(
-    _ x: Span<Double>, _ u: Span<Double>, workspace: inout Base.Workspace,
-    into next: inout MutableSpan<Double>, jacobian: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    try base.linearize(x, u, workspace: &workspace, into: &next, jacobian: &jacobian)
-  }
-
-  func contractSecondDerivatives(
-    _ x: Span<Double>, _ u: Span<Double>, costate: Span<Double>, workspace: inout Base.Workspace,
-    into hessian: inout MutableSpan<Double>
-  ) throws(PlantFailure) {
-    try base.contractSecondDerivatives(
-      x, u, costate: costate, workspace: &workspace, into: &hessian)
-  }
-}
-
 /// The cost of an uncounted task, times a factor, plus a constant on its last step.
 private struct Rescaled: Cost {
   var base: any Cost
@@ -183,12 +143,13 @@ private struct Rescaled: Cost {
   @Test("Rollouts are counted as the dynamics see them")
   func counts() async throws {
     let task = try swingUp(from: [0, 0.2])
-    let count = Counted<NativeDynamics<EvenPendulum>>.Count()
+    let count = Locked(0)
     let problems = task.conditions.map {
       ILQR.Problem(
-        dynamics: Counted(
-          base: NativeDynamics(EvenPendulum(), timeStep: TimeStep(controlPeriod: 0.05)),
-          count: count), cost: task.cost, condition: $0, initialState: $0.initialPlantState,
+        dynamics: WatchedDynamics(
+          NativeDynamics(EvenPendulum(), timeStep: TimeStep(controlPeriod: 0.05))
+        ) { call in if case .step = call { count.withLock { $0 += 1 } } }, cost: task.cost,
+        condition: $0, initialState: $0.initialPlantState,
         controls: Matrix(rows: 1, columns: 100), deviations: [3],
         limits: ControlLimits(magnitudes: [6]), actuation: ControlLimits(magnitudes: [6]),
         noise: { $0.map { 0.1 * $0 } },
@@ -203,7 +164,7 @@ private struct Rescaled: Cost {
     let found = try await ILQR().search(
       problems, sampling: sampling, stream: RandomStream(seed: 1), workers: 1)
     let rollouts = try found.map { try $0.get().rollouts }.reduce(0, +)
-    #expect(rollouts * 100 == count.value)
+    #expect(rollouts * 100 == count.withLock { $0 })
   }
 
   @Test("Without limits nothing is sampled, and every goal is reached")

@@ -49,7 +49,8 @@ private struct RestingCost: Cost {
   var needsPointJacobians: Bool { base.needsPointJacobians }
 
   func addValues(to values: inout [Double], along trajectory: Trajectory, in condition: Condition) {
-    for (t, value) in base.values(along: head(trajectory), in: condition).enumerated() {
+    for (t, value) in base.values(along: trajectory.steps(0...horizon), in: condition).enumerated()
+    {
       values[t] += value
     }
   }
@@ -57,7 +58,7 @@ private struct RestingCost: Cost {
   func addExpansion(
     to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition
   ) {
-    let own = base.expansion(along: head(trajectory), in: condition)
+    let own = base.expansion(along: trajectory.steps(0...horizon), in: condition)
     let d = own.state + own.control
     for t in 0...expansion.horizon {
       let source = t == expansion.horizon ? horizon : min(t, horizon - 1)
@@ -66,18 +67,6 @@ private struct RestingCost: Cost {
       }
       for i in 0..<d { expansion.gradients[i, t] += own.gradients[i, source] }
     }
-  }
-
-  private func head(_ trajectory: Trajectory) -> Trajectory {
-    let (n, m, T) = (trajectory.states.rows, trajectory.controls.rows, horizon)
-    let J = trajectory.pointJacobians
-    return Trajectory(
-      states: trajectory.states[0..<n, 0..<T + 1], controls: trajectory.controls[0..<m, 0..<T],
-      observations: Matrix(rows: 0, columns: T + 1),
-      points: trajectory.points[0..<trajectory.points.rows, 0..<T + 1],
-      pointJacobians: MatrixSequence(
-        rows: J.rows, columns: J.columns, count: T + 1,
-        columnMajor: Array(J.storage.prefix(J.rows * J.columns * (T + 1)))))
   }
 }
 
@@ -121,7 +110,8 @@ struct GainSearch<D: KnownDynamics>: Sendable {
     for gains in try await passes(about: states, controls, resting: comesToRest, efforts) {
       guard let gains else { continue }
       rollouts += starts.count
-      found.append((gains, try judged(gains, about: states, controls, stream)))
+      let law = TrajectoryLaw(controls: controls, states: states, gains: gains)
+      found.append((gains, try trials(of: law, stream: stream)))
     }
     // The first of equals.
     guard let best = found.min(by: { $0.trials.isBetter(than: $1.trials) }) else { return nil }
@@ -154,25 +144,13 @@ struct GainSearch<D: KnownDynamics>: Sendable {
     }
   }
 
-  /// What controls that do not look at the state come to under the same noise.
-  func trials(of controls: Matrix, stream: RandomStream) throws -> ILQR.Trials {
-    let (n, m, T) = (dynamics.state, controls.rows, controls.columns)
-    return try judged(
-      MatrixSequence(rows: m, columns: n, count: T), about: Matrix(rows: n, columns: T + 1),
-      controls,
-      stream)
-  }
-
-  /// Cost and success under noise.
-  private func judged(
-    _ gains: MatrixSequence, about states: Matrix, _ controls: Matrix, _ stream: RandomStream
-  ) throws -> ILQR.Trials {
+  /// Cost and success of a law under noise.
+  func trials(of law: TrajectoryLaw, stream: RandomStream) throws -> ILQR.Trials {
     var workspace = try dynamics.makeWorkspace()
     var trials = ILQR.Trials(costs: [], successes: 0)
     for (trial, start) in starts.enumerated() {
       var stream = stream.child(.custom, trial)
-      let noises = stream.normals(dynamics.control * controls.columns)
-      let law = TrajectoryLaw(controls: controls, states: states, gains: gains)
+      let noises = stream.normals(dynamics.control * law.controls.columns)
       guard var found = rolledOut(law, from: start.state, noises, &workspace) else {
         try Task.checkCancellation()
         trials.costs.append(.infinity)

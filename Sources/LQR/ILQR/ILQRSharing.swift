@@ -487,7 +487,7 @@ private struct SharedSearch {
   ) throws -> ILQR.Trials {
     let scales = ILQR.scales(of: [solution.controls], within: problem.actuation)
     return try gainSearch(problem, on: dynamics, scales).trials(
-      of: problem.controls, stream: stream)
+      of: TrajectoryLaw(controls: problem.controls), stream: stream)
   }
 
   private func gainSearch<D: KnownDynamics>(
