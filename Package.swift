@@ -46,10 +46,16 @@ let libraries: [Row] = [
     "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
     "Dynamics", "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
     "TrajectoryOptimization", "Runs"),
+  Row("Pictures"),
+  Row(
+    "Exports", "Configuration", "GPSCore", "LinearAlgebra", "Networks", "GlobalPolicy", "Pictures",
+    "Runs"),
+  Row("Reports", "Configuration", "GPSCore", "Runs", "Experiments"),
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
     "GPSCore", "Sim", "Starts", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
-    "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments"),
+    "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments", "Exports",
+    "Reports"),
 ]
 
 /// Libraries whose tests stand with those of a library above them.

@@ -28,11 +28,18 @@ public final class RunDirectory {
     public static let summary = "summary.json"
     /// Messages.
     public static let log = "log.txt"
+    /// A page about the run, if somebody asked for one (`gps report`).
+    public static let report = "report.html"
 
     /// The folder of the checkpoints.
     public static let checkpoints = "checkpoints"
     /// An empty file that the process that writes to the directory keeps locked.
     public static let lock = ".lock"
+
+    /// The folder of event files, if TensorBoard is to look at the run.
+    public static let tensorBoard = "tensorboard"
+    /// How their names begin.
+    public static let tensorBoardPrefix = "events.out.tfevents."
 
     /// The folder of the model's files.
     public static let model = "model"
@@ -49,7 +56,7 @@ public final class RunDirectory {
     var files = (FileName.all + [FileName.lock, FileName.modelList]).map {
       url.appendingPathComponent($0).path
     }
-    for name in [FileName.checkpoints, FileName.model] {
+    for name in [FileName.checkpoints, FileName.model, FileName.tensorBoard] {
       let folder = url.appendingPathComponent(name).path
       files += (FileManager.default.subpaths(atPath: folder) ?? []).map { folder + "/" + $0 }
     }
@@ -228,6 +235,15 @@ public final class RunDirectory {
     unlink(listURL.path)
   }
 
+  /// Removes an earlier run's event files, and their folder if it is empty then.
+  private static func removeEventFiles(in url: URL) {
+    let folder = url.appendingPathComponent(FileName.tensorBoard).path
+    if isLink(folder) { return }
+    for name in (try? Folder.names(in: folder)) ?? []
+    where name.hasPrefix(FileName.tensorBoardPrefix) { unlink(folder + "/" + name) }
+    rmdir(folder)
+  }
+
   private func warnWithoutLock() {
     if !lock.isEffective {
       log.logger().notice(
@@ -263,13 +279,14 @@ public final class RunDirectory {
     }
     _ = try checkpoints.readNames()
     // Results of the earlier run must not be taken for those of this one.
-    for name in FileName.all {
+    for name in FileName.all + [FileName.report] {
       let path = url.appendingPathComponent(name).path
       if unlink(path) != 0 && errno != ENOENT {
         throw .cannotWrite(path: path, reason: systemReason(errno))
       }
     }
     removeModel(in: url)
+    removeEventFiles(in: url)
     checkpoints.removeAll()
     return lock
   }

@@ -71,7 +71,10 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let (file, loaded) = try open()
+    try requireAgreement(of: allOverrides)
+    let source = try TrainedPolicy(
+      at: path, overrides: allOverrides, trial: trial, isTrial: isTrial)
+    let (file, loaded) = (source.file, source.loaded)
     let count = workers ?? max(1, ProcessInfo.processInfo.activeProcessorCount)
     let (rollouts, seed, noise) = (draws ?? rollouts ?? 10, seed, noise)
     let learner: any Learner
@@ -84,7 +87,7 @@ struct Evaluate: AsyncParsableCommand {
       throw CommandFailure(error, otherwise: .badInput)
     }
     // Before the work: where it cannot be written, it need not be done.
-    let actionsFile = try actions.map { try outputFile($0, beside: file, of: loaded) }
+    let actionsFile = try actions.map { try source.output($0, option: "--actions") }
     let keepsRollouts = actions != nil
     let (outcome, signalNumber) = await interruptible {
       () -> Result<(training: Evaluation, test: Evaluation?), any Error> in
@@ -119,68 +122,6 @@ struct Evaluate: AsyncParsableCommand {
     } catch {
       throw CommandFailure(error, otherwise: .runFailed)
     }
-  }
-
-  private func open() throws -> (URL, LoadedExperiment) {
-    guard let status = try status(of: path) else {
-      throw CommandFailure("\(path): no such run directory or policy file", .badInput)
-    }
-    try requireAgreement(of: allOverrides)
-    let url = URL(fileURLWithPath: path)
-    do {
-      if status.st_mode & S_IFMT != S_IFDIR {
-        let yaml: String
-        do {
-          yaml = try storedExperiment(at: url)
-        } catch {
-          throw CommandFailure(error, otherwise: .badInput)
-        }
-        let loaded = try Experiment.load(
-          yaml: yaml, name: url.lastPathComponent, folder: folder(of: url),
-          overrides: allOverrides, trial: trial)
-        return (url, loaded)
-      }
-      let policy = url.appendingPathComponent(RunDirectory.FileName.policy)
-      if try gps.status(of: policy.path) == nil {
-        throw CommandFailure("\(path) holds no policy (\(RunDirectory.FileName.policy))", .badInput)
-      }
-      let loaded = try Experiment.load(
-        url.appendingPathComponent(RunDirectory.FileName.experiment), overrides: allOverrides,
-        trial: trial)
-      // What was asked to be other is no news.
-      if isTrial { return (policy, loaded) }
-      if let change = RunDirectory.change(in: url, to: loaded) {
-        printToStandardError("gps: warning: this is not what the run learned on: \(change)")
-      } else if let other = try loaded.mismatch(with: storedExperiment(at: policy)) {
-        printToStandardError("gps: warning: the policy is not this run's: \(other)")
-      }
-      return (policy, loaded)
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
-      throw CommandFailure(error, otherwise: .badInput)
-    }
-  }
-
-  /// A file to write to that is none of the run's own.
-  private func outputFile(
-    _ path: String, beside policy: URL, of loaded: LoadedExperiment
-  ) throws -> OutputFile {
-    let run = folder(of: policy)
-    do {
-      return try OutputFile(
-        path,
-        inputs: [policy.path] + loaded.inputs + RunDirectory.files(in: run))
-    } catch {
-      throw CommandFailure("--actions: \(error)", .badInput)
-    }
-  }
-
-  /// Where a policy's experiment finds its model: beside it; beside their folder for checkpoints.
-  private func folder(of file: URL) -> URL {
-    let folder = file.deletingLastPathComponent()
-    return folder.lastPathComponent == RunDirectory.FileName.checkpoints
-      ? folder.deletingLastPathComponent() : folder
   }
 
   private var allOverrides: [Experiment.Override] {

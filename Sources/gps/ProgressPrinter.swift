@@ -114,21 +114,7 @@ private func pad(_ text: String, _ width: Int) -> String {
   String(repeating: " ", count: max(0, width - text.count)) + text
 }
 
-/// Four significant digits, or a dash for nothing.
-func number(_ value: Double?) -> String {
-  guard let value, value.isFinite else { return "-" }
-  return String(format: "%.4g", value)
-}
-
-func percent(_ value: Double?) -> String {
-  guard let value, value.isFinite else { return "-" }
-  return "\(Int((100 * value).rounded())) %"
-}
-
+func number(_ value: Double?) -> String { Written.number(value) }
+func percent(_ value: Double?) -> String { Written.percent(value) }
+func duration(_ value: Double) -> String { Written.duration(value) }
 func seconds(_ value: Double) -> String { String(format: "%.2f", value) }
-
-func duration(_ value: Double) -> String {
-  if value < 60 { return String(format: "%.0f s", value) }
-  if value < 3600 { return String(format: "%.0f min", value / 60) }
-  return String(format: "%.1f h", value / 3600)
-}

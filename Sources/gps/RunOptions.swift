@@ -15,6 +15,9 @@ struct RunOptions: ParsableArguments {
       "Newest checkpoints to keep, beside that of the best policy.", valueName: "k"))
   var keep = 3
 
+  @Flag(help: "Write event files for TensorBoard, into tensorboard/ of the run directory.")
+  var tensorboard = false
+
   @Flag(help: "Print the result alone.")
   var quiet = false
 
@@ -48,7 +51,7 @@ struct RunOptions: ParsableArguments {
     signal(SIGPIPE, SIG_IGN)
     let (workers, isQuiet, folder) = (workerCount, quiet, displayPath(url))
     let schedule = CheckpointSchedule(every: checkpointEvery, keep: keep)
-    let stop = StopRequest()
+    let (stop, isOnBoard) = (StopRequest(), tensorboard)
     let (outcome, signalNumber) = await interruptible(stopping: stop) {
       () -> Result<Summary, any Error> in
       do {
@@ -61,14 +64,18 @@ struct RunOptions: ParsableArguments {
         var printer = ProgressPrinter(of: learner, done: session.iterationsDone, isQuiet: isQuiet)
         printer.begin(headline(of: loaded, session, workers: workers, folder: folder))
         defer { printer.end() }
-        return .success(
-          try await session.run(
-            workers: workers, schedule: schedule, shouldStop: { stop.isMade },
-            onReport: { report in
-              stop.note(iteration: report.seconds.total - report.seconds["start"])
-              printer.print(report)
-              if !isQuiet { onReport(report) }
-            }))
+        var board = try isOnBoard ? eventFile(of: loaded, session, in: url) : nil
+        defer { board?.end() }
+        let summary = try await session.run(
+          workers: workers, schedule: schedule, shouldStop: { stop.isMade },
+          onReport: { report in
+            stop.note(iteration: report.seconds.total - report.seconds["start"])
+            printer.print(report)
+            board?.append(report)
+            if !isQuiet { onReport(report) }
+          })
+        board?.outcome = summary.outcome
+        return .success(summary)
       } catch {
         return .failure(error)
       }
@@ -134,4 +141,39 @@ private func printResult(_ summary: Summary, folder: String) {
   }
   printLine(line)
   printLine("run directory: \(folder)")
+}
+
+private func eventFile<L: Learner>(
+  of loaded: LoadedExperiment, _ session: RunSession<L>, in url: URL
+) throws -> EventFile {
+  func log(of task: some ControlTask) throws -> TensorBoardLog {
+    try TensorBoardLog(
+      in: url, task, learner: session.learner, experiment: loaded.archivedYAML,
+      done: session.iterationsDone)
+  }
+  return EventFile(log: try log(of: loaded.task))
+}
+
+/// What TensorBoard reads. A run that learns does not end because it cannot be written: that is said, once.
+private struct EventFile {
+  private var log: TensorBoardLog?
+  /// How the run ended; one that threw has failed.
+  var outcome = Summary.Outcome.failed
+
+  init(log: TensorBoardLog) { self.log = log }
+
+  mutating func append(_ report: Report) { write { try $0.append(report) } }
+
+  mutating func end() { write { [outcome] log in try log.end(outcome) } }
+
+  private mutating func write(_ body: (TensorBoardLog) throws -> Void) {
+    guard let log else { return }
+    do {
+      try body(log)
+    } catch {
+      printToStandardError(
+        "gps: warning: \(error); nothing more is written for TensorBoard", afterBreak: true)
+      self.log = nil
+    }
+  }
 }

@@ -58,7 +58,8 @@ func gps(
     let help = try gps(["--help"])
     #expect(help.status == 0)
     for word in [
-      "tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "options", "bench",
+      "tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "report",
+      "watch", "export", "options", "bench",
     ] {
       #expect(help.output.contains("  \(word) "))
     }
