@@ -50,12 +50,15 @@ let libraries: [Row] = [
   Row(
     "Exports", "Configuration", "GPSCore", "LinearAlgebra", "Networks", "GlobalPolicy", "Pictures",
     "Runs"),
+  Row(
+    "Films", "Configuration", "GPSCore", "LinearAlgebra", "Statistics", "Sim", "Pictures", "Runs",
+    "Experiments", "CMuJoCo", "CMuJoCoGuard", "COffscreen"),
   Row("Reports", "Configuration", "GPSCore", "Runs", "Experiments"),
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
     "GPSCore", "Sim", "Starts", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
     "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments", "Exports",
-    "Reports"),
+    "Films", "Reports"),
 ]
 
 /// Libraries whose tests stand with those of a library above them.
@@ -92,6 +95,7 @@ let package = Package(
     .target(name: "CMatrixKernels"),
     .target(name: "CMuJoCoGuard", dependencies: ["CMuJoCo"]),
     .target(name: "CNeuralKernels"),
+    .target(name: "COffscreen", dependencies: ["CMuJoCo"]),
     .target(name: "CProgramStart"),
     .executableTarget(
       name: "gps",

@@ -1163,6 +1163,11 @@ mjguard_result mjguard_contact_forces(
   return result;
 }
 
+mjguard_result mjguard_call(mjguard_log *log, void (*function)(void *), void *argument) {
+  GUARDED(log, function(argument);)
+  return result;
+}
+
 mjguard_result mjguard_raise(mjguard_log *log, const char *message) {
   install();
   GUARDED(log, mju_error("%s", message);)

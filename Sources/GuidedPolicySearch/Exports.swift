@@ -5,6 +5,7 @@
 @_exported public import Dynamics
 @_exported public import Experiments
 @_exported public import Exports
+@_exported public import Films
 @_exported public import GPSCore
 @_exported public import GlobalPolicy
 @_exported public import LQR

@@ -20,7 +20,9 @@ package struct Raster: Sendable, Equatable {
     self.height = height
     pixels = [UInt8](unsafeUninitializedCapacity: 3 * width * height) { buffer, count in
       count = 3 * width * height
-      for i in 0..<count { buffer[i] = colour[i % 3] }
+      for pixel in 0..<width * height {
+        for i in 0..<3 { buffer[3 * pixel + i] = colour[i] }
+      }
     }
   }
 
@@ -132,12 +134,39 @@ package struct Raster: Sendable, Equatable {
 
   /// Puts another picture on this one; what does not fit is left out.
   package mutating func put(_ other: Raster, x: Int, y: Int) {
-    for row in 0..<other.height where (0..<height).contains(y + row) {
-      for column in 0..<other.width where (0..<width).contains(x + column) {
-        let (from, to) = (3 * (row * other.width + column), 3 * ((y + row) * width + x + column))
-        for i in 0..<3 { pixels[to + i] = other.pixels[from + i] }
+    copy(other, from: (0, 0), to: (x, y), width: other.width, height: other.height)
+  }
+
+  /// A row at a time.
+  private mutating func copy(
+    _ other: Raster, from: (x: Int, y: Int), to: (x: Int, y: Int), width: Int, height: Int
+  ) {
+    let first = max(0, -from.x, -to.x)
+    let last = min(width, other.width - from.x, self.width - to.x)
+    if last <= first { return }
+    let (own, tall) = (self.width, self.height)
+    pixels.withUnsafeMutableBufferPointer { target in
+      other.pixels.withUnsafeBufferPointer { source in
+        guard let target = target.baseAddress, let source = source.baseAddress else { return }
+        for row in max(
+          0, -from.y, -to.y)..<max(
+            0, -from.y, -to.y, min(height, other.height - from.y, tall - to.y))
+        {
+          let (a, b) = (
+            3 * ((from.y + row) * other.width + from.x + first),
+            3 * ((to.y + row) * own + to.x + first)
+          )
+          (target + b).update(from: source + a, count: 3 * (last - first))
+        }
       }
     }
+  }
+
+  /// A part of it.
+  package func part(x: Int, y: Int, width: Int, height: Int) -> Raster {
+    var part = Raster(width: width, height: height)
+    part.copy(self, from: (x, y), to: (0, 0), width: width, height: height)
+    return part
   }
 
   /// Five bits a row, from the top, the left one first.

@@ -50,6 +50,8 @@ public struct RunReading: Sendable {
   public let messages: [Message]
   /// Seconds since the last iteration ended; nil before the first.
   public let age: Double?
+  /// The film of its policy, or the strip of pictures, if there is one and it is not too large for a page.
+  let film: (type: String, bytes: [UInt8])?
 
   /// Reads a run directory.
   ///
@@ -89,6 +91,13 @@ public struct RunReading: Sendable {
         }
       }
     messages = Self.messages(in: try bytes(RunDirectory.FileName.log) ?? [])
+    var film: (type: String, bytes: [UInt8])?
+    for (name, type) in [
+      (RunDirectory.FileName.filmStrip, "image/png"), (RunDirectory.FileName.film, "video/mp4"),
+    ] {
+      if let bytes = try? RegularFile.read(path(name), atMost: 1 << 24) { film = (type, bytes) }
+    }
+    self.film = film
     var status = stat()
     if !progress.rows.isEmpty, stat(path(RunDirectory.FileName.progress), &status) == 0 {
       age = max(0, Date.now.timeIntervalSince1970 - Double(status.st_mtim.tv_sec))

@@ -208,6 +208,7 @@ public struct RunReport: Sendable {
     }
     text += "</p>\n"
     text += section("How it went", Self.progress(of: run))
+    text += section("Film", Self.film(of: run))
     text += section("Conditions", Self.conditions(of: run))
     text += section("Warnings", Self.warnings(of: run))
     text += section("Where the time went", Self.time(of: run))
@@ -244,6 +245,15 @@ public struct RunReport: Sendable {
       ? "\(run.iterationsDone) of \(run.iterations)" : "\(run.iterationsDone)"
     return
       "<p>\(iterations) iterations, \(number(run.rollouts.last)) rollouts.</p>\n<div class=\"charts\">\(figures)</div>"
+  }
+
+  private static func film(of run: RunReading) -> String {
+    guard let film = run.film else { return "" }
+    let source = "src=\"data:\(film.type);base64,\(Data(film.bytes).base64EncodedString())\""
+    let text = "Rollouts of \(run.name): controllers of iteration 0 beside the policy"
+    return film.type.hasPrefix("video")
+      ? "<video controls muted \(source) aria-label=\"\(escaped(text))\"></video>"
+      : "<img \(source) alt=\"\(escaped(text))\">"
   }
 
   private static func conditions(of run: RunReading) -> String {
@@ -422,6 +432,7 @@ public struct RunReport: Sendable {
     svg text { font-size: 11px; fill: #333; }
     .legend { list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 0 1.2rem; font-size: .88rem; }
     .legend svg { width: 26px; height: 10px; margin-right: .4em; vertical-align: middle; }
+    video, img { max-width: 100%; height: auto; }
     .wide { overflow-x: auto; }
     table { border-collapse: collapse; font-size: .92rem; break-inside: avoid; }
     th, td { text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid #eee; vertical-align: top; }

@@ -170,4 +170,14 @@ extension RunDirectory {
     }
     return nil
   }
+
+  /// The name of the checkpoint that is written after so many iterations, in the folder of the checkpoints.
+  public static func checkpointName(iterations: Int) -> String {
+    CheckpointFolder.name(iteration: iterations)
+  }
+
+  /// The iterations, from 0, that the numbered checkpoints of a run were written after, in order.
+  public static func checkpointedIterations(in url: URL) -> [Int] {
+    CheckpointFolder(in: url).names.map { $0.iteration - 1 }.filter { $0 >= 0 }.sorted()
+  }
 }

@@ -30,6 +30,10 @@ public final class RunDirectory {
     public static let log = "log.txt"
     /// A page about the run, if somebody asked for one (`gps report`).
     public static let report = "report.html"
+    /// A film of its policy, if somebody asked for one (`gps video`).
+    public static let film = "film.mp4"
+    /// The same as a strip of pictures.
+    public static let filmStrip = "film.png"
 
     /// The folder of the checkpoints.
     public static let checkpoints = "checkpoints"
@@ -279,7 +283,7 @@ public final class RunDirectory {
     }
     _ = try checkpoints.readNames()
     // Results of the earlier run must not be taken for those of this one.
-    for name in FileName.all + [FileName.report] {
+    for name in FileName.all + [FileName.report, FileName.film, FileName.filmStrip] {
       let path = url.appendingPathComponent(name).path
       if unlink(path) != 0 && errno != ENOENT {
         throw .cannotWrite(path: path, reason: systemReason(errno))

@@ -5,6 +5,8 @@ import GuidedPolicySearch
 struct TrainedPolicy {
   /// The policy's file, or a checkpoint.
   let file: URL
+  /// The run directory, or the folder that the file is in.
+  var directory: URL { folder(of: file) }
   /// The experiment.
   let loaded: LoadedExperiment
 

@@ -100,7 +100,11 @@ import Testing
     picture.write("\u{1F600} é", x: 0, y: 0, ink)
     picture.put(Raster(width: 5, height: 5, ink), x: 12, y: -3)
     #expect(picture == blank)
+    #expect(blank.part(x: 20, y: -7, width: 3, height: 3) == Raster(width: 3, height: 3))
     picture.put(Raster(width: 5, height: 5, ink), x: 8, y: -3)
+    let corner = picture.part(x: 7, y: 0, width: 3, height: 2)
+    #expect(
+      corner[0, 0] == Raster.Colour(255, 255, 255) && corner[1, 0] == ink && corner[2, 1] == ink)
     #expect(picture.pixels.count { $0 != 255 } == 3 * 2 * 2)
   }
 }

@@ -59,7 +59,7 @@ func gps(
     #expect(help.status == 0)
     for word in [
       "tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "report",
-      "watch", "export", "options", "bench",
+      "video", "watch", "export", "options", "bench",
     ] {
       #expect(help.output.contains("  \(word) "))
     }

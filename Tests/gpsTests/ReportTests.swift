@@ -33,8 +33,10 @@ import Testing
         def handle_starttag(self, tag, attributes):
             names = dict(attributes)
             assert len(names) == len(attributes), self.get_starttag_text()
-            assert tag not in {"script", "link", "img", "iframe"}, tag
-            assert not names.keys() & {"src", "onload", "onclick", "style"}, names
+            assert tag not in {"script", "link", "iframe"}, tag
+            assert tag not in {"img", "video"} or names["src"].startswith("data:") and names.get("alt", names.get("aria-label"))
+            assert tag in {"img", "video"} or "src" not in names, names
+            assert not names.keys() & {"onload", "onclick", "style"}, names
             assert names.get("href", "#").startswith("#"), names
             if tag == "svg":
                 self.pictures += names.get("role") == "img"
@@ -68,11 +70,13 @@ import Testing
       sed -i 's/^task: .*/task: "<i>\\&\\\\e[2J"/; s/^description: .*/description: "a <script>"/' run-1/experiment.yaml
       echo '2026-01-01T00:00:00Z warning: iteration 0: <b> \u{1B}[2J & more' >>run-1/log.txt
       "$GPS" report run-0 run-1 --output odd.html
-      python3 parse.py run-0/report.html report.html odd.html
+      "$GPS" video run-0 --size 32x32 --output run-0/film.png >/dev/null; "$GPS" report run-0 --output film.html
+      grep -q '<img src="data:image/png;base64,iVBORw0KGgo' film.html
+      python3 parse.py run-0/report.html report.html odd.html film.html
       """)
     #expect(outcome.status == 0, "\(outcome.errors)")
     let lines = outcome.output.split(separator: "\n").map(String.init)
-    try #require(lines.count == 5, "\(outcome.output)")
+    try #require(lines.count == 6, "\(outcome.output)")
     #expect(lines[0] == "report: run-0/report.html" && lines[1] == "report: report.html")
     // Two charts and a curve for each of four conditions.
     #expect(lines[2].hasPrefix("6 "), "\(lines[2].prefix(3))")

@@ -125,6 +125,8 @@ mjguard_result mjguard_subtree_momenta(
 mjguard_result mjguard_contact_forces(
     mjguard_log *log, const mjModel *model, const mjData *data, const int *bodies, int count,
     double *forces);
+/// Calls a function of one's own, in which MuJoCo may raise errors.
+mjguard_result mjguard_call(mjguard_log *log, void (*function)(void *), void *argument);
 /// Raises a MuJoCo error on purpose, for tests of the guard.
 mjguard_result mjguard_raise(mjguard_log *log, const char *message);
 

@@ -18,9 +18,9 @@ public final class MuJoCoPlant: Plant {
   private let restCount: Int
 
   /// Nil after MuJoCo raised an error: what it was working on is then in no defined state.
-  private var data: UnsafeMutablePointer<mjData>?
+  private(set) var data: UnsafeMutablePointer<mjData>?
   /// The model in use: the shared one, or the copy.
-  private var model: UnsafePointer<mjModel>
+  private(set) var model: UnsafePointer<mjModel>
   /// A copy of the model with displaced bodies and scaled parameters, made when first needed.
   private var copy: UnsafeMutablePointer<mjModel>?
   /// What is changed in the copy; nil if there is no usable copy.
