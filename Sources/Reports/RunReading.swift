@@ -156,6 +156,13 @@ extension RunReading {
   /// Rollouts up to each iteration.
   var rollouts: [Double] { progress.numbers("rollouts").map { $0 ?? 0 } }
 
+  /// What curves are drawn over: what a learner's iterations cost, or their number where they cost no rollouts
+  /// (`gps optimize`).
+  var axis: (title: String, values: [Double]) {
+    progress.has("policy_mean_cost")
+      ? ("rollouts", rollouts) : ("iterations", progress.numbers("iteration").map { $0 ?? 0 })
+  }
+
   /// What is drawn of a run, after each iteration.
   struct Curve {
     /// What it is, such as "network".
@@ -225,7 +232,7 @@ extension RunReading {
         return rows.rows.map { _ in nil }
       }
       return ConditionCurve(
-        name: name, cost: first(of: "policy_cost", "mean_cost", "rollout_cost", "cost"),
+        name: name, cost: first(of: "policy_cost", "mean_cost", "cost"),
         success: first(of: "policy_success", "success_rate", "success").compactMap { $0 }.last,
         margin: first(of: "policy_success_margin", "success_margin").compactMap { $0 }.last,
         status: rows.texts("status").last ?? "")

@@ -157,7 +157,7 @@ public struct RunReport: Sendable {
           of: group.runs, named: group.name.isEmpty ? "mean of all runs" : group.name, look: look,
           curves)
       }
-      var chart = LineChart(title, xTitle: "rollouts", series)
+      var chart = LineChart(title, xTitle: runs[0].axis.title, series)
       (chart.isShare, chart.range) = (isShare, isShare ? 0...1 : nil)
       return chart.figure
     }
@@ -176,7 +176,7 @@ public struct RunReport: Sendable {
     of runs: [RunReading], named name: String, look: Int,
     _ curves: (RunReading) -> [RunReading.Curve]
   ) -> LineChart.Series? {
-    let all = runs.compactMap { run in curves(run).first.map { (run.rollouts, $0.values) } }
+    let all = runs.compactMap { run in curves(run).first.map { (run.axis.values, $0.values) } }
     guard let longest = all.map(\.1.count).max() else { return nil }
     var series = LineChart.Series(name, [], look: look)
     for iteration in 0..<longest {
@@ -231,9 +231,9 @@ public struct RunReport: Sendable {
   private static func progress(of run: RunReading) -> String {
     func chart(_ title: String, _ curves: [RunReading.Curve]) -> LineChart {
       LineChart(
-        title, xTitle: "rollouts",
+        title, xTitle: run.axis.title,
         curves.enumerated().map { look, curve in
-          LineChart.Series(curve.name, Array(zip(run.rollouts, curve.values)), look: look)
+          LineChart.Series(curve.name, Array(zip(run.axis.values, curve.values)), look: look)
         })
     }
     var success = chart("Success", run.successes)
@@ -324,7 +324,8 @@ public struct RunReport: Sendable {
         """
       return [
         escaped(String(time.name)),
-        time.seconds < 10 ? "\(number(time.seconds)) s" : duration(time.seconds), percent(share),
+        time.seconds < 10 ? String(format: "%.2f s", time.seconds) : duration(time.seconds),
+        percent(share),
         bar,
       ]
     }

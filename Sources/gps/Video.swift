@@ -63,18 +63,6 @@ struct Video: AsyncParsableCommand {
     if let workers, !(1...4096).contains(workers) {
       throw ValidationError("--workers: \(workers) is not allowed (must be between 1 and 4096)")
     }
-    let sizes = pixels(isStrip: false)
-    guard sizes.count == 2, sizes.allSatisfy({ (16...4096).contains($0) && $0.isMultiple(of: 2) })
-    else {
-      throw ValidationError(
-        "--size: \(size ?? "") is not allowed (must be two even numbers from 16 to 4096, such as 640x480)"
-      )
-    }
-    if let output, !(MovieFile.endings + ["png"]).contains(ending(output)) {
-      throw ValidationError(
-        "--output: \(output) is not allowed (must end in .\((MovieFile.endings + ["png"]).joined(separator: ", ."))"
-          + ")")
-    }
   }
 
   private func pixels(isStrip: Bool) -> [Int] {
@@ -87,6 +75,18 @@ struct Video: AsyncParsableCommand {
   func run() async throws {
     // A reader that goes away is an error of writing.
     signal(SIGPIPE, SIG_IGN)
+    if let output, !(MovieFile.endings + ["png"]).contains(ending(output)) {
+      let endings = (MovieFile.endings + ["png"]).map { ".\($0)" }.joined(separator: ", ")
+      throw CommandFailure(
+        "--output: \(output) is not allowed (must end in \(endings))", .badInput)
+    }
+    let sizes = pixels(isStrip: output.map { ending($0) == "png" } ?? (MovieFile.program == nil))
+    guard sizes.count == 2, sizes.allSatisfy({ (16...4096).contains($0) && $0.isMultiple(of: 2) })
+    else {
+      throw CommandFailure(
+        "--size: \(size ?? "") is not allowed (must be two even numbers from 16 to 4096, such as 640x480)",
+        .badInput)
+    }
     let source = try TrainedPolicy(at: path)
     let loaded = source.loaded
     let known = loaded.task.conditions + loaded.task.testConditions
@@ -111,7 +111,6 @@ struct Video: AsyncParsableCommand {
     }
     // Before the work: where it cannot be written, it need not be done.
     let target = try source.output(place, option: "--output")
-    let sizes = pixels(isStrip: ending(place) == "png")
     var asked = Film.Options()
     (asked.width, asked.height, asked.camera, asked.shadows) = (
       sizes[0], sizes[1], camera, shadows

@@ -96,6 +96,20 @@ import Testing
     #expect(!bytes.contains(0x1B))
   }
 
+  /// Iterations of trajectory optimisation cost no rollouts: they are counted themselves.
+  @Test func optimizedRuns() throws {
+    let outcome = try sh(
+      """
+      "$GPS" optimize point-mass --iterations 3 --set horizon=20 --output optimized --quiet >/dev/null || exit 1
+      "$GPS" report optimized --output page.html && "$GPS" watch optimized || exit 2
+      rows=$(($(wc -l <optimized/progress.csv) - 2))
+      grep -o 'aria-label="Cost. rollouts: from [0-9.]* at 0 to [0-9.]* at [0-9]* iterations' page.html | grep " $rows iterations" || exit 3
+      grep -c 'gps optimize ' page.html; [ $(grep -o 'class="spark"' page.html | wc -l) = 4 ] || exit 4
+      """)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.output.contains("ilqr, seed 0, completed"), "\(outcome.output)")
+  }
+
   @Test(arguments: [
     ("report missing", "missing: no such run directory"),
     ("report run-0/summary.json", "is a file"),
@@ -138,15 +152,15 @@ import Testing
   }
 
   /// A run in another process is watched until it ends, and its page is written again until then.
-  @Test func watchesWhatGoesOn() throws {
+  @Test(.slow) func watchesWhatGoesOn() throws {
     let outcome = try sh(
       """
       "$GPS" \(Self.run(100_000)) --output long >/dev/null & run=$!
-      for i in $(seq 100); do [ -s long/progress.csv ] && [ $(wc -l <long/progress.csv) -gt 3 ] && break; sleep 0.05; done
+      for i in $(seq 400); do [ -s long/progress.csv ] && [ $(wc -l <long/progress.csv) -gt 3 ] && break; sleep 0.05; done
       "$GPS" watch long --once | head -n 1
       "$GPS" report long --output page.html --refresh 1 & report=$!
       "$GPS" watch long >watched & watch=$!
-      sleep 0.5; grep -c '<meta http-equiv="refresh" content="1">' page.html
+      for i in $(seq 400); do [ -s page.html ] && break; sleep 0.05; done; sleep 0.5; grep -c '<meta http-equiv="refresh" content="1">' page.html
       kill -INT $run; wait $run; echo $?; wait $report $watch || exit 1
       head -n 1 watched; grep -c 'http-equiv' page.html; grep -o 'class="badge interrupted"' page.html
       """)
