@@ -20,6 +20,7 @@ func shell(_ script: String, in here: URL) throws -> Outcome {
   try process.run()
   process.waitUntilExit()
   let texts = try files.map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }
+  for file in files { try FileManager.default.removeItem(at: file) }
   return Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1])
 }
 
