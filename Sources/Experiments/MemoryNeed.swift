@@ -4,6 +4,7 @@ import GPSCore
 import LQR
 import PolicySearch
 import Runs
+import Sim
 import Starts
 import Statistics
 
@@ -76,6 +77,8 @@ import Statistics
     let atOnce = Double(min(workers, task.conditions.count))
 
     let trajectory = Self.numbers(inRolloutOf: task)
+    addPlants(
+      of: task, jobs: isSampled ? samples * max(conditions, tests) : .infinity, workers: workers)
     // Controllers before and after, the anchor; dynamics and a quadratic expansion.
     add(
       "horizon", "controllers and dynamics of \(task.conditions.count) conditions",
@@ -91,6 +94,11 @@ import Statistics
     }
     if let sampling = loaded.start.made.sampling {
       addSearch("initialController.optimize", sampling, of: task, workers: workers)
+      // Those of a condition at a time, and a controller of twice the horizon.
+      let trials = Double(InitialController.OptimizedOptions.trials)
+      add(
+        "horizon", "\(Int(trials)) rollouts that go on after the horizon",
+        trajectory * (trials + 2) + 2 * T * (m * n + m + 3 * m * m))
     }
     add(
       "algorithm.samples", "\(search.samples) rollouts of \(task.conditions.count) conditions",
@@ -115,7 +123,10 @@ import Statistics
     // Where a start was searched, the policy learns from the rollouts of all iterations; they are kept, and stand in
     // every checkpoint.
     let lessons =
-      loaded.start.made.takesSearch ? min(Double(Footing.mostLessons), samples * iterations) : 0
+      loaded.start.made.takesSearch
+      ? min(
+        Double(Footing.mostLessons),
+        samples * iterations + Double(InitialController.OptimizedOptions.trials)) : 0
     if lessons > 0 {
       add(
         "algorithm.iterations",
@@ -130,36 +141,53 @@ import Statistics
     add(
       "algorithm.modelSamples", "the network's inputs and labels",
       conditions * T * (max(samples + imagined, lessons) * (o + m) + m * m), of: 4)
-    let sizes = [o] + experiment.network.hiddenLayers.map(Double.init) + [m]
-    let parameters = zip(sizes, sizes.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 }
-    // Weights, the last good ones, the optimizer's two averages, a gradient per worker, a file.
-    add(
-      "network.hiddenLayers", "a network of \(Int(min(parameters, 1e15))) parameters",
-      parameters * (6 + Double(workers)), of: 4)
-    // Of every sample each layer's output, its slope and the loss's derivative.
+    let sizes = Self.layers(of: loaded)
     let batch = min(
       Double(experiment.training.batchSize), conditions * max(samples + imagined, lessons) * T)
+    // Weights, the last good ones, the optimizer's two averages, a gradient per part of a minibatch; the policies of this
+    // iteration, of the one before and of the best; files' arrays, their bytes and what is read back from them: 21 copies
+    // and the gradients, as measured.
+    addNetwork(sizes, copies: 21 + min(16, max(2, batch / 128)))
+    // Of every sample each layer's output, its slope and the loss's derivative.
     add(
       "training.batchSize", "minibatches of \(Int(batch)) samples",
       3 * batch * sizes.reduce(0, +), of: 4)
   }
 
+  /// Numbers that the network's layers take and give: o, those of the hidden layers, m.
+  private static func layers(of loaded: LoadedExperiment) -> [Double] {
+    let d = loaded.task.dimensions
+    return ([d.observation] + loaded.experiment.network.hiddenLayers + [d.control])
+      .map(Double.init)
+  }
+
+  private mutating func addNetwork(_ layers: [Double], copies: Double) {
+    let parameters = zip(layers, layers.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 }
+    add(
+      "network.hiddenLayers", "a network of \(Int(min(parameters, 1e15))) parameters",
+      parameters * copies, of: 4)
+  }
+
   /// What an evaluation takes.
   ///
   /// - Parameters:
-  ///   - task: where.
+  ///   - loaded: of what.
   ///   - rollouts: per condition.
   ///   - option: how that was asked for.
   ///   - workers: how many it uses.
   ///   - keepsRollouts: whether their trajectories are kept; otherwise a verdict for each.
   init(
-    evaluating task: any ControlTask, rollouts: Int, option: String, workers: Int,
+    evaluating loaded: LoadedExperiment, rollouts: Int, option: String, workers: Int,
     keepsRollouts: Bool
   ) {
+    let task = loaded.task
     let all = Double(task.conditions.count + task.testConditions.count) * Double(rollouts)
     let d = task.dimensions
     add(option, "verdicts on \(rollouts) rollouts per condition", all, of: 200)
     let trajectory = Self.numbers(inRolloutOf: task)
+    addPlants(of: task, jobs: all, workers: workers)
+    // A file's bytes and arrays, those that are checked, and weights, as measured.
+    addNetwork(Self.layers(of: loaded), copies: 8)
     add("horizon", "a rollout of each worker", trajectory * min(all, Double(workers)))
     if keepsRollouts {
       // In memory, and once more as text.
@@ -177,6 +205,23 @@ import Statistics
     return (Double(d.horizon) + 1)
       * (Double(d.state) + Double(d.observation) + points + jacobians)
       + Double(d.horizon) * Double(d.control)
+  }
+
+  /// What workers simulate with: as many are at work as there are processors, and for each condition one may wait for
+  /// its fit or its search.
+  private mutating func addPlants(of task: any ControlTask, jobs: Double, workers: Int) {
+    guard let model = task.underlying(MuJoCoTask.self)?.interface.model else { return }
+    let all = task.conditions + task.testConditions
+    let processors = ProcessInfo.processInfo.activeProcessorCount
+    let count = min(
+      jobs, Double(min(workers, processors) + min(workers, task.conditions.count)))
+    let bytes = model.plantBytes(
+      hasOwnModel: all.contains {
+        !$0.bodyOffsets.isEmpty || !$0.modelFactors.isEmpty || $0.draws != nil
+      })
+    add(
+      "--workers \(workers)", "the model's data for \(Int(count)) workers", count,
+      of: Double(bytes))
   }
 
   /// A mixture of the points of some rollouts of each condition, of `dimension` numbers each, of which `kept` are kept.
@@ -245,7 +290,7 @@ extension LoadedExperiment {
   ) throws(SettingsError) {
     try require(
       MemoryNeed(
-        evaluating: task, rollouts: rollouts, option: "\(option) \(rollouts)", workers: workers,
+        evaluating: self, rollouts: rollouts, option: "\(option) \(rollouts)", workers: workers,
         keepsRollouts: keepsRollouts), for: "an evaluation")
   }
 

@@ -112,8 +112,8 @@ extension InitialController.OptimizedOptions: SearchingRule {
     }
   }
 
-  /// Rollouts of the known dynamics by which gains are chosen.
-  private static var trials: Int { 8 }
+  /// Rollouts of the known dynamics by which gains are chosen, and of those that go on after the horizon.
+  package static var trials: Int { 8 }
 
   private func problem(_ start: Start) throws -> ILQR.Problem {
     let kind = Self.schema.name

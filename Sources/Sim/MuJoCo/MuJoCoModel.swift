@@ -313,6 +313,19 @@ extension MuJoCoModel {
     return rest
   }
 
+  /// Bytes that a plant takes, but for what contacts take of its arena.
+  ///
+  /// - Parameter hasOwnModel: whether it changes the model, and so has one of its own.
+  /// - Returns: 0 where its data cannot be made.
+  package func plantBytes(hasOwnModel: Bool) -> Int {
+    var data: UnsafeMutablePointer<mjData>?
+    defer { mj_deleteData(data) }
+    guard let log = try? GuardLog(source: source),
+      mjguard_make_data(log.pointer, pointer, &data) == mjguard_ok, let made = data
+    else { return 0 }
+    return Int(made.pointee.nbuffer) + (hasOwnModel ? Int(mj_sizeModel(pointer)) : 0)
+  }
+
   /// The numbers a plant is reset to: joint positions, then joint velocities, in the model's order.
   ///
   /// Where anything else differs from what a reset model has, `startRestCount` more numbers follow: the time,
