@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -678,17 +680,21 @@ static mjguard_result forward(mjguard_log *log, const mjModel *model, mjData *da
   return result;
 }
 
+// Drawn before the child is made: a process of the same number may have left its folder.
+static uint64_t folder_number;
+
 // The folder of a process that compiles an archive; its own alone.
-static void temporary_folder(char *folder, size_t size, pid_t process) {
+static void temporary_folder(char *folder, size_t size) {
   const char *parent = getenv("TMPDIR");
   snprintf(
-      folder, size, "%s/gps-archive-%ld", parent && *parent == '/' ? parent : "/tmp", (long)process);
+      folder, size, "%s/gps-archive-%016" PRIx64, parent && *parent == '/' ? parent : "/tmp",
+      folder_number);
 }
 
 // Removes it, where it is one that such a process has made: a link there may lead anywhere.
-static void remove_temporary(pid_t process) {
+static void remove_temporary(void) {
   char folder[PATH_MAX];
-  temporary_folder(folder, sizeof folder, process);
+  temporary_folder(folder, sizeof folder);
   const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   struct stat status;
   DIR *list = NULL;
@@ -733,7 +739,7 @@ static mjguard_result rewrite_archive(
   free(bytes);
   if (!other) return mjguard_ok;
   char folder[PATH_MAX], masked[2 * PATH_MAX];
-  temporary_folder(folder, sizeof folder, getpid());
+  temporary_folder(folder, sizeof folder);
   const char *last = strrchr(path, '/');
   snprintf(name, size, "%s/%s", folder, last ? last + 1 : path);
   snprintf(masked, sizeof masked, "%s", name);
@@ -753,7 +759,9 @@ static mjguard_result rewrite_archive(
   if (descriptor >= 0) close(descriptor);
   if (descriptor < 0 || done < new_count) {
     free(other);
-    return refuse(log, "no temporary file can be written for it: %s", strerror(problem));
+    return refuse(
+        log, "no temporary folder %s can be written for it: %s (set TMPDIR to a folder that takes one)", folder,
+        strerror(problem));
   }
   // What the reader asks for is there already.
   return add_entry(files, name, other, new_count) ? mjguard_ok : refuse(log, "out of memory");
@@ -893,6 +901,7 @@ static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_f
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return refuse(log, "it cannot be compiled: %s", strerror(errno));
   const pid_t parent = getpid();
+  if (getrandom(&folder_number, sizeof folder_number, GRND_NONBLOCK) < 0) folder_number = (uint64_t)parent;
   const pid_t child = fork();
   if (child < 0) {
     const int number = errno;
@@ -927,7 +936,7 @@ static mjguard_result try_in_child(mjguard_log *log, const char *path, mjguard_f
   pid_t ended;
   do ended = waitpid(child, &status, 0);
   while (ended < 0 && errno == EINTR);
-  if (is_archive(path)) remove_temporary(child);
+  if (is_archive(path)) remove_temporary();
   if (done == sizeof told) {
     if (!*told.error) return mjguard_ok;
     memcpy(log->error, told.error, sizeof log->error);

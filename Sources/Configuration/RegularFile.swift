@@ -116,6 +116,23 @@ package enum PathParts {
     }
   }
 
+  /// A path as a URL that leads where the system would go: behind a link, ".." is above the place that it leads to.
+  /// (`URL(fileURLWithPath:)` takes "link/.." of a relative path for nothing, and "~" for the home folder.)
+  ///
+  /// - Parameters:
+  ///   - path: absolute, or seen from `folder`.
+  ///   - folder: absolute; the working directory if it is left out.
+  ///   - isFolder: whether a folder is meant.
+  /// - Returns: the URL, absolute, without ".".
+  package static func url(
+    of path: String, in folder: String = FileManager.default.currentDirectoryPath,
+    isFolder: Bool = false
+  ) -> URL {
+    let whole = path.utf8.first == UInt8(ascii: "/") ? path : folder + "/" + path
+    let parts = components(of: whole).filter { $0 != "." }
+    return URL(fileURLWithPath: "/" + parts.joined(separator: "/"), isDirectory: isFolder)
+  }
+
   /// The folder that the last component is in; "." where the path names none.
   package static func folder(of path: String) -> String {
     var rest = path.utf8[...]

@@ -547,12 +547,20 @@ private func wrapped(_ key: String, _ list: [String], at indent: Int) -> [String
 
 /// Where a file is, seen from a folder.
 private func relativePath(of url: URL, from folder: URL) -> String {
-  let (file, base) = (
-    url.standardizedFileURL.pathComponents, folder.standardizedFileURL.pathComponents
-  )
+  func real(_ folder: URL) -> [String] {
+    guard let path = realpath(folder.path, nil) else { return folder.pathComponents }
+    defer { free(path) }
+    return URL(fileURLWithPath: String(cString: path), isDirectory: true).pathComponents
+  }
+  var (file, base) = (url.pathComponents, folder.pathComponents)
+  // The way up is the system's, which links do not change.
+  if !file.starts(with: base) || file.contains("..") {
+    file = real(url.deletingLastPathComponent()) + [url.lastPathComponent]
+    base = real(folder)
+  }
   let common = zip(file, base).prefix { $0 == $1 }.count
   // Nothing in common but the root: the absolute path says more.
-  if common <= 1 { return url.standardizedFileURL.path }
+  if common <= 1 { return "/" + file.dropFirst().joined(separator: "/") }
   return (Array(repeating: "..", count: base.count - common) + file[common...])
     .joined(separator: "/")
 }

@@ -94,7 +94,7 @@ struct ExperimentLoader {
   /// An initial controller whose file is found from the experiment's folder.
   private func located(_ start: InitialController) -> InitialController {
     guard let file = start.file else { return start }
-    return start.reading(URL(fileURLWithPath: file, relativeTo: folder).absoluteURL.path)
+    return start.reading(PathParts.url(of: file, in: folder.path).path)
   }
 
   // MARK: - Errors

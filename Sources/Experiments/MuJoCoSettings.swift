@@ -56,7 +56,7 @@ extension MuJoCoSettings: SystemKind {
   }
 
   func task(_ loader: ExperimentLoader) throws -> (task: any ControlTask, model: URL?) {
-    let url = URL(fileURLWithPath: model, relativeTo: loader.folder).absoluteURL
+    let url = PathParts.url(of: model, in: loader.folder.path)
     let goal = try loader.goalDimension()
     for (key, components) in [("state", state), ("observation", observation ?? [])] {
       if goal == 0, let index = components.firstIndex(of: .goal) {

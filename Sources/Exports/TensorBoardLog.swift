@@ -30,8 +30,12 @@ public final class TensorBoardLog {
   ) throws(RunDirectoryError) {
     signals = RunDirectory.Signals(task, columns: learner.columns)
     let folder = url.appendingPathComponent(RunDirectory.FileName.tensorBoard, isDirectory: true)
+    // A link in its place is replaced, not followed.
+    if (try? FileManager.default.destinationOfSymbolicLink(atPath: folder.path)) != nil {
+      unlink(folder.path)
+    }
     if mkdir(folder.path, 0o777) != 0 && errno != EEXIST {
-      throw .cannotWrite(path: folder.path, reason: systemReason(errno))
+      throw .cannotWrite(path: folder.path, reason: writeProblem(errno))
     }
     var host = [CChar](repeating: 0, count: 256)
     gethostname(&host, host.count - 1)

@@ -14,10 +14,10 @@ package final class CheckedFile {
   /// A new, empty file in the place of whatever was there (a link is replaced, never followed).
   package init(creating path: String) throws(RunDirectoryError) {
     if unlink(path) != 0 && errno != ENOENT {
-      throw .cannotWrite(path: path, reason: systemReason(errno))
+      throw .cannotWrite(path: path, reason: writeProblem(errno))
     }
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o644)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
     self.path = path
     self.descriptor = descriptor
   }
@@ -26,16 +26,17 @@ package final class CheckedFile {
   package init(appendingTo path: String, keeping length: Int) throws(RunDirectoryError) {
     // Without waiting, as opening a pipe would for its reader.
     let descriptor = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
     var status = stat()
     if fstat(descriptor, &status) == 0, let kind = RegularFile.kind(of: status) {
       close(descriptor)
-      throw .cannotWrite(path: path, reason: "it is a \(kind), not a file")
+      throw .cannotWrite(
+        path: path, reason: "it is a \(kind), not a file (remove it, or choose another place)")
     }
     if ftruncate(descriptor, off_t(length)) != 0 || lseek(descriptor, off_t(length), SEEK_SET) < 0 {
       let number = errno
       close(descriptor)
-      throw .cannotWrite(path: path, reason: systemReason(number))
+      throw .cannotWrite(path: path, reason: writeProblem(number))
     }
     self.path = path
     self.descriptor = descriptor
@@ -57,7 +58,7 @@ package final class CheckedFile {
         // Take back the part that was written; if even that fails, the error is the same.
         _ = ftruncate(descriptor, off_t(length))
         _ = lseek(descriptor, off_t(length), SEEK_SET)
-        throw .cannotWrite(path: path, reason: systemReason(number))
+        throw .cannotWrite(path: path, reason: writeProblem(number))
       }
       offset += written
     }
@@ -67,7 +68,7 @@ package final class CheckedFile {
   /// Waits until the bytes are on the disk.
   package func synchronize() throws(RunDirectoryError) {
     if fsync(descriptor) != 0 && errno != EINVAL && errno != EROFS {
-      throw .cannotWrite(path: path, reason: systemReason(errno))
+      throw .cannotWrite(path: path, reason: writeProblem(errno))
     }
   }
 
@@ -122,7 +123,7 @@ package final class CheckedFile {
     if rename(draft, path) != 0 {
       let number = errno
       unlink(draft)
-      throw .cannotWrite(path: path, reason: systemReason(number))
+      throw .cannotWrite(path: path, reason: writeProblem(number))
     }
     // The name itself must reach the disk too.
     let directory = open(PathParts.folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -234,7 +234,7 @@ struct CheckpointFolder {
       unlink(url.path)
     }
     if mkdir(url.path, 0o755) != 0 && errno != EEXIST {
-      throw .cannotWrite(path: url.path, reason: systemReason(errno))
+      throw .cannotWrite(path: url.path, reason: writeProblem(errno))
     }
   }
 

@@ -13,13 +13,15 @@ enum Folder {
       let number = errno
       // Where nothing can be made, such as /proc, what is asked for may be there all the same.
       var status = stat()
-      if stat(made, &status) != 0 { throw .cannotWrite(path: path, reason: systemReason(number)) }
+      if stat(made, &status) != 0 { throw .cannotWrite(path: path, reason: writeProblem(number)) }
     }
     var status = stat()
-    if stat(path, &status) != 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    if stat(path, &status) != 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
     if status.st_mode & S_IFMT != S_IFDIR {
       throw .cannotWrite(
-        path: path, reason: "it is a \(RegularFile.kind(of: status) ?? "file"), not a folder")
+        path: path,
+        reason:
+          "it is a \(RegularFile.kind(of: status) ?? "file"), not a folder (choose another place)")
     }
   }
 
@@ -29,7 +31,7 @@ enum Folder {
   static func makeNew(_ path: String) throws(RunDirectoryError) -> Bool {
     if mkdir(path, 0o777) == 0 { return true }
     if errno == EEXIST { return false }
-    throw .cannotWrite(path: path, reason: systemReason(errno))
+    throw .cannotWrite(path: path, reason: writeProblem(errno))
   }
 
   /// The first of some files that lies in a folder, or in one below it; nil if none does.

@@ -48,10 +48,12 @@ public struct OutputFile: Sendable {
     if stat(path, &status) != 0 {
       let number = errno
       var link = stat()
-      if lstat(path, &link) == 0 { throw refuse("it is a link that leads nowhere") }
-      if number != ENOENT || path.hasSuffix("/") { throw refuse(systemReason(number)) }
+      if lstat(path, &link) == 0 {
+        throw refuse("it is a link that leads nowhere (remove it, or choose another place)")
+      }
+      if number != ENOENT || path.hasSuffix("/") { throw refuse(writeProblem(number)) }
       if access(PathParts.folder(of: path), W_OK | X_OK) != 0 {
-        throw refuse(systemReason(errno))
+        throw refuse(writeProblem(errno))
       }
       if case .anything = replacing {
         place = .regular(path: path, mode: nil)
@@ -62,10 +64,11 @@ public struct OutputFile: Sendable {
     }
     switch replacing {
     case .anything: break
-    case .nothing: throw refuse("it exists already")
+    case .nothing:
+      throw refuse("it exists already (choose another place, or --force to replace it)")
     case .beginning(let isOurs):
       guard let beginning = RegularFile.beginning(of: path, bytes: 4096), isOurs(beginning) else {
-        throw refuse("what stands there was not made by this program")
+        throw refuse("what stands there was not made by this program (choose another place)")
       }
     }
     func isSame(_ other: stat) -> Bool {
@@ -76,7 +79,7 @@ public struct OutputFile: Sendable {
       for input in inputs {
         var other = stat()
         if stat(input, &other) == 0 && isSame(other) {
-          throw refuse("it is an input, \(input)")
+          throw refuse("it is an input, \(input) (choose another place)")
         }
       }
       for descriptor in STDOUT_FILENO...STDERR_FILENO {
@@ -86,16 +89,18 @@ public struct OutputFile: Sendable {
           return
         }
       }
-      guard let target = realpath(path, nil) else { throw refuse(systemReason(errno)) }
+      guard let target = realpath(path, nil) else { throw refuse(writeProblem(errno)) }
       defer { free(target) }
       if access(PathParts.folder(of: String(cString: target)), W_OK | X_OK) != 0 {
-        throw refuse(systemReason(errno))
+        throw refuse(writeProblem(errno))
       }
       place = .regular(path: String(cString: target), mode: status.st_mode & 0o7777)
     case S_IFIFO: place = .stream(isPipe: true)
     case S_IFCHR: place = .stream(isPipe: false)
-    case S_IFDIR: throw refuse("it is a folder")
-    default: throw refuse("it is neither a file, a pipe nor a device that takes text")
+    case S_IFDIR: throw refuse("it is a folder (name a file in it, or choose another place)")
+    default:
+      throw refuse(
+        "it is neither a file, a pipe nor a device that takes text (choose another place)")
     }
   }
 
@@ -131,7 +136,7 @@ public struct OutputFile: Sendable {
   ) throws(RunDirectoryError) {
     var name = Array((target + ".XXXXXX").utf8CString)
     let descriptor = mkstemp(&name)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
     let draft = String(
       decoding: name.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
@@ -143,11 +148,11 @@ public struct OutputFile: Sendable {
       if fchmod(descriptor, mode ?? 0o666 & ~mask) != 0
         || fsync(descriptor) != 0 && errno != EINVAL
       {
-        throw RunDirectoryError.cannotWrite(path: path, reason: systemReason(errno))
+        throw RunDirectoryError.cannotWrite(path: path, reason: writeProblem(errno))
       }
       let problem = put(draft)
       if problem != 0 {
-        throw RunDirectoryError.cannotWrite(path: path, reason: systemReason(problem))
+        throw RunDirectoryError.cannotWrite(path: path, reason: writeProblem(problem))
       }
     } catch {
       unlink(draft)
@@ -168,7 +173,8 @@ public struct OutputFile: Sendable {
     }
     throw .cannotWrite(
       path: path,
-      reason: isPipe && errno == ENXIO ? "nobody reads from this pipe" : systemReason(errno))
+      reason: isPipe && errno == ENXIO
+        ? "nobody reads from this pipe (start its reader first)" : writeProblem(errno))
   }
 
   private func write(_ bytes: [UInt8], to descriptor: Int32) throws(RunDirectoryError) {
@@ -181,7 +187,7 @@ public struct OutputFile: Sendable {
           descriptor, $0.baseAddress?.advanced(by: offset), bytes.count - offset)
       }
       if written < 0 && errno == EINTR { continue }
-      if written < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+      if written < 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
       offset += written
     }
   }

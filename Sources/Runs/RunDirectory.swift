@@ -202,7 +202,7 @@ public final class RunDirectory {
       let folder = url.appendingPathComponent(components[..<count].joined(separator: "/")).path
       if isLink(folder) { unlink(folder) }
       if mkdir(folder, 0o777) != 0 && errno != EEXIST {
-        throw .cannotWrite(path: folder, reason: systemReason(errno))
+        throw .cannotWrite(path: folder, reason: writeProblem(errno))
       }
     }
     try CheckedFile.replace(file.path, with: Array(data))
@@ -279,14 +279,14 @@ public final class RunDirectory {
     // What cannot be replaced whole is left whole.
     let checkpoints = CheckpointFolder(in: url)
     for folder in [url.path, checkpoints.url.path] where access(folder, W_OK | X_OK) != 0 {
-      if errno != ENOENT { throw .cannotWrite(path: folder, reason: systemReason(errno)) }
+      if errno != ENOENT { throw .cannotWrite(path: folder, reason: writeProblem(errno)) }
     }
     _ = try checkpoints.readNames()
     // Results of the earlier run must not be taken for those of this one.
     for name in FileName.all + [FileName.report, FileName.film, FileName.filmStrip] {
       let path = url.appendingPathComponent(name).path
       if unlink(path) != 0 && errno != ENOENT {
-        throw .cannotWrite(path: path, reason: systemReason(errno))
+        throw .cannotWrite(path: path, reason: writeProblem(errno))
       }
     }
     removeModel(in: url)
@@ -344,7 +344,7 @@ public final class RunDirectory {
         number == 1 ? name : "\(name)-\(number)", isDirectory: true)
       if try Folder.makeNew(url.path) { return url }
     }
-    throw .cannotWrite(path: folder.path, reason: "all names are taken")
+    throw .cannotWrite(path: folder.path, reason: "all names are taken (choose an --output)")
   }
 
   /// Writes the experiment in place of the one before.

@@ -1,3 +1,6 @@
+import Configuration
+import Foundation
+
 /// Why a run directory cannot be written or read.
 public enum RunDirectoryError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The directory exists and holds something.
@@ -32,4 +35,21 @@ public enum RunDirectoryError: Error, Sendable, Equatable, CustomStringConvertib
     case .cannotRead(let path, let reason): "cannot read \(path): \(reason)"
     }
   }
+}
+
+/// Why something cannot be written, by an error number of the C library, and what helps.
+package func writeProblem(_ number: Int32) -> String {
+  let remedy =
+    switch number {
+    case ENOSPC, EDQUOT: "make room there, or choose another place"
+    case EFBIG:
+      "raise the limit on file sizes, ulimit -f, or choose a place that takes larger files"
+    case EACCES, EPERM: "get the right to write there, or choose another place"
+    case EMFILE, ENFILE: "raise the limit on open files, ulimit -n"
+    case ENAMETOOLONG: "choose a shorter name"
+    case ENOENT: "make the folder that it is to be in, or choose another place"
+    case ENOTDIR: "a file stands where a folder should be: choose another place"
+    default: "choose another place"
+    }
+  return systemReason(number) + " (\(remedy))"
 }

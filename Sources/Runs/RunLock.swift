@@ -13,11 +13,12 @@ final class RunLock {
     // Nothing is stored before the lock is ours: an object that is whole closes its descriptor itself,
     // and a number that is closed twice may be another file's by then.
     let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0o644)
-    if descriptor < 0 { throw .cannotWrite(path: path, reason: systemReason(errno)) }
+    if descriptor < 0 { throw .cannotWrite(path: path, reason: writeProblem(errno)) }
     var status = stat()
     if fstat(descriptor, &status) == 0, let kind = RegularFile.kind(of: status) {
       close(descriptor)
-      throw .cannotWrite(path: path, reason: "it is a \(kind), not a file")
+      throw .cannotWrite(
+        path: path, reason: "it is a \(kind), not a file (remove it, or choose another place)")
     }
     // The file is never removed: a process that had opened the old one would not see the new one's lock.
     var result: Int32 = -1

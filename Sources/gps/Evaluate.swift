@@ -134,7 +134,7 @@ struct Evaluate: AsyncParsableCommand {
 
   private var trial: Experiment.Trial {
     var trial = Experiment.Trial()
-    trial.conditions = conditions.map { URL(fileURLWithPath: $0) }
+    trial.conditions = conditions.map { PathParts.url(of: $0) }
     trial.redraws = draws != nil
     return trial
   }

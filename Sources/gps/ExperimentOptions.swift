@@ -53,7 +53,7 @@ struct ExperimentOptions: ParsableArguments {
 
   /// Where the results of an experiment go: a folder that is named, or a new one.
   func runDirectory(of loaded: LoadedExperiment) throws -> URL {
-    if let output { return URL(fileURLWithPath: output, isDirectory: true) }
+    if let output { return PathParts.url(of: output, isFolder: true) }
     do {
       return try RunDirectory.claim(
         task: loaded.experiment.task, seed: loaded.experiment.seed,

@@ -77,6 +77,12 @@ struct Export: ParsableCommand {
 
   /// What a path leads to, whether it is there or not.
   private func place(_ path: String) -> String {
-    URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path
+    func real(_ path: String) -> String? {
+      guard let text = realpath(path, nil) else { return nil }
+      defer { free(text) }
+      return String(cString: text)
+    }
+    let name = PathParts.components(of: path).last ?? ""
+    return real(path) ?? (real(PathParts.folder(of: path)) ?? "") + "/" + name
   }
 }

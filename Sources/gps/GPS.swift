@@ -144,7 +144,7 @@ struct CommandFailure: Error {
 func experimentURL(_ nameOrPath: String) throws -> URL {
   let isPath =
     nameOrPath.contains("/") || nameOrPath.hasSuffix(".yaml") || nameOrPath.hasSuffix(".yml")
-  if isPath { return URL(fileURLWithPath: nameOrPath) }
+  if isPath { return PathParts.url(of: nameOrPath) }
   do {
     if let url = try ShippedExperiments.file(named: nameOrPath) { return url }
     let names = try ShippedExperiments.names().joined(separator: ", ")

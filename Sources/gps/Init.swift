@@ -35,9 +35,9 @@ struct Init: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let model = URL(fileURLWithPath: model)
-    let file = URL(
-      fileURLWithPath: output ?? model.deletingPathExtension().lastPathComponent + ".yaml")
+    let model = PathParts.url(of: model)
+    let file = PathParts.url(
+      of: output ?? model.deletingPathExtension().lastPathComponent + ".yaml")
     let path = displayPath(file)
     let place: OutputFile
     // Before the work: where it cannot be written, it need not be done.

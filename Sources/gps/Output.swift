@@ -31,7 +31,7 @@ func requireOutput() throws(CommandFailure) {
   let problem = outputProblem.load(ordering: .relaxed)
   if problem == 0 { return }
   throw CommandFailure(
-    "cannot write to standard output: \(String(cString: strerror(problem)))", .runFailed)
+    "cannot write to standard output: \(writeProblem(problem))", .runFailed)
 }
 
 /// - Returns: 0, or the error's number.

@@ -68,7 +68,7 @@ struct ReportCommand: ParsableCommand {
       sleep(UInt32(refresh))
       readings = try runs.map(reading)
     }
-    if output == nil { printLine("report: \(displayPath(URL(fileURLWithPath: path)))") }
+    if output == nil { printLine("report: \(displayPath(PathParts.url(of: path)))") }
   }
 }
 
@@ -83,7 +83,7 @@ func reading(_ path: String) throws -> RunReading {
     throw CommandFailure("\(path) is a file: a run's folder is wanted", .badInput)
   }
   do {
-    return try RunReading(URL(fileURLWithPath: path, isDirectory: true))
+    return try RunReading(PathParts.url(of: path, isFolder: true))
   } catch {
     throw CommandFailure(error, otherwise: .badInput)
   }

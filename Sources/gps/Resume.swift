@@ -23,7 +23,7 @@ struct Resume: AsyncParsableCommand {
   func validate() throws { try requirePath(path, "the run") }
 
   func run() async throws {
-    let url = URL(fileURLWithPath: path, isDirectory: true)
+    let url = PathParts.url(of: path, isFolder: true)
     let loaded: LoadedExperiment
     do {
       guard let status = try status(of: path) else {
@@ -52,7 +52,7 @@ struct Resume: AsyncParsableCommand {
 
 /// " (…)" with the run that a file is in; nothing if it is in none.
 private func runFolder(around file: URL) -> String {
-  var folder = file.standardizedFileURL.deletingLastPathComponent()
+  var folder = file.deletingLastPathComponent()
   for _ in 0..<2 {
     if (try? RunDirectory.holdsCheckpoints(folder)) == true { return " (\(displayPath(folder)))" }
     folder = folder.deletingLastPathComponent()

@@ -68,7 +68,7 @@ func learner(of loaded: LoadedExperiment, workers: Int) throws -> any Learner {
 
 /// A path as the user would write it: relative where it lies below the working directory.
 func displayPath(_ url: URL) -> String {
-  let path = url.standardizedFileURL.path
+  let path = url.path
   let here = FileManager.default.currentDirectoryPath
   return path.hasPrefix(here + "/") ? String(path.dropFirst(here.count + 1)) : path
 }

@@ -25,7 +25,7 @@ struct TrainedPolicy {
     guard let status = try status(of: path) else {
       throw CommandFailure("\(path): no such run directory or policy file", .badInput)
     }
-    let url = URL(fileURLWithPath: path)
+    let url = PathParts.url(of: path)
     do {
       if status.st_mode & S_IFMT != S_IFDIR {
         file = url

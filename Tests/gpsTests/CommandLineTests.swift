@@ -240,7 +240,7 @@ func gps(
       ], shellPrefix: "ulimit -f 800;")
     #expect(outcome.status == 70)
     #expect(outcome.errors.contains("cannot write "))
-    #expect(outcome.errors.hasSuffix("trajectories.csv: File too large\n"))
+    #expect(outcome.errors.contains("trajectories.csv: File too large (raise the limit on"))
     #expect(outcome.faults.count == 1)
     let rows = try String(
       contentsOf: folder.appendingPathComponent("full/trajectories.csv"), encoding: .utf8)

@@ -418,7 +418,7 @@ private let short = [
   private static let canMount: Bool = {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/sh")
-    process.arguments = ["-c", "unshare -m mount -t tmpfs none /mnt >/dev/null 2>&1"]
+    process.arguments = ["-c", "unshare -m mount -t tmpfs none /tmp >/dev/null 2>&1"]
     return (try? process.run()) != nil
       && (process.waitUntilExit(), process.terminationStatus).1 == 0
   }()
@@ -431,7 +431,7 @@ private let short = [
       let script = """
         mkdir -p small && mount -t tmpfs -o size=\(size)k none small || exit 1
         "$0" run "$@" --iterations 20 --output small/run 2>first.err
-        [ $? -eq 70 ] && grep -q '^gps: cannot write .*: No space left on device$' first.err || exit 2
+        [ $? -eq 70 ] && grep -q '^gps: cannot write .*: No space left on device (make room there, or choose another place)$' first.err || exit 2
         [ $(grep -cv '^gps: warning: iteration ' first.err) -eq 1 ] || exit 3
         mount -o remount,size=64m none small || exit 4
         if ls small/run/checkpoints/iteration-*.safetensors >/dev/null 2>&1; then

@@ -7,7 +7,12 @@ func shell(_ script: String, in here: URL) throws -> Outcome {
   let process = Process()
   // Threads of the test runner block signals, and a shell would go on doing so.
   process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-  process.arguments = ["--default-signal=INT,TERM,PIPE", "/bin/bash", "-c", script]
+  // Foundation starts processes at the ordinary priority, whatever this one was given.
+  process.arguments = [
+    "--default-signal=INT,TERM,PIPE", "nice", "-n",
+    "\(max(0, getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)))",
+    "/bin/bash", "-c", script,
+  ]
   process.currentDirectoryURL = here
   process.environment = ProcessInfo.processInfo.environment.merging(["GPS": program.path]) { $1 }
   let id = UUID().uuidString

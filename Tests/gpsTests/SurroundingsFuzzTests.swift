@@ -109,6 +109,8 @@ import Testing
       "init run/experiment.yaml --output bad/x.yaml",
       "optimize tiny.yaml --iterations 1 --quiet --output bad --force",
       "run mujoco.yaml --set system.mujoco.model=bad/$n --quiet --output out",
+      "report bad", "report run --output bad/$n", "watch bad --once", "export bad --c policy.h",
+      "export run --onnx bad/$n", "run tiny.yaml --quiet --output bad --force --tensorboard",
     ]
     for number in try Self.numbers() {
       var random = random(61, number)
@@ -155,7 +157,7 @@ import Testing
         case 0: limits.append("ulimit -n \(random.index(below: 30))")
         case 1: limits.append("ulimit -v \(20_000 + random.index(below: 1_500_000))")
         case 2: limits.append("ulimit -d \(5_000 + random.index(below: 400_000))")
-        case 3: limits.append("ulimit -f \(random.index(below: 400))")
+        case 3: limits.append("ulimit -f \(1 + random.index(below: 399))")
         case 4: limits.append("ulimit -s \(64 + random.index(below: 8000))")
         default:
           limits.append("ulimit -u \(1 + random.index(below: 12))")
