@@ -38,7 +38,8 @@ import Testing
       """, in: here)
     #expect(outcome.status == 0, "\(outcome.errors)")
     #expect(
-      outcome.errors.contains("File too large; nothing more is written for TensorBoard"),
+      outcome.errors.contains("File too large (")
+        && outcome.errors.contains("; nothing more is written for TensorBoard"),
       "\(outcome.errors)")
   }
 
