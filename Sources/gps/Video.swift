@@ -150,7 +150,7 @@ struct Video: AsyncParsableCommand {
     do {
       let said = try outcome.get()
       if output != "/dev/stdout" {
-        printLine("film: \(displayPath(URL(fileURLWithPath: place))) (\(said))")
+        printLine("film: \(displayPath(PathParts.url(of: place))) (\(said))")
       }
     } catch is CancellationError {
       throw ExitCode(128 + (signalNumber ?? SIGINT))
