@@ -38,6 +38,9 @@ let libraries: [Row] = [
   Row(
     "PolicySearch", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
     "Dynamics", "LQR", "GlobalPolicy", "SearchParts"),
+  Row(
+    "Distributed", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
+    "GlobalPolicy", "SearchParts", "PolicySearch"),
   Row("TrajectoryOptimization", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "LQR"),
   Row(
     "Runs", "Configuration", "GPSCore", "LinearAlgebra",
@@ -45,7 +48,7 @@ let libraries: [Row] = [
   Row(
     "Experiments", "Configuration", "LinearAlgebra", "Statistics", "GPSCore", "Sim", "Starts",
     "Dynamics", "LQR", "PathIntegral", "GlobalPolicy", "SearchParts", "PolicySearch",
-    "TrajectoryOptimization", "Runs"),
+    "Distributed", "TrajectoryOptimization", "Runs"),
   Row("Pictures"),
   Row(
     "Exports", "Configuration", "GPSCore", "LinearAlgebra", "Networks", "GlobalPolicy", "Pictures",
@@ -57,12 +60,14 @@ let libraries: [Row] = [
   Row(
     "GuidedPolicySearch", "Configuration", "Differentiation", "LinearAlgebra", "Statistics",
     "GPSCore", "Sim", "Starts", "Dynamics", "LQR", "PathIntegral", "GlobalPolicy",
-    "SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs", "Experiments", "Exports",
-    "Films", "Reports"),
+    "SearchParts", "PolicySearch", "Distributed", "TrajectoryOptimization", "Runs", "Experiments",
+    "Exports", "Films", "Reports"),
 ]
 
 /// Libraries whose tests stand with those of a library above them.
-let untested: Set = ["SearchParts", "PolicySearch", "TrajectoryOptimization", "Runs"]
+let untested: Set = [
+  "SearchParts", "PolicySearch", "Distributed", "TrajectoryOptimization", "Runs",
+]
 
 /// The folders below Experiments.
 let experiments = [

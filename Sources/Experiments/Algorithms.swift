@@ -1,6 +1,7 @@
 // The registry of what an experiment can be learned with: one line for each member of the family.
 
 import Configuration
+import Distributed
 public import GPSCore
 import GlobalPolicy
 import PolicySearch
@@ -94,7 +95,7 @@ extension LoadedExperiment {
     let name =
       experiment.localStep == localSteps[0].name
       ? experiment.algorithm : "\(experiment.algorithm)-\(experiment.localStep)"
-    return try GuidedSearch(
+    let search = try GuidedSearch(
       task, from: initialControllers, start: start.made, settings: settings,
       local: local, link: link,
       student: NeuralDistiller(
@@ -102,6 +103,10 @@ extension LoadedExperiment {
         training: experiment.training.derived(from: start.made),
         seed: experiment.seed),
       seed: experiment.seed, name: name)
+    return switch experiment.schedule {
+    case .synchronous: search
+    case .asynchronous: try AsynchronousSearch(search, options: experiment.asynchronous)
+    }
   }
 
   /// Iterative LQR on the task's known dynamics.

@@ -1,4 +1,5 @@
 package import Configuration
+public import Distributed
 public import Dynamics
 public import GPSCore
 public import GlobalPolicy
@@ -38,6 +39,10 @@ public struct Experiment: Sendable, Equatable {
   public var algorithm = couplings[0].name
   /// How a local controller is improved: a word of the registry.
   public var localStep = localSteps[0].name
+  /// Who waits for whom.
+  public var schedule = Schedule.synchronous
+  /// How the asynchronous schedule goes.
+  public var asynchronous = AsynchronousOptions()
   /// How the loop goes; `workers` is not part of an experiment.
   public var search = SearchSettings()
   /// Where the dynamics come from.
@@ -62,6 +67,16 @@ public struct Experiment: Sendable, Equatable {
   /// The defaults; task, system and cost are for the caller to fill in.
   public init() {}
 }
+
+/// Who waits for whom in a search.
+public enum Schedule: String, Sendable, CaseIterable {
+  /// All conditions for each other, before the network is trained, and for that: results depend on the seed alone.
+  case synchronous
+  /// Nobody: for robots, whose time is dear. Results depend on timing.
+  case asynchronous
+}
+
+extension Schedule: Setting {}
 
 extension Experiment: Configurable {
   package static let schema = Schema<Experiment>(Experiment()) {
@@ -90,6 +105,9 @@ extension Experiment: Configurable {
       "initialController", \.initialController,
       "Local controllers of iteration 0: where learning starts from, while their noise explores.")
     Field("algorithm", \.self, algorithmSchema, "The search and its step size.")
+    Field(
+      "asynchronous", \.asynchronous,
+      "The asynchronous schedule (algorithm.schedule: asynchronous).")
     Field(
       "rollouts", \.search.rollouts,
       "When a rollout is given up, and how often it is drawn again.")
@@ -120,6 +138,10 @@ extension Experiment: Configurable {
       "name", \.algorithm, .word(of: couplings),
       "How local controllers and network hold each other.")
     Field("localStep", \.localStep, .word(of: localSteps), "How a local controller is improved.")
+    Field(
+      "schedule", \.schedule,
+      "Whether all wait for all between iterations, or nobody for anybody; results of the latter depend on timing."
+    )
     SearchSettings.schema.fields(in: \.search)
   }
 

@@ -146,8 +146,9 @@ import Statistics
       Double(experiment.training.batchSize), conditions * max(samples + imagined, lessons) * T)
     // Weights, the last good ones, the optimizer's two averages, a gradient per part of a minibatch; the policies of this
     // iteration, of the one before and of the best; files' arrays, their bytes and what is read back from them: 21 copies
-    // and the gradients, as measured.
-    addNetwork(sizes, copies: 21 + min(16, max(2, batch / 128)))
+    // and the gradients, as measured. Workers that train asynchronously have weights of their own.
+    let own = experiment.training.parallel == .asynchronous ? 3 * Double(workers) : 0
+    addNetwork(sizes, copies: 21 + min(16, max(2, batch / 128)) + own)
     // Of every sample each layer's output, its slope and the loss's derivative.
     add(
       "training.batchSize", "minibatches of \(Int(batch)) samples",

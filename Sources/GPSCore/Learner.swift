@@ -32,6 +32,10 @@ public protocol Learner: Sendable {
   ///   untouched and can be advanced again.
   func advancing(_ state: consuming State) async throws -> (next: State, report: Report)
 
+  /// Called by whoever asks for no further iteration for now: a learner whose workers go on between iterations lets
+  /// them end. What is advanced later begins from the state that it is given. By default nothing.
+  func pause() async
+
   /// The policy that a run keeps: the one with the best evidence, as far as there is any. Nil before the
   /// first, or for a learner that has none.
   func policy(of state: State) -> Actor?
@@ -59,6 +63,9 @@ public protocol LearnerState: Storable {
 }
 
 extension Learner {
+  /// Nothing goes on between iterations unless a learner says so.
+  public func pause() async {}
+
   /// The policy that is kept.
   public func lastPolicy(of state: State) -> Actor? { policy(of: state) }
 
@@ -81,11 +88,17 @@ extension Learner {
   /// - Throws: as `advancing`.
   public func run(_ onReport: (Report) throws -> Void = { _ in }) async throws -> State {
     var state = initialState
-    while !isFinished(state) {
-      let (next, report) = try await advancing(consume state)
-      state = next
-      try onReport(report)
+    do {
+      while !isFinished(state) {
+        let (next, report) = try await advancing(consume state)
+        state = next
+        try onReport(report)
+      }
+    } catch {
+      await pause()
+      throw error
     }
+    await pause()
     return state
   }
 }

@@ -10,12 +10,18 @@ public struct Report: Sendable {
     public let conditions: [Metric.Column]
     /// The stages whose seconds are measured, in snake case: `seconds_<stage>` in `progress.csv`.
     public let stages: [String]
+    /// Whether reports tell what each worker did when, for `workers.csv`.
+    public let tellsActivities: Bool
 
     /// Columns.
-    public init(progress: [Metric.Column], conditions: [Metric.Column], stages: [String]) {
+    public init(
+      progress: [Metric.Column], conditions: [Metric.Column], stages: [String],
+      tellsActivities: Bool = false
+    ) {
       self.progress = progress
       self.conditions = conditions
       self.stages = stages
+      self.tellsActivities = tellsActivities
     }
   }
 
@@ -39,6 +45,8 @@ public struct Report: Sendable {
   public var seconds: StageSeconds
   /// What was out of the ordinary, one sentence each.
   public var notes: [String]
+  /// What each worker did when, in the order of the ends; empty where a learner does not tell.
+  public var activities: [WorkerActivity] = []
 
   /// A report.
   public init(
@@ -74,6 +82,41 @@ public struct Report: Sendable {
   public func mean(of value: (ConditionReport) -> Double?) -> Double? {
     let values = conditions.compactMap(value)
     return values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+  }
+}
+
+/// What one worker did for some time.
+public struct WorkerActivity: Sendable, Equatable {
+  /// What.
+  public enum Kind: String, Sendable, CaseIterable {
+    /// A rollout to learn from.
+    case rollout
+    /// A rollout to judge a policy by.
+    case evaluation
+    /// The fit of dynamics and the local step of a condition.
+    case localStep = "local step"
+    /// Training of the global policy.
+    case training
+  }
+
+  /// Who, such as "0", or "network".
+  public var worker: String
+  /// What.
+  public var kind: Kind
+  /// The condition's name; nil for what belongs to none.
+  public var condition: String?
+  /// Seconds since the workers began.
+  public var start: Double
+  /// Seconds since the workers began.
+  public var end: Double
+
+  /// What a worker did.
+  public init(worker: String, kind: Kind, condition: String?, start: Double, end: Double) {
+    self.worker = worker
+    self.kind = kind
+    self.condition = condition
+    self.start = start
+    self.end = end
   }
 }
 
@@ -166,6 +209,8 @@ public struct Evaluation: Sendable {
   public var successRate: Double { share(of: entries.flatMap(\.successes)) }
   /// Mean margin of success over all conditions; nil where none is known.
   public var meanMargin: Double? { mean(of: entries.flatMap(\.margins)) }
+  /// Wall-clock seconds of the rollouts, summed over them.
+  package var rolloutSeconds: Double { entries.reduce(0) { $0 + $1.batch.seconds } }
   /// Mean cost over all conditions, of the rollouts that did not fail; NaN if all did.
   public var meanCost: Double {
     let costs = entries.flatMap(\.costs)

@@ -1,15 +1,16 @@
 import Dispatch
 import Foundation
+import LinearAlgebra
 
 /// Threads of its own for tasks that block: Swift's shared pool has one thread per core, and a task
 /// that waits for a robot in one of them keeps a core from everybody else.
-final class ThreadExecutor: TaskExecutor {
+package final class ThreadExecutor: TaskExecutor {
   private let jobs = Locked<[UnownedJob]>([])
   private let available = DispatchSemaphore(value: 0)
   private let count: Int
 
   /// Starts `count` threads; they live until `stop()`.
-  init(threads count: Int) {
+  package init(threads count: Int) {
     self.count = count
     for i in 0..<count {
       let thread = Thread { [self] in
@@ -22,7 +23,7 @@ final class ThreadExecutor: TaskExecutor {
     }
   }
 
-  func enqueue(_ job: consuming ExecutorJob) {
+  package func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     jobs.withLock { $0.append(job) }
     available.signal()
@@ -35,5 +36,5 @@ final class ThreadExecutor: TaskExecutor {
   }
 
   /// Ends the threads; to be called when every task that prefers this executor has ended.
-  func stop() { for _ in 0..<count { available.signal() } }
+  package func stop() { for _ in 0..<count { available.signal() } }
 }

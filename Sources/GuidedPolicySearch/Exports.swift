@@ -2,6 +2,7 @@
 
 @_exported public import Configuration
 @_exported public import Differentiation
+@_exported public import Distributed
 @_exported public import Dynamics
 @_exported public import Experiments
 @_exported public import Exports

@@ -20,6 +20,8 @@ public struct TrainingOutcome: Sendable {
   public var finalLoss: Double
   /// Steps taken.
   public var steps: Int
+  /// How many steps were taken by a gradient that was so many steps old; of an asynchronous training alone.
+  public var staleness: [Int] = []
   /// What was out of the ordinary, one sentence each.
   public var notes: [String]
 }
@@ -28,7 +30,7 @@ public struct TrainingOutcome: Sendable {
 ///
 /// If a minibatch's loss is not finite or a million times what it should be, the last good parameters are
 /// restored and the learning rate is halved, which a note says. The result depends on the arguments
-/// alone, `workers` aside: for any number of workers it is the same bit for bit.
+/// alone, `workers` aside: for any number of workers it is the same bit for bit, unless several train asynchronously.
 ///
 /// - Parameters:
 ///   - network: the architecture.
@@ -57,22 +59,25 @@ public func train<O: Objective>(
 /// The buffers and the fixed facts of one training.
 ///
 /// Safe to share although the compiler cannot see it: every property but two is constant, and those are
-/// written between the phases; the memory behind the pointers is owned by `arena` and by the parts, which
+/// written between the phases, or by who holds the server's lock (AsynchronousTraining); the memory behind the pointers is owned by `arena` and by the parts, which
 /// live as long; a phase writes only what its worker has claimed, and reads what others wrote only in a
 /// later one.
 package final class Trainer: @unchecked Sendable {
-  private let options: TrainingOptions
-  private let optimizer: Optimizer
-  private let work: ParallelGradient
-  private let order: MinibatchOrder
+  let options: TrainingOptions
+  let optimizer: Optimizer
+  let work: ParallelGradient
+  let order: MinibatchOrder
   private let samples: Int
-  private let batch: Int
-  private let priorSteps: Int
+  let batch: Int
+  let priorSteps: Int
   private let start: Parameters
-  private let first: Buffer
-  private let second: Buffer
-  private let average: Buffer?
-  private let snapshot: Snapshot
+  let first: Buffer
+  let second: Buffer
+  let average: Buffer?
+  let snapshot: Snapshot
+  /// Of an asynchronous training: makes what one worker computes gradients with; nil otherwise.
+  let makeGradient: (@Sendable () -> ParallelGradient)?
+  private let requested: Int
   private let arena: Arena
   /// Where a training by several workers stands: written between phases by who opens the next, read in
   /// phases.
@@ -81,7 +86,7 @@ package final class Trainer: @unchecked Sendable {
 
   /// Rows of parameters whose gradient is computed and applied at once.
   private static let fusedRows = 64
-  private static let snapshotInterval = 100
+  static let snapshotInterval = 100
   /// Retreats from a loss that exploded before the training is given up.
   package static let attempts = 8
 
@@ -107,10 +112,19 @@ package final class Trainer: @unchecked Sendable {
     batch = min(options.batchSize, samples)
     priorSteps = state?.steps ?? 0
     start = parameters
+    let bound = objective.bound(to: data, width: network.outputs)
+    let size = batch
+    let isAsynchronous = options.parallel == .asynchronous
+    self.requested = max(1, requested)
     work = ParallelGradient(
-      network: network, parameters: parameters, inputs: inputs,
-      objective: objective.bound(to: data, width: network.outputs), batch: batch,
-      workers: requested, variant: variant)
+      network: network, parameters: parameters, inputs: inputs, objective: bound, batch: batch,
+      workers: isAsynchronous ? 1 : requested, variant: variant)
+    let make: @Sendable () -> ParallelGradient = {
+      ParallelGradient(
+        network: network, parameters: parameters, inputs: inputs, objective: bound, batch: size,
+        workers: 1, variant: variant)
+    }
+    makeGradient = isAsynchronous ? make : nil
     order = MinibatchOrder(samples: samples, stream: stream)
     let count = network.plan.parameterCount
     arena = Arena(floats: 3 * count, parts: 3)
@@ -129,7 +143,7 @@ package final class Trainer: @unchecked Sendable {
   }
 
   /// Workers that take part.
-  package var workers: Int { work.workers }
+  package var workers: Int { makeGradient == nil ? work.workers : requested }
 
   /// The mean loss over all samples with given parameters.
   package func meanLoss(at parameters: Parameters, workers: Int) async throws -> Double {
@@ -143,7 +157,14 @@ package final class Trainer: @unchecked Sendable {
     let initialLoss = try await work.meanLoss(at: start, workers: evaluationWorkers)
     // A loss of 1 is what ignorance costs.
     let limit = 1e6 * max(1, initialLoss.isFinite ? initialLoss : 1)
-    let progress = try await run(limit: Float(min(limit, 1e30)))
+    let progress: Progress
+    var staleness: [Int] = []
+    if let makeGradient {
+      (progress, staleness) = try await runAsynchronously(
+        limit: Float(min(limit, 1e30)), making: makeGradient)
+    } else {
+      progress = try await run(limit: Float(min(limit, 1e30)))
+    }
     if progress.failures > 0 {
       notes.append(
         "the loss exploded \(progress.failures) times, the last time at training step "
@@ -165,7 +186,8 @@ package final class Trainer: @unchecked Sendable {
       parameters: parameters,
       state: Optimizer.State(
         steps: priorSteps + progress.step, first: copy(of: first), second: copy(of: second)),
-      initialLoss: initialLoss, finalLoss: finalLoss, steps: progress.step, notes: notes)
+      initialLoss: initialLoss, finalLoss: finalLoss, steps: progress.step, staleness: staleness,
+      notes: notes)
   }
 
   private func copy(of buffer: Buffer) -> Parameters {
@@ -270,7 +292,7 @@ package final class Trainer: @unchecked Sendable {
     moveCursor(&progress)
   }
 
-  private func moveCursor(_ progress: inout Progress) {
+  func moveCursor(_ progress: inout Progress) {
     progress.cursor += batch
     if progress.cursor + batch > samples {
       progress.cursor = 0
@@ -278,7 +300,7 @@ package final class Trainer: @unchecked Sendable {
     }
   }
 
-  private func divergence(_ progress: Progress) -> NetworkError {
+  func divergence(_ progress: Progress) -> NetworkError {
     .diverged(
       step: progress.lastFailure, learningRate: options.learningRate * progress.rateFactor * 2,
       attempts: progress.failures)
@@ -330,7 +352,7 @@ package final class Trainer: @unchecked Sendable {
   }
 
   /// A share of every op's rows as they were at the last snapshot.
-  private func restore(share: Int) {
+  func restore(share: Int) {
     for (s, step) in work.plan.steps.enumerated() {
       let rows = work.shares.rows[share][s]
       if rows.isEmpty { continue }
@@ -341,11 +363,15 @@ package final class Trainer: @unchecked Sendable {
 
   /// On from the last snapshot with half the learning rate.
   private func retreat(_ progress: inout Progress) {
+    fallBack(&progress)
+    moveCursor(&progress)
+  }
+
+  func fallBack(_ progress: inout Progress) {
     progress.lastFailure = progress.step
     progress.step = progress.snapshotStep
     progress.rateFactor /= 2
     progress.failures += 1
-    moveCursor(&progress)
   }
 }
 

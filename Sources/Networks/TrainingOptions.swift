@@ -24,6 +24,18 @@ public struct TrainingOptions: Sendable, Equatable {
     case tail
   }
 
+  /// How several workers train at once.
+  public enum Parallel: String, Sendable, CaseIterable {
+    /// They share each minibatch: the result is the same bit for bit for any number of them.
+    case synchronous
+    /// Each takes minibatches of its own, and hands in gradients when they are done: the result depends on timing.
+    case asynchronous
+  }
+
+  /// How several workers train at once.
+  public var parallel: Parallel = .synchronous
+  /// A gradient is computed again if more steps than this were taken since its parameters, at least 0.
+  public var gradientStalenessBound = 16
   /// The rule that turns a gradient into a step.
   public var optimizer: Optimizer.Rule = .adam
   /// Minibatches in all.
@@ -105,9 +117,18 @@ public struct TrainingOptions: Sendable, Equatable {
 extension Optimizer.Rule: Setting {}
 extension TrainingOptions.Decay: Setting {}
 extension TrainingOptions.Averaging: Setting {}
+extension TrainingOptions.Parallel: Setting {}
 
 extension TrainingOptions: Configurable {
   package static let schema = Schema<Self>(Self()) {
+    Field(
+      "parallel", \.parallel,
+      "Whether workers share each minibatch, or hand in gradients of their own minibatches; results of the "
+        + "latter depend on timing.")
+    Field(
+      "gradientStalenessBound", \.gradientStalenessBound, .between(0, 1_000_000),
+      "Steps at most between the parameters of a gradient and those that it changes (parallel: asynchronous)."
+    )
     Field("optimizer", \.optimizer, "The rule that turns a gradient into a step.")
     Field(
       "steps", \.steps, Check("between 1 and 1e9") { (1...1_000_000_000).contains($0) },

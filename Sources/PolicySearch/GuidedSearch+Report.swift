@@ -18,7 +18,8 @@ extension GuidedSearch {
           "best_policy_success_rate", "failed_tries", "test_mean_cost", "test_success_rate",
           "distillation_loss", "unexplained_share", "discarded_rollouts",
         ].map { Metric.Column($0) } + IterationFacts.columns.map { Metric.Column($0) }
-        + (searchesStart ? [Metric.Column("model_rollouts", title: "model rollouts")] : []),
+        + (searchesStart ? [Metric.Column("model_rollouts", title: "model rollouts")] : [])
+        + [Metric.Column("utilization", title: "utilization")],
       conditions: [
         "mean_cost", "cost_standard_deviation", "predicted_improvement", "actual_improvement",
         "kl_divergence", "kl_bound", "step_multiplier",
@@ -33,12 +34,23 @@ extension GuidedSearch {
   }
 
   /// Whether iteration 0 begins with a search on known dynamics, whose rollouts of the model are counted apart.
-  var searchesStart: Bool { start?.takesSearch ?? false }
+  package var searchesStart: Bool { start?.takesSearch ?? false }
 
   /// The report of an iteration.
-  func report(
+  ///
+  /// - Parameters:
+  ///   - next: the state after it.
+  ///   - steps: as they ended.
+  ///   - trial: what was learned.
+  ///   - test: the policy that is kept, in the test conditions.
+  ///   - failures: tries that were worse.
+  ///   - seconds: where they went.
+  ///   - utilization: rollout seconds over worker seconds.
+  ///   - modelRollouts: of the search for a start.
+  /// - Returns: the report, with what is worth saying of it.
+  package func report(
     on next: State, _ steps: [Step], _ trial: Trial, test: Evaluation?, failures: Int,
-    seconds: StageSeconds, modelRollouts: Int = 0
+    seconds: StageSeconds, utilization: Double?, modelRollouts: Int = 0
   ) -> Report {
     let (policy, best) = (trial.evaluation, next.bestEvidence)
     let facts = facts(of: steps, trial, on: next)
@@ -83,6 +95,7 @@ extension GuidedSearch {
         Metric("unexplained_share", trial.unexplainedShare),
         Metric("discarded_rollouts", report.discardedRollouts),
       ] + facts.metrics + (searchesStart ? [Metric("model_rollouts", modelRollouts)] : [])
+      + [Metric("utilization", utilization)]
     return report
   }
 }
@@ -116,9 +129,18 @@ struct StageTimes {
 
   /// All stages, those that the steps measured themselves included.
   mutating func total<Local, Link>(of steps: [LocalStep<Local, Link>]) -> StageSeconds {
-    seconds["rollouts"] = steps.reduce(0) { $0 + $1.batch.seconds }
-    seconds["dynamics"] = steps.reduce(0) { $0 + $1.dynamicsSeconds }
-    seconds["local_optimization"] = steps.reduce(0) { $0 + $1.optimizationSeconds }
-    return StageSeconds(seconds, total: whole.lap())
+    StageSeconds(of: steps, and: seconds, total: whole.lap())
+  }
+}
+
+extension StageSeconds {
+  /// Seconds of the stages that steps measured themselves, and of others.
+  package init<Local, Link>(
+    of steps: [LocalStep<Local, Link>], and others: [String: Double], total: Double
+  ) {
+    self.init(others, total: total)
+    stages["rollouts"] = steps.reduce(0) { $0 + $1.batch.seconds }
+    stages["dynamics"] = steps.reduce(0) { $0 + $1.dynamicsSeconds }
+    stages["local_optimization"] = steps.reduce(0) { $0 + $1.optimizationSeconds }
   }
 }

@@ -1,9 +1,9 @@
 import GPSCore
-import GlobalPolicy
+package import GlobalPolicy
 import SearchParts
-import Sim
-import Starts
-import Statistics
+package import Sim
+package import Starts
+package import Statistics
 
 extension GuidedSearch {
   func initialState(
@@ -19,7 +19,7 @@ extension GuidedSearch {
   static var searchedMultiplier: Double { 0.1 }
 
   /// Before the first rollout: the search for initial controllers, where they take one.
-  func searchStart(_ state: inout State) async throws -> [SearchedStart]? {
+  package func searchStart(_ state: inout State) async throws -> [SearchedStart]? {
     let found = try await start?.searched(
       for: task, stream: stream.child(.custom, 1), workers: settings.workers)
     if let found {
@@ -35,7 +35,7 @@ extension GuidedSearch {
   }
 
   /// What is worth saying about a search for initial controllers.
-  func remarks(on searched: [SearchedStart]) -> [String] {
+  package func remarks(on searched: [SearchedStart]) -> [String] {
     zip(searched, task.conditions).filter(\.0.isGivenUp).map { found, condition in
       let cost = found.trialCosts.reduce(0, +) / Double(max(1, found.trialCosts.count))
       return
@@ -51,7 +51,7 @@ extension GuidedSearch {
   func rollOut(
     _ state: State, then: @escaping @Sendable (RolloutBatch) async throws -> Step
   ) async throws -> [Step] {
-    let plan = plan(for: state, options: settings.rollouts)
+    let plan = plan(in: state.iteration)
     if let policy = state.policy, sampling == .onPolicy {
       if task.conditions.indices.contains(where: { !isPolicyTurn(in: $0, state) }) {
         return try await collectRollouts(
@@ -76,11 +76,18 @@ extension GuidedSearch {
     sampling == .onPolicy && state.policy != nil && !state.conditions[condition].isLed
   }
 
-  private func plan(for state: State, options: RolloutOptions) -> RolloutPlan {
+  /// How the training rollouts of an iteration are taken; those that replace a failed policy's are tried once.
+  package func plan(in iteration: Int, isRescue: Bool = false) -> RolloutPlan {
     RolloutPlan(
-      iteration: state.iteration, samples: settings.samples, purpose: .rollout,
-      noise: settings.noise, initialStateNoise: true, options: options, workers: settings.workers)
+      iteration: iteration, samples: settings.samples, purpose: .rollout,
+      noise: settings.noise, initialStateNoise: true,
+      options: isRescue
+        ? RolloutOptions(maxAttempts: 1, timeLimit: settings.rollouts.timeLimit)
+        : settings.rollouts, workers: settings.workers)
   }
+
+  /// The source of all randomness of rollouts that replace a failed policy's.
+  package var rescueStream: RandomStream { stream.child(.custom, 0) }
 
   /// Conditions in which every rollout of the policy failed are rolled out once more, by their local
   /// controllers: a policy that came out bad must not end a search that can mend it.
@@ -94,40 +101,32 @@ extension GuidedSearch {
       let rescued = try await collectRollouts(
         of: task, in: failed.map { task.conditions[$0] },
         under: failed.map { state.conditions[$0].controller },
-        plan: plan(
-          for: state,
-          options: RolloutOptions(maxAttempts: 1, timeLimit: settings.rollouts.timeLimit)),
-        stream: stream.child(.custom, 0)
+        plan: plan(in: state.iteration, isRescue: true), stream: rescueStream
       ) { batch in
         let i = failed[batch.condition]
-        let earlier = first[i].batch
         var batch = batch
         batch.condition = i
-        batch.discarded = earlier.discarded + batch.discarded
-        batch.seconds += earlier.seconds
-        var step = Step(batch, from: first[i].next, in: task.conditions[i], byPolicy: false)
-        if !batch.trajectories.isEmpty {
-          step.notes.append(
-            "\(step.condition.name): no rollout of the network succeeded "
-              + "(\(earlier.discarded.last?.reason ?? "")); the local controller rolled out instead"
-          )
-        }
+        var step = Step(
+          rescued: batch, after: first[i].batch, from: first[i].next, in: task.conditions[i])
         try improve(&step, toward: state)
         return step
       }
       for (i, step) in zip(failed, rescued) { steps[i] = step }
     }
-    if steps.allSatisfy(\.samples.isEmpty) {
-      var next = state
-      next.iteration += 1
-      throw SearchError.noRollouts(
-        iteration: state.iteration,
-        reason: steps.first?.batch.discarded.last?.reason ?? "no conditions",
-        report: report(
-          on: next, steps, Trial(policy: nil, training: nil), test: nil, failures: 0,
-          seconds: StageSeconds()))
-    }
+    if steps.allSatisfy(\.samples.isEmpty) { throw noRollouts(from: state, steps) }
     return failed
+  }
+
+  /// Why a search cannot go on from a state: no rollout succeeded.
+  package func noRollouts(from state: State, _ steps: [Step]) -> SearchError {
+    var next = state
+    next.iteration += 1
+    return .noRollouts(
+      iteration: state.iteration,
+      reason: steps.first?.batch.discarded.last?.reason ?? "no conditions",
+      report: report(
+        on: next, steps, Trial(policy: nil, training: nil), test: nil, failures: 0,
+        seconds: StageSeconds(), utilization: nil))
   }
 
   /// How steps grow and shrink.
@@ -136,7 +135,7 @@ extension GuidedSearch {
   }
 
   /// Stages 2 and 3 of one condition. Numerics that fail leave the controller in force, with a note.
-  func improve(_ step: inout Step, toward state: State) throws {
+  package func improve(_ step: inout Step, toward state: State) throws {
     if step.samples.isEmpty {
       step.keepController(
         "no rollout succeeded (\(step.batch.discarded.last?.reason ?? "none asked for"))")
@@ -232,7 +231,7 @@ extension GuidedSearch {
     try await times.measure("evaluation") {
       trial.evaluation = try await evaluate(trial.policy, in: task.conditions)
     }
-    trial.evidence = trial.evaluation.map { PolicyEvidence($0, iteration: state.iteration) }
+    trial.judge(in: state.iteration)
     return trial
   }
 
@@ -240,17 +239,33 @@ extension GuidedSearch {
   private func distill(
     _ steps: [Step], into trial: inout Trial, in iteration: Int, round: Int
   ) async throws {
-    let used = steps.filter { !$0.samples.isEmpty }
+    let shares = steps.filter { !$0.samples.isEmpty }.map {
+      $0.lessons(within: task.controlLimits)
+    }
+    try await distill(
+      shares, into: &trial,
+      stream: round == 0
+        ? stream.child(.minibatches, iteration) : stream.child(.minibatches, iteration, round),
+      workers: settings.workers)
+  }
+
+  /// Fits the policy to what it is to do in some conditions. Where numbers fail, the one before stays, with a note.
+  ///
+  /// - Parameters:
+  ///   - shares: of the conditions.
+  ///   - trial: from whose policy and memory training starts, and where what comes of it stands then.
+  ///   - stream: the source of all randomness of the training.
+  ///   - workers: tasks at most.
+  /// - Throws: an error that is no `NumericalFailure`, or `CancellationError`.
+  package func distill(
+    _ shares: [DistillationSet.Share], into trial: inout Trial, stream: RandomStream, workers: Int
+  ) async throws {
     trial.loss = nil
     trial.unexplainedShare = nil
     do {
-      let set = try DistillationSet(
-        shares: used.map { $0.lessons(within: task.controlLimits) })
-      let order =
-        round == 0
-        ? stream.child(.minibatches, iteration) : stream.child(.minibatches, iteration, round)
+      let set = try DistillationSet(shares: shares)
       let outcome = try await student.distill(
-        trial.policy, onto: set, memory: trial.training, stream: order, workers: settings.workers)
+        trial.policy, onto: set, memory: trial.training, stream: stream, workers: workers)
       trial.policy = outcome.policy
       trial.training = outcome.memory
       trial.notes += outcome.notes

@@ -13,7 +13,7 @@ public import Dynamics
 public import GPSCore
 public import GlobalPolicy
 public import SearchParts
-public import Sim
+import Sim
 public import Starts
 public import Statistics
 
@@ -25,8 +25,8 @@ public struct GuidedSearch<
   public typealias State = SearchState<
     Local.Memory, Link.Memory, Student.Product, Student.Memory
   >
-  typealias Step = LocalStep<Local, Link>
-  typealias Trial = SearchTrial<Student.Product, Student.Memory>
+  package typealias Step = LocalStep<Local, Link>
+  package typealias Trial = SearchTrial<Student.Product, Student.Memory>
 
   /// What it is called.
   public let name: String
@@ -150,8 +150,10 @@ public struct GuidedSearch<
       failures += 1
       try shrink(&steps, after: trial, from: next)
       if failures > settings.retries || link.rounds > 1 { break }
+      let earlier = trial.rolloutSeconds
       trial = try await learn(&steps, from: next, attempt: failures, times: &times)
       next.rollouts += trial.rollouts
+      trial.rolloutSeconds += earlier
     }
     let isTakenBack = trial.isWorse(than: next.record.suffix(settings.takeBack))
     if isTakenBack { takeBack(&steps, to: next) } else { lead(&steps, after: trial) }
@@ -163,11 +165,14 @@ public struct GuidedSearch<
     try await times.measure("evaluation") {
       test = try await evaluate(policy(of: next), in: task.testConditions)
     }
+    let seconds = times.total(of: steps)
+    let busy = seconds["rollouts"] + trial.rolloutSeconds + (test?.rolloutSeconds ?? 0)
     var report = report(
-      on: next, steps, trial, test: test, failures: failures, seconds: times.total(of: steps),
+      on: next, steps, trial, test: test, failures: failures, seconds: seconds,
+      utilization: busy / (Double(settings.workers) * max(seconds.total, .leastNonzeroMagnitude)),
       modelRollouts: searched?.reduce(0) { $0 + $1.modelRollouts } ?? 0)
     report.notes += remarks(on: searched ?? [])
-    report.notes += next.diagnosis.remarks(on: facts(of: steps, trial, on: next))
+    report.notes += diagnose(&next, steps, trial)
     return (next, report)
   }
 }

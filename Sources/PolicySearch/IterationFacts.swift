@@ -302,6 +302,17 @@ func percent(_ share: Double?) -> String {
 // MARK: - From an iteration
 
 extension GuidedSearch {
+  /// What is worth saying of an iteration, and has not been said.
+  ///
+  /// - Parameters:
+  ///   - next: the state after it, which takes it in.
+  ///   - steps: as they ended.
+  ///   - trial: what was learned.
+  /// - Returns: a sentence for each symptom.
+  package func diagnose(_ next: inout State, _ steps: [Step], _ trial: Trial) -> [String] {
+    next.diagnosis.remarks(on: facts(of: steps, trial, on: next))
+  }
+
   /// What an iteration measured.
   ///
   /// - Parameters:

@@ -1,27 +1,27 @@
-import GPSCore
-import GlobalPolicy
-import SearchParts
+package import GPSCore
+package import GlobalPolicy
+package import SearchParts
 import LQR
 import LinearAlgebra
 import Sim
 import Statistics
 
 /// Stages 2 and 3 of one condition in one iteration: what its rollouts say, then a better controller.
-struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
-  typealias State = ConditionState<Local.Memory, Link.Memory>
+package struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
+  package typealias State = ConditionState<Local.Memory, Link.Memory>
 
   let condition: Condition
-  let batch: RolloutBatch
+  package let batch: RolloutBatch
   /// The controller that was in force when the iteration began.
   let previous: LinearGaussianController
   /// The factor on the KL step that led to these rollouts.
   let previousMultiplier: Double
   /// What the condition carries: at first what the last iteration left, then what this one leaves.
-  var next: State
+  package var next: State
   /// What the rollouts said; nil without rollouts, or when numbers failed.
   var evidence: Local.Evidence?
   /// Whether the policy took the rollouts, not the controller.
-  let isByPolicy: Bool
+  package let isByPolicy: Bool
   /// Whether the policy's own rollouts cost more than these.
   var isPolicyBehind = false
   /// Where the improvement began, for another try.
@@ -39,11 +39,11 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   var judgement = StepJudgement()
   /// What is measured for a diagnosis.
   var facts = ConditionFacts()
-  var notes: [String] = []
+  package var notes: [String] = []
   var dynamicsSeconds = 0.0
   var optimizationSeconds = 0.0
 
-  var samples: [Trajectory] { batch.trajectories }
+  package var samples: [Trajectory] { batch.trajectories }
 
   /// How it ended.
   var status: LocalOutcome.Status {
@@ -58,7 +58,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     let anchor: Anchor
   }
 
-  init(
+  package init(
     _ batch: RolloutBatch, from previous: consuming State, in condition: Condition, byPolicy: Bool
   ) {
     self.batch = batch
@@ -69,6 +69,28 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     previousMultiplier = previous.stepMultiplier
     teacher = previous.controller
     next = previous
+  }
+
+  /// The step of a condition in which all rollouts of the policy failed, and its controller rolled out instead.
+  ///
+  /// - Parameters:
+  ///   - batch: the controller's rollouts.
+  ///   - earlier: the policy's.
+  ///   - previous: what the condition brings.
+  ///   - condition: where.
+  package init(
+    rescued batch: RolloutBatch, after earlier: RolloutBatch, from previous: consuming State,
+    in condition: Condition
+  ) {
+    var batch = batch
+    batch.discarded = earlier.discarded + batch.discarded
+    batch.seconds += earlier.seconds
+    self.init(batch, from: previous, in: condition, byPolicy: false)
+    if !batch.trajectories.isEmpty {
+      notes.append(
+        "\(condition.name): no rollout of the network succeeded "
+          + "(\(earlier.discarded.last?.reason ?? "")); the local controller rolled out instead")
+    }
   }
 
   /// Costs and successes of the rollouts, and by them the last step.
@@ -141,7 +163,7 @@ struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
   private static var lost: Double { 0.5 }
 
   /// What the policy is to do here.
-  func lessons(within limits: ControlLimits?) -> DistillationSet.Share {
+  package func lessons(within limits: ControlLimits?) -> DistillationSet.Share {
     let parts =
       hasReturned || stays
       ? next.footing?.lessons ?? []

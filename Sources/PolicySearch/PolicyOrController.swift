@@ -1,34 +1,34 @@
-import GPSCore
+package import GPSCore
 
 /// Whoever rolls out in a condition: the policy, or the condition's local controller.
-enum PolicyOrController<Student: Policy>: Policy {
+package enum PolicyOrController<Student: Policy>: Policy {
   case policy(Student)
   case controller(LinearGaussianController)
 
   /// Scratch of the policy; a controller needs none.
-  typealias Workspace = Student.Workspace?
+  package typealias Workspace = Student.Workspace?
 
-  var control: Int {
+  package var control: Int {
     switch self {
     case .policy(let policy): policy.control
     case .controller(let controller): controller.control
     }
   }
 
-  func makeWorkspace() -> Workspace {
+  package func makeWorkspace() -> Workspace {
     switch self {
     case .policy(let policy): policy.makeWorkspace()
     case .controller: nil
     }
   }
 
-  func beginRollout(workspace: inout Workspace) {
+  package func beginRollout(workspace: inout Workspace) {
     guard case .policy(let policy) = self, var own = workspace.take() else { return }
     policy.beginRollout(workspace: &own)
     workspace = consume own
   }
 
-  func act(
+  package func act(
     step: Int, state: Span<Double>, observation: Span<Double>, noise: Span<Double>,
     workspace: inout Workspace, action: inout MutableSpan<Double>
   ) {

@@ -1,5 +1,5 @@
-import GPSCore
-import GlobalPolicy
+package import GPSCore
+package import GlobalPolicy
 import SearchParts
 import Statistics
 
@@ -10,27 +10,37 @@ import Statistics
 // 1996). In a single condition the order of noisy rollouts' costs decides, and only by more than chance (`Footing`).
 
 /// What an iteration learned from its rollouts, before it is judged.
-struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
-  var policy: Product?
-  var training: Training?
+package struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
+  package var policy: Product?
+  package var training: Training?
   /// Nil where numbers failed, or without a distillation.
-  var loss: Double?
+  package var loss: Double?
   /// The loss as a share of the labels' variance.
-  var unexplainedShare: Double?
-  var evaluation: Evaluation?
-  var evidence: PolicyEvidence?
-  var notes: [String] = []
+  package var unexplainedShare: Double?
+  package var evaluation: Evaluation?
+  package internal(set) var evidence: PolicyEvidence?
+  /// Seconds of the rollouts that judged it, summed over workers.
+  package var rolloutSeconds = 0.0
+  package var notes: [String] = []
 
-  init(policy: Product?, training: Training?) {
+  package init(policy: Product?, training: Training?) {
     self.policy = policy
     self.training = training
   }
 
   /// Rollouts that it took to judge it.
-  var rollouts: Int { evaluation?.entries.reduce(0) { $0 + $1.batch.trajectories.count } ?? 0 }
+  package var rollouts: Int {
+    evaluation?.entries.reduce(0) { $0 + $1.batch.trajectories.count } ?? 0
+  }
+
+  /// What the evaluation says for it.
+  package mutating func judge(in iteration: Int) {
+    evidence = evaluation.map { PolicyEvidence($0, iteration: iteration) }
+    rolloutSeconds = evaluation?.rolloutSeconds ?? 0
+  }
 
   /// Whether its rollouts speak against it: it did worse than each of the last few.
-  func isWorse(than record: some Collection<PolicyEvidence>) -> Bool {
+  package func isWorse(than record: some Collection<PolicyEvidence>) -> Bool {
     guard let evidence, !record.isEmpty else { return false }
     return record.allSatisfy { evidence.isWorse(than: $0) }
   }
@@ -38,7 +48,7 @@ struct SearchTrial<Product: DistillablePolicy, Training: Storable>: Sendable {
 
 extension SearchState {
   /// Every noisy rollout of the policy failed in a condition: nothing is taken back to that.
-  mutating func discredit(in condition: Int) {
+  package mutating func discredit(in condition: Int) {
     guard var evidence = record.popLast() else { return }
     evidence.successRates[condition] = 0
     evidence.costs[condition] = .infinity
@@ -51,7 +61,9 @@ extension SearchState {
   ///   - trial: what was learned.
   ///   - isTakenBack: whether it is taken back.
   ///   - memory: how many judgements are kept.
-  mutating func take(_ trial: SearchTrial<Product, Training>, isTakenBack: Bool, memory: Int) {
+  package mutating func take(
+    _ trial: SearchTrial<Product, Training>, isTakenBack: Bool, memory: Int
+  ) {
     if isTakenBack {
       lastPolicy = trial.policy
       return
@@ -73,7 +85,7 @@ extension SearchState {
 extension GuidedSearch {
   /// Where the policy did worse the bound is halved, and the local step taken again within it as far as what
   /// it was taken by is still there.
-  func shrink(_ steps: inout [Step], after trial: Trial, from state: State) throws {
+  package func shrink(_ steps: inout [Step], after trial: Trial, from state: State) throws {
     guard let evidence = trial.evidence, let kept = state.evidence else { return }
     for i in steps.indices where evidence.isWorse(than: kept, in: i) {
       let multiplier = rule.halved(steps[i].next.stepMultiplier)
@@ -92,7 +104,7 @@ extension GuidedSearch {
 
   /// The controllers return to what they were if it was the policy that rolled out; controllers that roll
   /// out themselves go on.
-  func takeBack(_ steps: inout [Step], to state: State) {
+  package func takeBack(_ steps: inout [Step], to state: State) {
     for i in steps.indices where sampling == .onPolicy && !steps[i].hasReturned {
       steps[i].next.controller = steps[i].previous
       steps[i].next.expectation = nil
@@ -102,7 +114,7 @@ extension GuidedSearch {
 
   /// Where the policy came out worse than the rollouts that it learned from, the local controller takes the next
   /// ones: what was learned there is not given up for what the policy made of it.
-  func lead(_ steps: inout [Step], after trial: Trial) {
+  package func lead(_ steps: inout [Step], after trial: Trial) {
     guard let evidence = trial.evidence, sampling == .onPolicy, settings.takeBack > 0,
       settings.reference == .cheaper
     else { return }

@@ -95,7 +95,9 @@ extension KeptRows {
 
 extension RunDirectory {
   /// Seconds of the iterations that stand in `progress.csv`: of each stage, and in all.
-  var recordedSeconds: StageSeconds {
+  var recordedSeconds: StageSeconds { Self.recordedSeconds(in: url, signals: signals) }
+
+  static func recordedSeconds(in url: URL, signals: Signals) -> StageSeconds {
     let path = url.appendingPathComponent(FileName.progress).path
     var seconds = StageSeconds()
     let bytes = (try? RegularFile.read(path, atMost: 1 << 30)) ?? []

@@ -20,6 +20,8 @@ public final class RunDirectory {
     public static let rollouts = "rollouts.csv"
     /// One row per rollout and time step.
     public static let trajectories = "trajectories.csv"
+    /// One row per worker and what it did, for learners that tell.
+    public static let workers = "workers.csv"
     /// The trained policy with the best evidence.
     public static let policy = "policy.safetensors"
     /// The policy that was trained last.
@@ -51,7 +53,9 @@ public final class RunDirectory {
     public static let modelList = "model.json"
 
     static let all = [
-      experiment, progress, conditions, rollouts, trajectories, policy, lastPolicy, summary, log,
+      experiment, progress, conditions, rollouts, trajectories, workers, policy, lastPolicy,
+      summary,
+      log,
     ]
   }
 
@@ -104,6 +108,10 @@ public final class RunDirectory {
   private let conditions: CheckedFile
   private let rollouts: CheckedFile
   private let trajectories: CheckedFile
+  /// Nil where the learner does not tell.
+  private let workers: CheckedFile?
+  /// Seconds of the iterations that earlier processes did: what the workers' clock begins with.
+  private let earlierSeconds: Double
 
   /// Makes the directory and begins its files.
   ///
@@ -137,6 +145,10 @@ public final class RunDirectory {
     for (file, columns) in zip([progress, conditions, rollouts, trajectories], signals.headers) {
       try file.append(CSVRows(header: columns).bytes)
     }
+    earlierSeconds = 0
+    workers =
+      signals.columns.tellsActivities ? try CheckedFile(creating: path(FileName.workers)) : nil
+    try workers?.append(CSVRows(header: Self.workerColumns).bytes)
     warnWithoutLock()
   }
 
@@ -182,6 +194,9 @@ public final class RunDirectory {
     conditions = try reopen(FileName.conditions, columns[1], rowsEach: signals.conditionCount)
     rollouts = try reopen(FileName.rollouts, columns[2])
     trajectories = try reopen(FileName.trajectories, columns[3])
+    workers =
+      signals.columns.tellsActivities ? try reopen(FileName.workers, Self.workerColumns) : nil
+    earlierSeconds = Self.recordedSeconds(in: url, signals: signals).total
     checkpoints.removeDrafts()
     for name in [FileName.experiment, FileName.policy, FileName.lastPolicy, FileName.summary] {
       unlink(path(name) + CheckedFile.draftSuffix)
@@ -355,7 +370,9 @@ public final class RunDirectory {
 
   /// Waits until all rows are on the disk.
   func synchronize() throws(RunDirectoryError) {
-    for file in [trajectories, rollouts, conditions, progress] { try file.synchronize() }
+    for file in [workers, trajectories, rollouts, conditions, progress] {
+      try file?.synchronize()
+    }
   }
 
   /// Writes a checkpoint, and removes those that are older than the newest few.
@@ -469,6 +486,11 @@ extension RunDirectory {
     "iteration", "condition", "sample", "kind", "step", "time_s",
   ]
 
+  /// The columns of `workers.csv`.
+  public static let workerColumns = [
+    "iteration", "worker", "activity", "condition", "start_s", "end_s",
+  ]
+
   /// Appends the rows of one iteration.
   ///
   /// - Parameters:
@@ -546,6 +568,7 @@ extension RunDirectory {
         margins: entry.margins, condition: signals.conditionCount + entry.batch.condition)
     }
     try rollouts.append(rolloutRows.bytes)
+    try workers?.append(workerRows(report).bytes)
     try conditions.append(conditionRows(report).bytes)
     if isWhole { try progress.append(progressRow(report).bytes) }
   }
@@ -575,6 +598,20 @@ extension RunDirectory {
       rows.append(report.iteration)
       rows.append(condition.name)
       rows.append(condition.metrics, by: signals.columns.conditions)
+      rows.endRow()
+    }
+    return rows
+  }
+
+  private func workerRows(_ report: Report) -> CSVRows {
+    var rows = CSVRows()
+    for activity in report.activities {
+      rows.append(report.iteration)
+      rows.append(activity.worker)
+      rows.append(activity.kind.rawValue)
+      rows.append(activity.condition ?? "")
+      rows.append(earlierSeconds + activity.start)
+      rows.append(earlierSeconds + activity.end)
       rows.endRow()
     }
     return rows

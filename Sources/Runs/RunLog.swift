@@ -1,6 +1,7 @@
 import Configuration
 import Foundation
 import GPSCore
+import LinearAlgebra
 public import Logging
 
 /// Where a run's messages go: `log.txt` and, from warnings up, standard error.

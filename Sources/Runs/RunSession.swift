@@ -62,9 +62,19 @@ public struct RunSession<L: Learner> {
     // Before the lock, which would leave a file in a directory that is none of ours.
     if try !RunDirectory.holdsCheckpoints(url) { throw CheckpointError.none(path: url.path) }
     let lock = try RunLock(in: url)
-    let (checkpoint, name, refused) = try folder.newest { (checkpoint: Checkpoint<L.State>) in
-      checkpoint.mismatch(with: learner, of: source)
+    let found: (checkpoint: Checkpoint<L.State>, name: String, refused: [CheckpointError])
+    var isReadable = false
+    do {
+      found = try folder.newest { checkpoint in
+        isReadable = true
+        return checkpoint.mismatch(with: learner, of: source)
+      }
+    } catch {
+      // A state of another learner cannot even be read: what makes it another says more.
+      guard !isReadable, let change = RunDirectory.change(in: url, to: source) else { throw error }
+      throw CheckpointError.invalid(path: folder.url.path, reason: change)
     }
+    let (checkpoint, name, refused) = found
     let done = checkpoint.state.iteration
     if done > learner.iterations {
       throw CheckpointError.iterationsDone(path: url.path, done: done, asked: learner.iterations)
@@ -107,6 +117,21 @@ public struct RunSession<L: Learner> {
   public func run(
     workers: Int, schedule: CheckpointSchedule = CheckpointSchedule(),
     shouldStop: () -> Bool = { false }, onReport: (Report) -> Void = { _ in }
+  ) async throws -> Summary {
+    let summary: Summary
+    do {
+      summary = try await learn(
+        workers: workers, schedule: schedule, shouldStop: shouldStop, onReport: onReport)
+    } catch {
+      await learner.pause()
+      throw error
+    }
+    await learner.pause()
+    return summary
+  }
+
+  private func learn(
+    workers: Int, schedule: CheckpointSchedule, shouldStop: () -> Bool, onReport: (Report) -> Void
   ) async throws -> Summary {
     let clock = ContinuousClock()
     let start = clock.now

@@ -22,26 +22,44 @@ public func evaluation<System: ControlTask, P: Policy>(
   noise: ExplorationNoise? = nil, initialStateNoise: Bool = true, timeLimit: Double? = nil,
   stream: RandomStream, workers: Int, keepsRollouts: Bool = true
 ) async throws -> Evaluation {
-  var plan = RolloutPlan(
-    iteration: iteration, samples: rollouts, purpose: .evaluation, noise: noise,
-    initialStateNoise: initialStateNoise,
-    options: RolloutOptions(maxAttempts: 1, timeLimit: timeLimit), workers: workers)
+  var plan = RolloutPlan.judging(
+    iteration: iteration, rollouts: rollouts, noise: noise, initialStateNoise: initialStateNoise,
+    timeLimit: timeLimit, workers: workers)
   plan.keepsVerdictsAlone = !keepsRollouts
   let entries = try await collectRollouts(
     of: task, in: conditions,
     under: [P](repeating: policy, count: conditions.count), plan: plan, stream: stream
-  ) { batch in
-    let condition = conditions[batch.condition]
+  ) { Evaluation.Entry($0, in: conditions[$0.condition], of: task) }
+  return Evaluation(entries: entries)
+}
+
+extension RolloutPlan {
+  /// How a policy is rolled out to be judged.
+  ///
+  /// - Parameters: as those of `evaluation`.
+  package static func judging(
+    iteration: Int = 0, rollouts: Int = 1, noise: ExplorationNoise? = nil,
+    initialStateNoise: Bool = true, timeLimit: Double?, workers: Int = 1
+  ) -> RolloutPlan {
+    RolloutPlan(
+      iteration: iteration, samples: rollouts, purpose: .evaluation, noise: noise,
+      initialStateNoise: initialStateNoise,
+      options: RolloutOptions(maxAttempts: 1, timeLimit: timeLimit), workers: workers)
+  }
+}
+
+extension Evaluation.Entry {
+  /// The rollouts of a condition, judged; where they are not there any more, they have been.
+  package init(_ batch: RolloutBatch, in condition: Condition, of task: some ControlTask) {
     let verdicts =
-      keepsRollouts
+      batch.verdicts.isEmpty
       ? batch.trajectories.map { task.verdict(on: $0, in: condition) } : batch.verdicts
-    return Evaluation.Entry(
+    self.init(
       condition: condition.name, costs: verdicts.map(\.cost),
       successes: verdicts.compactMap(\.isSuccess)
         + (task.judgesSuccess ? batch.discarded.map { _ in false } : []),
       margins: verdicts.map(\.margin), batch: batch)
   }
-  return Evaluation(entries: entries)
 }
 
 extension ControlTask {

@@ -247,9 +247,8 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
   precondition(
     plan.samples >= 1 && plan.options.maxAttempts >= 1,
     "\(plan.samples) samples of at most \(plan.options.maxAttempts) attempts")
-  let (dimensions, samples) = (task.dimensions, plan.samples)
-  let keepsPointJacobians = task.cost.needsPointJacobians
-  let filter = plan.noise.map { NoiseFilter($0, horizon: dimensions.horizon) }
+  let samples = plan.samples
+  let sampler = RolloutSampler(task, plan: plan, stream: stream)
   let pending = (0..<conditions.count).map { _ in PendingCondition(samples: samples) }
 
   let finished = FinishedConditions<R>(count: conditions.count)
@@ -258,38 +257,9 @@ public func collectRollouts<T: ControlTask, P: Policy, R: Sendable>(
     makeContext: { RolloutWorker<T, P>(task) },
     body: { (job: Int, worker: inout RolloutWorker<T, P>) async throws in
       let (condition, sample) = (job / samples, job % samples)
-      var outcome = SampleOutcome()
-      let clock = ContinuousClock()
-      let start = clock.now
-      for attempt in 0..<plan.options.maxAttempts {
-        try Task.checkCancellation()
-        let own = conditions[condition]
-        // What holds for all rollouts of the iteration comes from a stream that they share.
-        var shared = stream.child(plan.purpose, plan.iteration, condition)
-        var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
-        let drawn =
-          own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
-        do throws(RolloutFailure) {
-          var trajectory = try worker.rollout(
-            of: drawn, index: condition, under: policies[condition],
-            filter: filter, initialStateNoise: plan.initialStateNoise,
-            timeLimit: plan.options.timeLimit, keepsPointJacobians: keepsPointJacobians,
-            stream: &stream)
-          if own.draws != nil { trajectory.condition = drawn }
-          if plan.keepsVerdictsAlone {
-            outcome.verdict = task.verdict(on: trajectory, in: drawn)
-          } else {
-            outcome.trajectory = [trajectory]
-          }
-          break
-        } catch {
-          outcome.discarded.append(
-            DiscardedRollout(
-              sample: sample, attempt: attempt, step: error.step, reason: error.reason))
-        }
-      }
-      try Task.checkCancellation()
-      outcome.seconds = (clock.now - start).inSeconds
+      let outcome = try sampler.outcome(
+        of: sample, in: conditions[condition], number: condition, under: policies[condition],
+        by: &worker)
       guard let batch = pending[condition].adding(outcome, sample: sample, condition: condition)
       else { return }
       let result = try await finish(batch)
@@ -309,27 +279,99 @@ public func collectRollouts<T: ControlTask, P: Policy>(
     of: task, in: conditions, under: policies, plan: plan, stream: stream, then: { $0 })
 }
 
+/// Rollouts of one plan, one at a time: whoever takes them, and in whatever order, they are the same.
+package struct RolloutSampler<T: ControlTask>: Sendable {
+  private let task: T
+  private let plan: RolloutPlan
+  private let stream: RandomStream
+  private let filter: NoiseFilter?
+  private let keepsPointJacobians: Bool
+
+  /// Rollouts of a plan.
+  ///
+  /// - Parameters:
+  ///   - task: where.
+  ///   - plan: how; its workers play no part.
+  ///   - stream: the parent of all random streams used.
+  package init(_ task: T, plan: RolloutPlan, stream: RandomStream) {
+    (self.task, self.plan, self.stream) = (task, plan, stream)
+    filter = plan.noise.map { NoiseFilter($0, horizon: task.dimensions.horizon) }
+    keepsPointJacobians = task.cost.needsPointJacobians
+  }
+
+  /// One sample of one condition, drawn again where it fails.
+  ///
+  /// - Parameters:
+  ///   - sample: its number in its batch.
+  ///   - own: where it starts.
+  ///   - condition: the number of that among the conditions.
+  ///   - policy: acts.
+  ///   - worker: takes it.
+  /// - Returns: the rollout, or none, and what failed.
+  /// - Throws: `CancellationError`.
+  package func outcome<P: Policy>(
+    of sample: Int, in own: Condition, number condition: Int, under policy: P,
+    by worker: inout RolloutWorker<T, P>
+  ) throws -> SampleOutcome {
+    var outcome = SampleOutcome()
+    let clock = ContinuousClock()
+    let start = clock.now
+    for attempt in 0..<plan.options.maxAttempts {
+      try Task.checkCancellation()
+      // What holds for all rollouts of the iteration comes from a stream that they share.
+      var shared = stream.child(plan.purpose, plan.iteration, condition)
+      var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
+      let drawn =
+        own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
+      do throws(RolloutFailure) {
+        var trajectory = try worker.rollout(
+          of: drawn, index: condition, under: policy, filter: filter,
+          initialStateNoise: plan.initialStateNoise, timeLimit: plan.options.timeLimit,
+          keepsPointJacobians: keepsPointJacobians, stream: &stream)
+        if own.draws != nil { trajectory.condition = drawn }
+        if plan.keepsVerdictsAlone {
+          outcome.verdict = task.verdict(on: trajectory, in: drawn)
+        } else {
+          outcome.trajectory = [trajectory]
+        }
+        break
+      } catch {
+        outcome.discarded.append(
+          DiscardedRollout(
+            sample: sample, attempt: attempt, step: error.step, reason: error.reason))
+      }
+    }
+    try Task.checkCancellation()
+    outcome.seconds = (clock.now - start).inSeconds
+    return outcome
+  }
+}
+
 /// What one worker owns.
-private struct RolloutWorker<T: ControlTask, P: Policy> {
-  let task: T
+package struct RolloutWorker<T: ControlTask, P: Policy> {
+  private let task: T
   /// Nil before the first rollout and after one that failed: what a plant keeps of a failure is its
   /// own affair and shall not reach the next rollout.
-  var plant: T.System?
+  private var plant: T.System?
   /// m × T.
-  var noise: [Double]
+  private var noise: [Double]
   /// T + 1 numbers of scratch for the filter.
-  var scratch: [Double]
+  private var scratch: [Double]
   /// Scratch of the policy of one condition.
-  var workspace: (condition: Int, of: P.Workspace)?
+  private var workspace: (condition: Int, of: P.Workspace)?
 
-  init(_ task: T) {
+  /// A worker without a plant.
+  package init(_ task: T) {
     self.task = task
     let dimensions = task.dimensions
     noise = [Double](repeating: 0, count: dimensions.control * dimensions.horizon)
     scratch = [Double](repeating: 0, count: dimensions.horizon)
   }
 
-  mutating func rollout(
+  /// Makes ready for another policy than the last one in the same condition.
+  package mutating func changePolicy() { workspace = nil }
+
+  fileprivate mutating func rollout(
     of condition: Condition, index: Int, under policy: P, filter: NoiseFilter?,
     initialStateNoise: Bool, timeLimit: Double?, keepsPointJacobians: Bool,
     stream: inout RandomStream
@@ -339,6 +381,9 @@ private struct RolloutWorker<T: ControlTask, P: Policy> {
       ? task.initialPlantState(of: condition, stream: &stream) : condition.initialPlantState
     if let filter {
       filter.fill(&noise, rows: task.dimensions.control, scratch: &scratch, from: &stream)
+    } else {
+      // Another plan's may be there.
+      for i in noise.indices { noise[i] = 0 }
     }
     var owned = workspace.take() ?? (index, policy.makeWorkspace())
     if owned.condition != index { owned = (index, policy.makeWorkspace()) }
@@ -418,12 +463,26 @@ struct NoiseFilter: Sendable {
 }
 
 /// What came of one sample of one condition.
-private struct SampleOutcome: Sendable {
+package struct SampleOutcome: Sendable {
   /// One or none, in a list because that takes eight bytes where there is none.
-  var trajectory: [Trajectory] = []
-  var verdict: Verdict?
-  var discarded: [DiscardedRollout] = []
-  var seconds = 0.0
+  package var trajectory: [Trajectory] = []
+  package var verdict: Verdict?
+  package var discarded: [DiscardedRollout] = []
+  /// How long it took, tries that failed included.
+  package var seconds = 0.0
+
+  package init() {}
+}
+
+extension RolloutBatch {
+  /// The samples of a condition, in their order.
+  package init(condition: Int, outcomes list: [SampleOutcome]) {
+    self.init(
+      condition: condition, trajectories: list.flatMap(\.trajectory),
+      samples: list.indices.filter { !list[$0].trajectory.isEmpty },
+      discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
+    verdicts = list.compactMap(\.verdict)
+  }
 }
 
 /// What has come of the conditions. A result for each of a million rollouts would be room for nothing.
@@ -456,13 +515,6 @@ private final class PendingCondition: Sendable {
       outcomes.list = []
       return list
     }
-    return complete.map { list in
-      var batch = RolloutBatch(
-        condition: condition, trajectories: list.flatMap(\.trajectory),
-        samples: list.indices.filter { !list[$0].trajectory.isEmpty },
-        discarded: list.flatMap(\.discarded), seconds: list.reduce(0) { $0 + $1.seconds })
-      batch.verdicts = list.compactMap(\.verdict)
-      return batch
-    }
+    return complete.map { RolloutBatch(condition: condition, outcomes: $0) }
   }
 }

@@ -132,8 +132,8 @@ private func isEqual(_ a: String, _ b: String) -> Bool {
 
 /// Options of which one value counts.
 private let singleOptions: Set = [
-  "iterations", "samples", "seed", "algorithm", "output", "workers", "checkpoint-every", "keep",
-  "rollouts", "draws", "horizon", "conditions", "actions", "onnx", "c",
+  "iterations", "samples", "seed", "algorithm", "schedule", "real-time", "output", "workers",
+  "checkpoint-every", "keep", "rollouts", "draws", "horizon", "conditions", "actions", "onnx", "c",
   "refresh", "every", "iteration", "camera", "size",
   // Of gps plot and gps bench.
   "format", "states", "controls", "batch", "hidden", "model", "repetitions",

@@ -20,6 +20,8 @@ struct Resume: AsyncParsableCommand {
 
   @OptionGroup(title: "Running") var options: RunOptions
 
+  @OptionGroup(title: "Running") var pace: PaceOptions
+
   func validate() throws { try requirePath(path, "the run") }
 
   func run() async throws {
@@ -45,8 +47,9 @@ struct Resume: AsyncParsableCommand {
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }
+    let paced = try pace.applied(to: loaded)
     try await options.run(
-      loaded, by: learner(of: loaded, workers: options.workerCount), in: url, start: .resumed)
+      paced, by: learner(of: paced, workers: options.workerCount), in: url, start: .resumed)
   }
 }
 

@@ -27,6 +27,15 @@ struct Run: AsyncParsableCommand {
     completion: .list(Experiment.algorithms))
   var algorithm: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "\(Schedule.allCases.map(\.rawValue).joined(separator: ", ")) (algorithm.schedule).",
+      valueName: "name"),
+    completion: .list(Schedule.allCases.map(\.rawValue)))
+  var schedule: String?
+
+  @OptionGroup(title: "Running") var pace: PaceOptions
+
   @Flag(
     help: "Go on with the run in --output, if there is one; its experiment must be the same.")
   var resume = false
@@ -34,7 +43,7 @@ struct Run: AsyncParsableCommand {
   func validate() throws { try source.validate(resuming: resume) }
 
   func run() async throws {
-    let loaded = try source.load(shorthands: shorthands)
+    let loaded = try pace.applied(to: source.load(shorthands: shorthands))
     let learner = try learner(of: loaded, workers: options.workerCount)
     let url = try source.runDirectory(of: loaded)
     try await options.run(
@@ -52,6 +61,7 @@ struct Run: AsyncParsableCommand {
       shorthand("--samples", "algorithm.samples", samples),
       shorthand("--seed", "seed", seed),
       shorthand("--algorithm", "algorithm.name", algorithm),
+      shorthand("--schedule", "algorithm.schedule", schedule),
     ].compactMap { $0 }
   }
 }

@@ -94,6 +94,30 @@ struct RunOptions: ParsableArguments {
   }
 }
 
+/// How fast rollouts are.
+struct PaceOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Let each rollout take as long as on a robot that is so many times faster (1: real time); by default "
+        + "rollouts are as fast as they can be computed.", valueName: "factor"))
+  var realTime: Double?
+
+  func validate() throws {
+    if let realTime, !(1e-3...1e6).contains(realTime) {
+      throw ValidationError(
+        "--real-time: \(realTime) is not allowed (must be between 0.001 and 1000000)")
+    }
+  }
+
+  /// An experiment whose rollouts take their time.
+  func applied(to loaded: LoadedExperiment) throws -> LoadedExperiment {
+    guard let realTime else { return loaded }
+    var loaded = loaded
+    loaded.task = try loaded.task.inRealTime(factor: realTime)
+    return loaded
+  }
+}
+
 private func headline<L: Learner>(
   of loaded: LoadedExperiment, _ session: RunSession<L>, workers: Int, folder: String
 ) -> String {

@@ -413,13 +413,15 @@ private func swingUpSearch(
   func columnsAreExplained() throws {
     let article = try String(
       contentsOf: Self.catalogue.appending(path: "ReadingTheCSV.md"), encoding: .utf8)
-    let search = try GuidedSearch(makePendulumTask(), from: .lqr(.init(gains: [1])))
+    let search = try AsynchronousSearch(
+      GuidedSearch(makePendulumTask(), from: .lqr(.init(gains: [1]))))
     let tables = [
       "progress.csv": search.columns.progress.map(\.name)
         + search.columns.stages.map { "seconds_" + $0 },
       "conditions.csv": search.columns.conditions.map(\.name),
       "rollouts.csv": RunDirectory.rolloutColumns,
       "trajectories.csv": RunDirectory.trajectoryColumns,
+      "workers.csv": RunDirectory.workerColumns,
     ]
     for (file, columns) in tables {
       let section = try #require(

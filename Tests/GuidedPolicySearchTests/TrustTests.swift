@@ -139,6 +139,31 @@ private func search(
     #expect(last.lastPolicy == nil || last.policy == next.policy)
   }
 
+  @Test("is taken back by the asynchronous schedule too, where it waits just so", .slow)
+  func takenBackAsynchronously() async throws {
+    func make() throws -> Sabotaged {
+      try search([2, 4]) {
+        $0.iterations = 6
+        $0.takeBack = 1
+        $0.workers = 3
+      }
+    }
+    var options = AsynchronousOptions()
+    options.stalenessBound = 0
+    let one = try await run(make())
+    let other = try await run(AsynchronousSearch(make(), options: options))
+    #expect(one.reports.map { $0.metrics["failed_tries"] } == [0, 0, 1, 0, 1, 0])
+    #expect(
+      other.reports.map { $0.metrics["failed_tries"] }
+        == one.reports.map { $0.metrics["failed_tries"] })
+    let isSame = Outcome(other.state.search, other.reports) == Outcome(one.state, one.reports)
+    #expect(isSame)
+    // Where nobody waits the useless networks are taken back as well.
+    let free = try await run(AsynchronousSearch(make()))
+    #expect(free.state.search.policy != nil && free.state.iteration == 6)
+    #expect(free.state.updates > 0)
+  }
+
   @Test("is tried again on the same rollouts, with half the bound where it failed", .slow)
   func triedAgain() async throws {
     func third(_ sabotaged: Set<Int>, retries: Int) async throws -> (State, Report, State) {

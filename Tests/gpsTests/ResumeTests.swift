@@ -31,7 +31,9 @@ private struct Results: Equatable {
     let rows = text.split(separator: "\n").map {
       $0.split(separator: ",", omittingEmptySubsequences: false)
     }
-    let kept = rows[0].indices.filter { !rows[0][$0].hasPrefix("seconds_") }
+    let kept = rows[0].indices.filter {
+      !rows[0][$0].hasPrefix("seconds_") && rows[0][$0] != "utilization"
+    }
     progress = rows.map { row in kept.map { row[$0] } }
   }
 
