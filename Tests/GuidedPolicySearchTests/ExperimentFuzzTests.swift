@@ -69,16 +69,20 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
 }
 
 @Suite struct ExperimentFuzzTests {
+  /// How many go on side by side: one alone would be the last test for a minute.
+  private static let parts = 4
+
   @Test(
-    "spoilt files are refused with key and reason, or can be run", .slow, .timeLimit(.minutes(180)))
-  func mutations() async throws {
-    let count =
-      ProcessInfo.processInfo.environment["GPS_FUZZ_MUTATIONS"].flatMap { Int($0) } ?? 2400
+    "spoilt files are refused with key and reason, or can be run", .slow, .timeLimit(.minutes(180)),
+    arguments: 0..<parts)
+  func mutations(part: Int) async throws {
+    let all = ProcessInfo.processInfo.environment["GPS_FUZZ_MUTATIONS"].flatMap { Int($0) } ?? 2400
+    let count = all / Self.parts
     let copies = try Copies()
     defer { copies.remove() }
     #expect(copies.folders.count == 9)
     let before = try FileManager.default.subpathsOfDirectory(atPath: copies.root.path).sorted()
-    var mutator = ExperimentMutator(files: copies.texts, seed: 4)
+    var mutator = ExperimentMutator(files: copies.texts, seed: 4 + UInt64(part))
     var (refused, accepted, ran, failed) = (0, 0, 0, 0)
     for number in 0..<count {
       let (file, bytes) = mutator.next()
@@ -112,7 +116,7 @@ private func shortened(_ loaded: LoadedExperiment) -> LoadedExperiment {
       }
     }
     print(
-      "mutations: \(count), refused \(refused), accepted \(accepted), of which tried \(ran + failed)"
+      "part \(part): mutations: \(count), refused \(refused), accepted \(accepted), of which tried \(ran + failed)"
     )
     #expect(refused > count / 2 && accepted > count / 4 && ran > count / 20)
     #expect(
