@@ -30,6 +30,9 @@ struct ConditionFacts: Sendable, Equatable {
   var growth: Double?
   /// Trajectories that were drawn from the model; 0 without a model.
   var drawn = 0
+  /// Whether rollouts with goals of their own begin in the same state, which then holds nothing of the goal; nil where
+  /// all have the same goal.
+  var hidesGoals: Bool?
 }
 
 extension ConditionFacts {
@@ -48,6 +51,11 @@ extension ConditionFacts {
 
   /// What the rollouts show by themselves, and the mean controls of who took them.
   mutating func observe(_ batch: RolloutBatch, commands: [Matrix], limits: ControlLimits?) {
+    let goals = Set(batch.trajectories.compactMap(\.condition?.goal))
+    if goals.count > 1 {
+      let starts = batch.trajectories.map { $0.states.storage.prefix($0.states.rows) }
+      hidesGoals = Set(starts).count == 1
+    }
     guard let limits else { return }
     let steps = Double(max(1, batch.steps))
     saturatedShare = batch.saturatedShare(limits)

@@ -16,21 +16,25 @@ public enum Symptom: String, Sendable, CaseIterable {
   case brokenPromises
   /// Steps that cannot become any shorter.
   case smallestSteps
+  /// Steps that bring what they promise, and cannot become any longer.
+  case longestSteps
   /// Iterations that are taken back, one after the other.
   case takenBack
   /// No controller within the KL bound, because what grows under the fitted dynamics is not held.
   case unreachableBound
   /// Trajectories drawn from the models that leave where the rollouts have been.
   case lostModelSamples
+  /// A goal of each rollout's own that its state does not hold.
+  case unseenGoals
 
   /// In how many iterations in a row it must show before anything is said. What one or two iterations show,
   /// early ones above all, is mostly noise: on shipped tasks a fit may be loose twice, promises broken twice.
   var patience: Int {
     switch self {
-    case .excessiveCommands: 1
+    case .excessiveCommands, .unseenGoals: 1
     case .saturation, .unreachableBound: 2
     case .deadExploration, .twoKinds, .looseFit, .brokenPromises, .lostModelSamples: 3
-    case .smallestSteps, .takenBack: 4
+    case .smallestSteps, .longestSteps, .takenBack: 4
     }
   }
 }

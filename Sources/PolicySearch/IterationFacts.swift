@@ -62,6 +62,8 @@ struct IterationFacts: Sendable {
   static let unexplained = 0.25
   /// A share of the promised improvement that is as good as none.
   static let kept = 0.1
+  /// A share of it that is as good as all.
+  static let borneOut = 0.85
   /// Growth of a small deviation over the whole horizon that is instability: what only drifts, as a mass that
   /// nothing brakes, grows with time and stays well below.
   static let instability = 100.0
@@ -111,6 +113,14 @@ struct IterationFacts: Sendable {
     case .smallestSteps:
       let floor = settings.minStepMultiplier
       return ofEach { floor < 1 && $0.multiplier <= floor * (1 + 1e-9) }
+    case .longestSteps:
+      return ofEach { entry in
+        guard let predicted = entry.predicted, let actual = entry.actual, predicted > 0 else {
+          return false
+        }
+        return entry.multiplier >= settings.maxStepMultiplier * (1 - 1e-9)
+          && actual >= Self.borneOut * predicted
+      }
     case .takenBack: return ofAll(isTakenBack)
     case .unreachableBound: return entries.map { $0.facts.growth != nil }
     case .lostModelSamples:
@@ -118,6 +128,7 @@ struct IterationFacts: Sendable {
         $0.facts.drawn == 0
           ? nil : Double($0.imagined) < Self.keptSamples * Double($0.facts.drawn)
       }
+    case .unseenGoals: return ofEach { $0.facts.hidesGoals }
     }
   }
 
@@ -246,6 +257,12 @@ extension IterationFacts {
         "the step multiplier of \(names) stays at its smallest, \(short(settings.minStepMultiplier)), because steps "
         + "bring less than the models promise: raise `algorithm.samples`; lower `algorithm.minStepMultiplier` where the "
         + "cost jumps about, raise it where it stands still"
+    case .longestSteps:
+      return
+        "the steps of \(names) are as long as they may be and bring what the models promise (an improvement of "
+        + "\(short(first.predicted)) predicted, of \(short(first.actual)) measured\(own.count > 1 ? " in \(first.name)" : "")): "
+        + "raise `algorithm.klStep`, which is \(short(settings.klStep)), or `algorithm.maxStepMultiplier`, which is "
+        + "\(short(settings.maxStepMultiplier)), and `algorithm.explorationFloor`"
     case .takenBack:
       return
         "\(symptom.patience) iterations in a row were taken back, so that the network is that of "
@@ -266,6 +283,11 @@ extension IterationFacts {
         "\(kept) of \(drawn) trajectories drawn from the models of \(names) stay where the rollouts have been, and the "
         + "network learns from no others: lower `algorithm.klStep` or raise `algorithm.samples`, or do without them "
         + "(`algorithm.modelSamples: 0`)"
+    case .unseenGoals:
+      return
+        "each rollout of \(names) has a goal of its own, which nothing in the state tells, so that a local controller "
+        + "cannot aim: draw many goals once, each a condition of its own (`conditions.train.0.draw.every: once` with a "
+        + "count), or measure in the state how far the goal is"
     }
   }
 
@@ -347,6 +369,7 @@ extension GuidedSearch {
     facts.controlNames = task.controlNames
     facts.horizon = task.dimensions.horizon
     facts.settings = settings
+    facts.settings.explorationFloor = explorationFloor
     return facts
   }
 }

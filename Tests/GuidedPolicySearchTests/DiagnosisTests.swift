@@ -69,6 +69,13 @@ private let provocations:
       { $0.entries[0].multiplier = 0.3 },
       ["multiplier of left", "0.3", "`algorithm.minStepMultiplier`", "`algorithm.samples`"]
     ),
+    .longestSteps: (
+      { for i in 0..<2 { ($0.entries[i].predicted, $0.entries[i].actual) = (10, 9.5) } },
+      [
+        "steps of left and right", "10 predicted", "9.5 measured", "`algorithm.klStep`, which is 1",
+        "`algorithm.maxStepMultiplier`, which is 1",
+      ]
+    ),
     .takenBack: (
       {
         $0.isTakenBack = true
@@ -86,6 +93,10 @@ private let provocations:
     .lostModelSamples: (
       { for i in 0..<2 { $0.entries[i].imagined = 0 } },
       ["0 of 20", "left and right", "`algorithm.modelSamples: 0`"]
+    ),
+    .unseenGoals: (
+      { $0.entries[1].facts.hidesGoals = true },
+      ["each rollout of right", "`conditions.train.0.draw.every: once`"]
     ),
   ]
 
@@ -194,6 +205,7 @@ private let provocations:
     let values = [
       "algorithm.klStep": "0.5", "algorithm.samples": "8", "algorithm.explorationFloor": "0.1",
       "algorithm.klStepDecay": "0.9", "algorithm.minStepMultiplier": "0.1",
+      "algorithm.maxStepMultiplier": "3",
       "algorithm.retries": "1", "algorithm.takeBack": "3", "algorithm.modelSamples": "0",
       "training.steps": "10", "network.hiddenLayers": "[8]", "dynamics": "known",
       "initialController": "linearized", "localOptimization.maxDual": "1e15",
@@ -280,6 +292,26 @@ private let provocations:
       ended, commands: [Matrix([[0, 0.2, 0, -1.5], [4, 4, 14, 4]])],
       limits: ControlLimits(lower: [-1, 3], upper: [1, 5]))
     #expect(facts.saturatedShare == 1 && facts.largestCommand == 0.2)
+  }
+
+  @Test(
+    "goals of each rollout's own: hidden if all begin in the same state",
+    arguments: [nil, false, true])
+  func goals(hidden: Bool?) {
+    func rollout(_ goal: Double) -> Trajectory {
+      let start = hidden == false ? goal : 0
+      let states = Matrix([[start, 1], [2, 3 * goal]])
+      var trajectory = Trajectory(
+        states: states, controls: Matrix(rows: 1, columns: 1), observations: states)
+      trajectory.condition = Condition(
+        name: "drawn", initialPlantState: [start], goal: [hidden == nil ? 5 : goal])
+      return trajectory
+    }
+    var facts = ConditionFacts()
+    facts.observe(
+      RolloutBatch(condition: 0, trajectories: [rollout(1), rollout(2), rollout(1)]), commands: [],
+      limits: nil)
+    #expect(facts.hidesGoals == hidden)
   }
 
   @Test("exploration: the root of the covariances' determinants")
