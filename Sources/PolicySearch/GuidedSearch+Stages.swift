@@ -185,6 +185,12 @@ extension GuidedSearch {
     }
   }
 
+  /// The least noise that controllers keep.
+  var explorationFloor: Double {
+    settings.explorationFloor
+      ?? (searchesStart || (link.distills(in: 0, of: 2) && local.keepsNoise) ? 1 : 0)
+  }
+
   /// The local step itself, within the bound that the multiplier leaves.
   func improve(
     _ step: inout Step, by evidence: Local.Evidence, _ anchor: Anchor, in iteration: Int,
@@ -195,8 +201,7 @@ extension GuidedSearch {
       bound: settings.klStep(in: iteration) * step.next.stepMultiplier
         * Double(task.dimensions.horizon),
       floor: ExplorationFloor(
-        settings.explorationFloor ?? (searchesStart ? 1 : 0),
-        of: initialControllers[step.batch.condition]),
+        explorationFloor, of: initialControllers[step.batch.condition]),
       limits: task.controlLimits, modelSamples: settings.modelSamples, stream: stream)
   }
 

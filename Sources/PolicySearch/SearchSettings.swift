@@ -23,9 +23,10 @@ public struct SearchSettings: Sendable, Equatable {
   public var maxStepMultiplier = 1.0
   /// What the local step of mirror descent stays close to.
   public var reference = Reference.cheaper
-  /// The least noise that a controller keeps, as a share of the deviation of the initial one's; 0 for any. Nil
-  /// is 1 where the start was searched, and 0 elsewhere: about a trajectory that is optimal already, less noise
-  /// is all that a step has to gain, and a network that has seen only a narrow tube leaves it.
+  /// The least noise that a controller keeps, as a share of the deviation of the initial one's; 0 for any. Nil is 1
+  /// where a policy learns in every iteration from controllers that a model improves: the bound on the divergence is in deviations, so
+  /// that with less noise the same step moves the means less, and a network that has seen only a narrow tube leaves it.
+  /// Where controllers are learned first, or from samples alone, it is 0.
   public var explorationFloor: Double?
   /// An iteration whose network does worse without noise than each of the last so many that stand is taken
   /// back: the network, its optimizer and, on-policy, the controllers return to what they were, and the
@@ -101,8 +102,8 @@ extension SearchSettings: Configurable {
         + "controller where the network's rollouts cost more, which then rolls out, too.")
     Field(
       "explorationFloor", \.explorationFloor, .share,
-      "Least noise that a local controller keeps, as a share of the initial controller's deviation; "
-        + "null for 1 where the start was searched, 0 elsewhere.")
+      "Least noise that a local controller keeps, as a share of the initial controller's deviation; null for 1 "
+        + "where a network learns all along from controllers that a model improves, 0 elsewhere.")
     Field(
       "takeBack", \.takeBack, .between(0, 1000),
       "An iteration whose network succeeds less often, or as often at a higher cost, than each of the "

@@ -29,6 +29,9 @@ public protocol LocalImprovement: Sendable {
   var columns: [Metric.Column] { get }
   /// The memory before the first iteration.
   var initialMemory: Memory { get }
+  /// Whether its controllers keep the noise that they began with where nothing else is asked for. What is learned from
+  /// samples alone gets no nearer to the optimum than its noise.
+  var keepsNoise: Bool { get }
 
   /// Checks that a task can give what is asked of it.
   ///
@@ -73,6 +76,8 @@ public protocol LocalImprovement: Sendable {
 extension LocalImprovement {
   /// Nothing is asked of a task unless a type says otherwise.
   public func validate(for task: some ControlTask) throws {}
+  /// They do unless a type says otherwise.
+  public var keepsNoise: Bool { true }
 }
 
 /// What a local step came to.

@@ -84,6 +84,8 @@ public struct PILQRStep: LocalImprovement {
 
   /// A prior that knows nothing.
   public var initialMemory: Memory { Memory() }
+  /// They do not: what the model leaves unexplained is learned from samples.
+  public var keepsNoise: Bool { false }
 
   /// Checks that dynamics are known if they are to be.
   public func validate(for task: some ControlTask) throws { try lqr.validate(for: task) }

@@ -31,6 +31,8 @@ public struct PathIntegralStep: LocalImprovement {
 
   /// Nothing.
   public var initialMemory: NoMemory { NoMemory() }
+  /// They do not.
+  public var keepsNoise: Bool { false }
 
   /// The costs of the rollouts at every step.
   public func study(

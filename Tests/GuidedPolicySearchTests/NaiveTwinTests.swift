@@ -57,6 +57,7 @@ private struct Quartic: DifferentiableCost {
     settings.search.maxStepMultiplier = 2
     // What the twin knows ends with the local step.
     settings.search.takeBack = 0
+    settings.search.explorationFloor = 0
     // The bound is met to the accuracy of the comparison.
     settings.localOptimization.tolerance = 1e-11
     settings.localOptimization.maxPasses = 200
