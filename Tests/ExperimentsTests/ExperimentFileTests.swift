@@ -74,12 +74,12 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "horizon: 20", replace: "horizn: 20",
       message:
-        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, memory, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, termination, optimization, pathIntegral, localOptimization, policyLinearization, initialController)"
+        "demo.yaml:5:1: unknown key \"horizn\" (did you mean \"horizon\"? allowed: horizon, noise, cost, task, seed, system, memory, algorithm, badmm, training, conditions, success, rollouts, dynamics, network, description, termination, optimization, asynchronous, pathIntegral, localOptimization, policyLinearization, initialController)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klstep: 0.5",
       message:
-        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, retries, takeBack, sampling, reference, iterations, modelSamples, minStepMultiplier, maxStepMultiplier, explorationFloor)"
+        "demo.yaml:18:3: algorithm: unknown key \"klstep\" (did you mean \"klStep\"? allowed: klStep, localStep, name, klStepDecay, samples, retries, takeBack, schedule, sampling, reference, iterations, modelSamples, minStepMultiplier, maxStepMultiplier, explorationFloor)"
     ),
     Mistake(
       find: "klStep: 0.5", replace: "klStep: -1",
