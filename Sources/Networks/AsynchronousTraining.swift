@@ -122,6 +122,8 @@ private final class AsynchronousWorker {
         }
         work.sumParts(share: 0)
         isOver = server.state.withLock { state in
+          // Others may have taken the last step meanwhile.
+          if trainer.isOver(state) { return true }
           trainer.take(self, &state)
           if !trainer.isOver(state) { trainer.hand(to: self, &state) }
           return trainer.isOver(state)
