@@ -7,7 +7,7 @@ public import LinearAlgebra
 /// Its parts share the rollouts' storage: the observations of hundreds of conditions are not copied.
 public struct DistillationSet: Sendable {
   /// Some samples: what a local controller would do along one rollout, as a rule.
-  public struct Part: Sendable {
+  public struct Part: Sendable, Equatable {
     /// Observations: o × S_p or more, one sample per column; columns beyond S_p are not used.
     public let observations: Matrix
     /// The local controller's mean actions û at the samples: m × S_p.
@@ -55,7 +55,7 @@ public struct DistillationSet: Sendable {
   }
 
   /// What one condition gives to a set.
-  public struct Share: Sendable {
+  public struct Share: Sendable, Equatable {
     /// The condition's number, for messages.
     public var condition: Int
     /// Samples along rollouts, real or imagined, each from step 0.
@@ -280,6 +280,7 @@ public struct DistillationSet: Sendable {
     let m = control
     // c solves (Σ P) c = Σ P û; the loss is then ½ mean (ûᵀ P û) − ½ cᵀ mean(P) c. All labels are taken
     // from the first, so that nothing is lost to a large mean.
+    guard let origin = parts.first(where: { $0.count > 0 })?.targets else { return 0 }
     var (sum, moment, square) = (Matrix(rows: m, columns: m), [Double](repeating: 0, count: m), 0.0)
     var first = 0
     for part in parts {
@@ -289,11 +290,11 @@ public struct DistillationSet: Sendable {
           var product = 0.0
           for j in 0..<m {
             let entry = precisions.storage[P + i + m * j]
-            product += entry * (part.targets[j, s] - parts[0].targets[j, 0]) / scale[j]
+            product += entry * (part.targets[j, s] - origin[j, 0]) / scale[j]
             sum[i, j] += entry
           }
           moment[i] += product
-          square += product * (part.targets[i, s] - parts[0].targets[i, 0]) / scale[i]
+          square += product * (part.targets[i, s] - origin[i, 0]) / scale[i]
         }
       }
       first += part.count

@@ -45,6 +45,14 @@ import Testing
     }
     let variance = set.labelVariance(precisions: precisions, scale: scale)
     #expect(abs(variance - loss(c)) < 1e-9 * loss(c))
+    // A part without a sample, as of a rollout that ended where it began, says nothing.
+    let empty = DistillationSet.Part(
+      observations: Matrix(rows: 5, columns: 0), targets: Matrix(rows: 2, columns: 0))
+    for parts in [[empty] + set.parts, set.parts + [empty]] {
+      let other = try DistillationSet(
+        parts: parts, precisions: precisions, precisionIndices: set.precisionIndices)
+      #expect(other.labelVariance(precisions: precisions, scale: scale) == variance)
+    }
   }
 
   @Test("training goes on while it leaves much unexplained and still gets somewhere")
