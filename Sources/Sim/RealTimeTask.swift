@@ -1,12 +1,11 @@
 import Foundation
 public import GPSCore
-public import Statistics
 
 /// A simulated task that takes as long as a robot would: each step lasts a control period, or a fixed share of one.
 ///
 /// All else is that of the task within, number for number. Plants wait on threads of their own
 /// (`Plant.waitsForRealTime`).
-public struct RealTimeTask<Base: ControlTask>: ControlTask {
+public struct RealTimeTask<Base: ControlTask>: TaskWrapper {
   /// The task within.
   public let base: Base
   /// How many times faster than a robot: a rollout takes T · Δt / factor seconds.
@@ -25,76 +24,10 @@ public struct RealTimeTask<Base: ControlTask>: ControlTask {
     (self.base, self.factor) = (base, factor)
   }
 
-  /// The name of the task within.
-  public var name: String { base.name }
-  /// Those of the task within.
-  public var dimensions: Dimensions { base.dimensions }
-  /// Seconds between two controls, on the robot's clock.
-  public var controlPeriod: Double { base.controlPeriod }
-  /// n names.
-  public var stateNames: [String] { base.stateNames }
-  /// The coordinates of vectors.
-  public var stateVectors: [StateVector] { base.stateVectors }
-  /// o names.
-  public var observationNames: [String] { base.observationNames }
-  /// m names.
-  public var controlNames: [String] { base.controlNames }
-  /// The training conditions.
-  public var conditions: [Condition] { base.conditions }
-  /// Conditions that are evaluated and never trained on.
-  public var testConditions: [Condition] { base.testConditions }
-  /// What is minimised.
-  public var cost: any Cost { base.cost }
-  /// Coordinates that single controls drive.
-  public var actuatedCoordinates: [ActuatedCoordinate] { base.actuatedCoordinates }
-  /// What the actuators can do.
-  public var controlLimits: ControlLimits? { base.controlLimits }
-
-  /// The dynamics, if they are known.
-  public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? {
-    try base.knownDynamics(in: condition)
-  }
-
-  /// Whether rollouts are judged at all.
-  public var judgesSuccess: Bool { base.judgesSuccess }
-
-  /// How far a rollout is from the threshold of success.
-  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
-    base.successMargin(of: trajectory, in: condition)
-  }
-
-  /// The step at which a rollout ended before its time.
-  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
-    base.endStep(of: trajectory, in: condition)
-  }
-
-  /// The numbers that one rollout starts from.
-  public func initialPlantState(
-    of condition: Condition, stream: inout RandomStream
-  ) -> [Double] {
-    base.initialPlantState(of: condition, stream: &stream)
-  }
-
-  /// How many deviations go with a start.
-  ///
-  /// - Returns: that of the task within.
-  public func initialDeviationCount(of condition: Condition) -> Int {
-    base.initialDeviationCount(of: condition)
-  }
-
   /// A plant that takes its time.
   public func makePlant() throws -> RealTimePlant<Base.System> {
     RealTimePlant(try base.makePlant(), period: base.controlPeriod / factor)
   }
-
-  /// Whether a rollout reached what the task asks for.
-  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    base.isSuccess(trajectory, in: condition)
-  }
-}
-
-extension RealTimeTask: TaskWrapper {
-  package var wrapped: any ControlTask { base }
 }
 
 extension ControlTask {

@@ -1,6 +1,5 @@
 package import Configuration
 public import GPSCore
-public import Statistics
 
 /// What a policy sees beside the system's own observation o_t: a memory and a clock for a network that
 /// has none.
@@ -58,9 +57,7 @@ extension ObservationMemory: Configurable {
 
 /// A task whose policy also sees earlier observations, its last action or a clock; all else is that of
 /// the task within.
-///
-/// Every requirement of `ControlTask` is passed on, those with defaults too.
-public struct RememberingTask<Base: ControlTask>: ControlTask {
+public struct RememberingTask<Base: ControlTask>: TaskWrapper {
   /// The task within.
   public let base: Base
   /// What the policy sees beside that task's own observation.
@@ -74,8 +71,6 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
     self.memory = try memory.checked()
   }
 
-  /// The name of the task within.
-  public var name: String { base.name }
   /// Those of the task within, with more numbers in the observation.
   public var dimensions: Dimensions {
     var dimensions = base.dimensions
@@ -83,12 +78,6 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
       dimensions.observation, controls: dimensions.control)
     return dimensions
   }
-  /// Seconds between two controls.
-  public var controlPeriod: Double { base.controlPeriod }
-  /// n names.
-  public var stateNames: [String] { base.stateNames }
-  /// The coordinates of vectors.
-  public var stateVectors: [StateVector] { base.stateVectors }
   /// o names: those of the task within, of what it showed before, of the last action, of the clock.
   public var observationNames: [String] {
     let names = base.observationNames
@@ -99,50 +88,6 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
     let clock = memory.clock == .none ? [] : ["clock"]
     return names + past + action + clock
   }
-  /// m names.
-  public var controlNames: [String] { base.controlNames }
-  /// The training conditions.
-  public var conditions: [Condition] { base.conditions }
-  /// Conditions that are evaluated and never trained on.
-  public var testConditions: [Condition] { base.testConditions }
-  /// What is minimised.
-  public var cost: any Cost { base.cost }
-  /// Coordinates that single controls drive.
-  public var actuatedCoordinates: [ActuatedCoordinate] { base.actuatedCoordinates }
-  /// What the actuators can do.
-  public var controlLimits: ControlLimits? { base.controlLimits }
-
-  /// The dynamics, if they are known: an observation does not change them.
-  public func knownDynamics(in condition: Condition) throws -> (any KnownDynamics)? {
-    try base.knownDynamics(in: condition)
-  }
-
-  /// Whether rollouts are judged at all.
-  public var judgesSuccess: Bool { base.judgesSuccess }
-
-  /// How far a rollout is from the threshold of success.
-  public func successMargin(of trajectory: Trajectory, in condition: Condition) -> Double? {
-    base.successMargin(of: trajectory, in: condition)
-  }
-
-  /// The step at which a rollout ended before its time.
-  public func endStep(of trajectory: Trajectory, in condition: Condition) -> Int? {
-    base.endStep(of: trajectory, in: condition)
-  }
-
-  /// The numbers that one rollout starts from.
-  public func initialPlantState(
-    of condition: Condition, stream: inout RandomStream
-  ) -> [Double] {
-    base.initialPlantState(of: condition, stream: &stream)
-  }
-
-  /// How many deviations go with a start.
-  ///
-  /// - Returns: that of the task within.
-  public func initialDeviationCount(of condition: Condition) -> Int {
-    base.initialDeviationCount(of: condition)
-  }
 
   /// A plant that remembers.
   public func makePlant() throws -> RememberingPlant<Base.System> {
@@ -150,15 +95,6 @@ public struct RememberingTask<Base: ControlTask>: ControlTask {
       try base.makePlant(), memory: memory, dimensions: base.dimensions,
       controlPeriod: base.controlPeriod)
   }
-
-  /// Whether a rollout reached what the task asks for.
-  public func isSuccess(_ trajectory: Trajectory, in condition: Condition) -> Bool {
-    base.isSuccess(trajectory, in: condition)
-  }
-}
-
-extension RememberingTask: TaskWrapper {
-  package var wrapped: any ControlTask { base }
 }
 
 /// A plant that shows, beside what another shows, what that one showed before, the last action and a
