@@ -216,9 +216,6 @@ private final class LiveSearch<
           try search.improve(&step, toward: job.view)
           await conductor.finish(job, step, by: worker)
         }
-      } catch is CancellationError {
-        await conductor.stop()
-        return
       } catch {
         await conductor.fail(error)
         return
@@ -234,9 +231,6 @@ private final class LiveSearch<
         var trial = job.trial
         try await search.distill(job.shares, into: &trial, stream: job.stream, workers: workers)
         await conductor.finish(job, trial)
-      } catch is CancellationError {
-        await conductor.stop()
-        return
       } catch {
         await conductor.fail(error)
         return

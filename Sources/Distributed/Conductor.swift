@@ -185,7 +185,7 @@ actor Conductor<
 
   /// Whoever wants the next cut gets this instead, and nobody any more work.
   func fail(_ error: any Error) {
-    if failure == nil { failure = error }
+    if failure == nil && !(error is CancellationError) { failure = error }
     stop()
   }
 

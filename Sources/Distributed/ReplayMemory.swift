@@ -6,7 +6,7 @@ import LinearAlgebra
 /// controllers do along their rollouts.
 public struct ReplayMemory: Storable {
   /// One local step.
-  public struct Entry: Sendable {
+  public struct Entry: Sendable, Equatable {
     /// The condition's number.
     public var condition: Int
     /// How many local steps of the condition came before it.
@@ -78,11 +78,7 @@ public struct ReplayMemory: Storable {
         writer.put("step", text: entry.step)
         writer.put("precisions", entry.share.precisions)
         if let weights = entry.share.weights { writer.put("weights", weights) }
-        writer.put("parts", text: entry.share.parts.count)
-        for (number, part) in entry.share.parts.enumerated() {
-          writer.put("observations.\(number)", part.observations)
-          writer.put("targets.\(number)", part.targets)
-        }
+        writer.put("parts", entry.share.parts)
       }
     }
   }
@@ -94,14 +90,7 @@ public struct ReplayMemory: Storable {
       throw StoredValueError("a replay memory of \(capacity) local steps is not usable")
     }
     self.init(capacity: capacity)
-    func requireArrays(_ count: Int, _ what: String) throws(StoredValueError) {
-      if count > reader.file.tensors.count {
-        throw StoredValueError("it holds fewer arrays than \(count) \(what) have")
-      }
-    }
-    let count = try reader.count("entries")
-    try requireArrays(count, "local steps")
-    for index in 0..<count {
+    for index in 0..<(try reader.count("entries", of: "local steps")) {
       let own = reader.within("entries.\(index)")
       let precisions = try own.sequence("precisions")
       if precisions.rows != precisions.columns {
@@ -109,25 +98,12 @@ public struct ReplayMemory: Storable {
       }
       let weights =
         own.holds("weights") ? try own.numbers("weights", precisions.count) : nil
-      let parts = try own.count("parts")
-      try requireArrays(parts, "rollouts")
-      var read: [DistillationSet.Part] = []
-      for number in 0..<parts {
-        let targets = try own.matrix("targets.\(number)", precisions.rows, nil)
-        let observations = try own.matrix(
-          "observations.\(number)", read.first?.observations.rows, nil)
-        if observations.columns < targets.columns || targets.columns > precisions.count {
-          throw StoredValueError(
-            "a rollout has \(observations.columns) observations and \(precisions.count) precisions for "
-              + "\(targets.columns) targets")
-        }
-        read.append(DistillationSet.Part(observations: observations, targets: targets))
-      }
       let entry = Entry(
         condition: try own.count("condition"), step: try own.count("step"),
         share: DistillationSet.Share(
-          condition: try own.count("condition"), parts: read, precisions: precisions,
-          weights: weights))
+          condition: try own.count("condition"),
+          parts: try own.parts("parts", controls: precisions.rows, steps: precisions.count),
+          precisions: precisions, weights: weights))
       if let last = entries.last,
         (last.condition, last.step) >= (entry.condition, entry.step)
       {
@@ -135,19 +111,6 @@ public struct ReplayMemory: Storable {
       }
       entries.append(entry)
     }
-  }
-
-  /// Two are the same if all their numbers are.
-  public static func == (a: ReplayMemory, b: ReplayMemory) -> Bool {
-    a.capacity == b.capacity && a.entries.count == b.entries.count
-      && zip(a.entries, b.entries).allSatisfy { x, y in
-        x.condition == y.condition && x.step == y.step
-          && x.share.precisions == y.share.precisions && x.share.weights == y.share.weights
-          && x.share.parts.count == y.share.parts.count
-          && zip(x.share.parts, y.share.parts).allSatisfy {
-            $0.observations == $1.observations && $0.targets == $1.targets
-          }
-      }
   }
 
   /// Why it is not one of a task of these sizes, as a clause; nil if it is.

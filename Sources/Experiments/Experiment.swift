@@ -1,7 +1,7 @@
 package import Configuration
 public import Distributed
 public import Dynamics
-public import GPSCore
+import GPSCore
 public import GlobalPolicy
 public import LQR
 public import PathIntegral

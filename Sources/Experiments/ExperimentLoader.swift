@@ -3,7 +3,7 @@ import Foundation
 import GPSCore
 import LinearAlgebra
 import Sim
-public import Starts
+import Starts
 import Statistics
 
 /// Makes an experiment ready to run, and leads every complaint of the parts back to the place in the

@@ -1,7 +1,7 @@
 public import Experiments
 public import Foundation
 public import GPSCore
-public import Runs
+import Runs
 import LinearAlgebra
 import Sim
 import Statistics

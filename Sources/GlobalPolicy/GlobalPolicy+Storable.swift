@@ -27,6 +27,45 @@ extension PolicyPrior: Storable {
   }
 }
 
+extension ValueWriter {
+  /// Writes what a policy learns from.
+  package mutating func put(_ name: String, _ parts: [DistillationSet.Part]) {
+    put(name, text: parts.count)
+    for (index, part) in parts.enumerated() {
+      put("observations.\(index)", part.observations)
+      put("targets.\(index)", part.targets)
+    }
+  }
+}
+
+extension ValueReader {
+  /// What a policy learns from, checked.
+  ///
+  /// - Parameters:
+  ///   - name: of the number of parts.
+  ///   - controls: m of each.
+  ///   - steps: that each has at most.
+  /// - Returns: the parts.
+  /// - Throws: when one is missing or of another shape.
+  package func parts(
+    _ name: String, controls: Int, steps: Int
+  ) throws(StoredValueError) -> [DistillationSet.Part] {
+    var parts: [DistillationSet.Part] = []
+    for index in 0..<(try count(name, of: name)) {
+      let targets = try matrix("targets.\(index)", controls, nil)
+      let observations = try matrix(
+        "observations.\(index)", parts.first?.observations.rows, nil)
+      if observations.columns < targets.columns || targets.columns > steps {
+        throw StoredValueError(
+          "a rollout has \(observations.columns) observations and \(targets.columns) targets, "
+            + "of \(steps) steps")
+      }
+      parts.append(DistillationSet.Part(observations: observations, targets: targets))
+    }
+    return parts
+  }
+}
+
 extension NeuralPolicy: Storable {
   /// Writes the parts.
   public func store(in writer: inout ValueWriter) {

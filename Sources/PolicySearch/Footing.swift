@@ -116,32 +116,14 @@ public struct Footing: Storable {
     writer.put("costs", costs)
     writer.put("success_rate", successRate)
     if let gain { writer.put("gain", gain) }
-    writer.put("lessons", text: lessons.count)
-    for (index, lesson) in lessons.enumerated() {
-      writer.put("observations.\(index)", lesson.observations)
-      writer.put("targets.\(index)", lesson.targets)
-    }
+    writer.put("lessons", lessons)
   }
 
   /// Reads the parts, all of them checked.
   public init(stored reader: ValueReader) throws(StoredValueError) {
     let controller = try LinearGaussianController(stored: reader.within("controller"))
-    let count = try reader.count("lessons")
-    if count > reader.file.tensors.count {
-      throw StoredValueError("it holds fewer arrays than \(count) lessons have")
-    }
-    var lessons: [DistillationSet.Part] = []
-    for index in 0..<count {
-      let targets = try reader.matrix("targets.\(index)", controller.control, nil)
-      let observations = try reader.matrix(
-        "observations.\(index)", lessons.first?.observations.rows, nil)
-      if observations.columns < targets.columns || targets.columns > controller.horizon {
-        throw StoredValueError(
-          "a lesson has \(observations.columns) observations for \(targets.columns) targets of a "
-            + "controller of \(controller.horizon) steps")
-      }
-      lessons.append(DistillationSet.Part(observations: observations, targets: targets))
-    }
+    let lessons = try reader.parts(
+      "lessons", controls: controller.control, steps: controller.horizon)
     let costs = try reader.numbers("costs")
     if costs.isEmpty { throw StoredValueError("a footing has no costs") }
     self.init(
@@ -149,14 +131,5 @@ public struct Footing: Storable {
       successRate: try reader.number("success_rate", in: 0...1), lessons: lessons,
       gain: reader.holds("gain")
         ? try reader.number("gain", in: 0...Double.greatestFiniteMagnitude) : nil)
-  }
-
-  /// Two are the same if all their numbers are.
-  public static func == (a: Footing, b: Footing) -> Bool {
-    a.controller == b.controller && a.costs == b.costs
-      && a.successRate == b.successRate && a.gain == b.gain && a.lessons.count == b.lessons.count
-      && zip(a.lessons, b.lessons).allSatisfy {
-        $0.observations == $1.observations && $0.targets == $1.targets
-      }
   }
 }

@@ -81,11 +81,7 @@ public struct SearchState<
 
   /// Reads the parts, all of them checked.
   public init(stored reader: ValueReader) throws(StoredValueError) {
-    let count = try reader.count("conditions")
-    // Each has several arrays, so that a number from a damaged header ends here.
-    if count > reader.file.tensors.count {
-      throw StoredValueError("it holds fewer arrays than \(count) conditions have")
-    }
+    let count = try reader.count("conditions", of: "conditions")
     self.init(conditions: [])
     iteration = try reader.count("iteration")
     rollouts = try reader.count("rollouts")
@@ -93,11 +89,7 @@ public struct SearchState<
       conditions.append(try ConditionState(stored: reader.within("conditions.\(index)")))
     }
     policy = try reader.ifPresent("policy")
-    let records = try reader.count("record")
-    if records > reader.file.tensors.count {
-      throw StoredValueError("it holds fewer arrays than \(records) judgements have")
-    }
-    for index in 0..<records {
+    for index in 0..<(try reader.count("record", of: "judgements")) {
       record.append(try PolicyEvidence(stored: reader.within("record.\(index)")))
     }
     best = try reader.ifPresent("best")

@@ -2,7 +2,7 @@ package import Configuration
 public import GPSCore
 public import GlobalPolicy
 public import LQR
-public import LinearAlgebra
+import LinearAlgebra
 public import Statistics
 
 /// Bregman ADMM (Levine, Finn, Darrell & Abbeel 2016, arXiv 1504.00702): minimise the controllers' cost

@@ -1,6 +1,6 @@
 public import GPSCore
 import LQR
-public import LinearAlgebra
+import LinearAlgebra
 public import PathIntegral
 public import Statistics
 

@@ -1,5 +1,5 @@
 public import GPSCore
-public import LinearAlgebra
+import LinearAlgebra
 public import PathIntegral
 public import Statistics
 

@@ -1,5 +1,5 @@
 package import Configuration
-public import Foundation
+import Foundation
 import GPSCore
 import LinearAlgebra
 import Sim

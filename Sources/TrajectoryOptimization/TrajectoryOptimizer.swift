@@ -61,8 +61,8 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
       iteration = try reader.count("iteration")
       rollouts = try reader.count("rollouts")
       modelRollouts = try reader.count("model_rollouts")
-      for index in 0..<(try Self.count("searches", reader)) {
-        let count = try Self.count("candidates.\(index)", reader)
+      for index in 0..<(try reader.count("searches", of: "searches")) {
+        let count = try reader.count("candidates.\(index)", of: "searches")
         if count == 0 { throw StoredValueError("a condition has no search") }
         var searches: [ILQR.Progress] = []
         for candidate in 0..<count {
@@ -71,16 +71,6 @@ public struct TrajectoryOptimizer<System: ControlTask>: Learner {
         }
         candidates.append(searches)
       }
-    }
-
-    private static func count(
-      _ name: String, _ reader: ValueReader
-    ) throws(StoredValueError) -> Int {
-      let count = try reader.count(name)
-      if count > reader.file.tensors.count {
-        throw StoredValueError("it holds fewer arrays than \(count) searches have")
-      }
-      return count
     }
   }
 

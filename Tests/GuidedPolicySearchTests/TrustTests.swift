@@ -268,7 +268,7 @@ private func search(
       state = try await search.advancing(state).next
       let (next, report) = try await search.advancing(state)
       // How far the new controllers are from those before, over the rollouts.
-      return try zip(next.conditions, zip(state.conditions, report.conditions)).map { new, old in
+      return zip(next.conditions, zip(state.conditions, report.conditions)).map { new, old in
         let rollouts = old.1.batch.trajectories
         return klDivergences(
           from: new.controller, to: old.0.controller, over: Marginals(of: rollouts)

@@ -259,8 +259,9 @@ func writeCopy(of files: MuJoCoModelFiles, to folder: URL) throws {
         defer { mj_deleteSpec(spec) }
         let model = try #require(mj_compile(spec, nil))
         defer { mj_deleteModel(model) }
-        #expect(
-          mj_encode(spec, model, written, nil, nil, &text, 1000) > 0, "\(String(cString: text))")
+        let length = mj_encode(spec, model, written, nil, nil, &text, 1000)
+        let characters = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        #expect(length > 0, "\(String(decoding: characters, as: UTF8.self))")
         if ending == "zip" { try FileManager.default.moveItem(atPath: written, toPath: path) }
       }
       try FileManager.default.removeItem(at: parts.folder)

@@ -106,7 +106,7 @@ private struct Ledge: Cost {
         [0.1, 0.5, -1.2, 0.2, 0].span, [0.7].span, workspace: &workspace, into: &span)
       return next
     }
-    var plant = try task.makePlant()
+    let plant = try task.makePlant()
     try plant.reset(to: condition, plantState: [0.1, 0.3, -0.2, 0.5, 0, 0].span)
     try plant.step(control: [0.7].span)
     var expected = [Double](repeating: 0, count: 5)

@@ -175,7 +175,7 @@ private let model = """
     let held = controller.action(step: 0, state: [0.2, 0, 4])
     // As near as 1e-7 of the state, over a period of 0.05 s.
     #expect(abs(held[0] + 10 * sin(0.2)) < 1e-5)
-    let dynamics = try #require(try task.knownDynamics(in: task.conditions[0]))
+    let dynamics = try #require(task.knownDynamics(in: task.conditions[0]))
     let F = try jacobian(dynamics, held)
     let discount = 1 - 1.0 / 61
     let (A, B) = (discount * F[0..<3, 0..<3], discount * F[0..<3, 3..<4])

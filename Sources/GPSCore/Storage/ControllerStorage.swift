@@ -1,5 +1,5 @@
 package import LinearAlgebra
-public import Statistics
+package import Statistics
 
 extension LinearGaussianController: Storable {
   /// Writes the parts.

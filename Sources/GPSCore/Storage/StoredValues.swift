@@ -183,6 +183,21 @@ public struct ValueReader: Sendable {
     return number
   }
 
+  /// How many parts follow, each of which has an array at least, so that a number from a damaged header ends here.
+  ///
+  /// - Parameters:
+  ///   - name: of the number.
+  ///   - parts: what they are called where there cannot be so many.
+  /// - Returns: the number.
+  /// - Throws: when it is not there, or is none, or is greater than the file's arrays are many.
+  package func count(_ name: String, of parts: String) throws(StoredValueError) -> Int {
+    let count = try count(name)
+    if count > file.tensors.count {
+      throw StoredValueError("it holds fewer arrays than \(count) \(parts) have")
+    }
+    return count
+  }
+
   /// Sizes of layers.
   public func layerSizes(_ name: String) throws(StoredValueError) -> [Int] {
     let sizes = try text(name).split(separator: ",").map { Int($0) ?? 0 }

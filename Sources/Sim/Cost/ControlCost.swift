@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+package import GPSCore
 
 /// The effort of the controls: ramp_t · ½ Σ w_i u_i², for the steps that have a control (not step T).
 public struct ControlCost: Sendable, Equatable {

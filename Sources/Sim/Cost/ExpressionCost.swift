@@ -1,6 +1,6 @@
 package import Configuration
 import Differentiation
-public import GPSCore
+package import GPSCore
 
 /// A formula of entries of the state, controls, coordinates of points and numbers of the goal:
 /// ramp_t · f(x_t, u_t, p_t), with derivatives by automatic differentiation.

@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+package import GPSCore
 
 /// Entries of the state as they are: ramp_t · Σ w_i x_i. A negative weight is a reward, such as for a
 /// velocity.

@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+import GPSCore
 
 /// A norm of the angle between the frame at a point and its target orientation: ramp_t · ρ(s), with
 ///

@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+import GPSCore
 
 /// How a frame should be turned.
 public enum OrientationTarget: Sendable, Equatable {

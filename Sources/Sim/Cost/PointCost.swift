@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+package import GPSCore
 
 /// A norm of the distance of points in space from their targets: ramp_t · ρ(Σ w_r (p_r − p*_r)²), where
 /// coordinates on one side of the target may count alone.

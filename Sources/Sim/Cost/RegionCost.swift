@@ -1,6 +1,6 @@
 import Foundation
 package import Configuration
-public import GPSCore
+package import GPSCore
 
 /// A part of space.
 public enum Region: Sendable, Equatable {

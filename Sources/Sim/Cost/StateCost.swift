@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+package import GPSCore
 
 /// A norm of chosen entries of the state, less their target: ramp_t · ρ(Σ w_i (x_i − x*_i)²), where
 /// differences on one side of the target may count alone.

@@ -1,5 +1,5 @@
 package import Configuration
-public import GPSCore
+import GPSCore
 
 /// Controls that place a mocap body, beside those of the actuators: a hand, say, to which a gripper is
 /// welded.
