@@ -71,6 +71,10 @@ public struct ConditionSettings: Sendable, Equatable {
   public var goalBodies: [String] = []
   /// Factors on parameters of the model: by quantity, then by the name of the body, geom or joint.
   public var modelFactors: [String: [String: Double]] = [:]
+  /// What an environment in a program of its own is seeded with at every reset; nil for 0.
+  public var resetSeed: UInt64?
+  /// The options of its resets.
+  public var resetOptions = FreeSettings()
   /// How many conditions are made of this one.
   public var count = 1
   /// What of it is drawn.
@@ -122,8 +126,14 @@ extension ConditionSettings: Configurable {
       "Factors on parameters of the model: mass of bodies; friction and size of geoms; damping, armature, "
         + "frictionLoss and stiffness of joints, as in {mass: {torso: 1.2}}.")
     Field(
+      "resetSeed", \.resetSeed,
+      "Seed of every reset of an environment in a program of its own; null for 0.")
+    Field(
+      "resetOptions", \.resetOptions, "Options of the resets of such an environment: any mapping.")
+    Field(
       "count", \.count, .between(1, 100_000),
-      "How many conditions are made of this one, each with a draw of its own.")
+      "How many conditions are made of this one, each with a draw of its own, or the next resetSeed."
+    )
     Field("draw", \.draw, "What is drawn, and added to what the condition says.")
   } rule: { condition throws(InvalidOption) in
     for (body, offset) in condition.bodyOffsets.sorted(by: { $0.key < $1.key }) {
@@ -137,7 +147,8 @@ extension ConditionSettings: Configurable {
     }
     if condition.count > 1 {
       try InvalidOption.require(
-        condition.draw.drawsAnything, "count", condition.count, "1 where nothing is drawn")
+        condition.draw.drawsAnything || condition.resetSeed != nil, "count", condition.count,
+        "1 where nothing is drawn")
     }
   }
 }

@@ -177,8 +177,10 @@ struct ExperimentLoader {
               "\(path).name", abbreviated(name),
               "a name that no other condition of the list has")
           }
-          var condition = try made ?? make(settings, name, path)
-          made = condition
+          var own = settings
+          own.resetSeed = settings.resetSeed.map { $0 &+ UInt64(number) }
+          var condition = try made ?? make(own, name, path)
+          if settings.resetSeed == nil { made = condition }
           condition.name = name
           if settings.draw.every == .once {
             var stream = RandomStream(seed: settings.draw.seed)

@@ -93,6 +93,9 @@ extension LoadedExperiment {
             + "\(mujoco.interface.substeps) steps of \(model.timestep) s per control"
         ))
     }
+    if let process = task.underlying(ProcessTask.self) {
+      facts.append(("environment", process.system.title))
+    }
     let seconds = Double(d.horizon) * task.controlPeriod
     facts.append(
       ("horizon", "\(d.horizon) controls of \(text(task.controlPeriod)) s: \(text(seconds)) s"))

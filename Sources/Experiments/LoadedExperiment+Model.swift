@@ -19,6 +19,10 @@ extension LoadedExperiment {
     if let name = demonstrationsCopy {
       copy.initialController = experiment.initialController.reading(name)
     }
+    // The program is where it was, wherever the run is moved to.
+    if let program = task.underlying(ProcessTask.self)?.system.program {
+      copy.system = copy.system.placed(in: program.folder)
+    }
     guard let modelFiles, var settings = experiment.system.mujoco else { return copy }
     settings.model = modelFiles.copiedMain
     copy.system = .mujoco(settings)
@@ -58,6 +62,7 @@ extension LoadedExperiment {
     let starts =
       start.why.flatMap { start.made.takesSearch ? nil : "initialController is constant: \($0)" }
       .map { [$0] } ?? []
+    if let process = task.underlying(ProcessTask.self) { return starts + process.remarks }
     guard let interface = task.underlying(MuJoCoTask.self)?.interface else { return starts }
     let remarks = starts + interface.remarks + interface.warnings(in: task.conditions)
     let files = interface.model.files

@@ -100,6 +100,7 @@ extension MuJoCoSettings: SystemKind {
       throw loader.refuse(
         "\(path).state", problem: "a MuJoCo model starts from keyframe or jointPositions")
     }
+    try loader.refuseProcessParts(of: settings, path)
     let joints = "the joints are \(model.jointNames.joined(separator: ", "))"
     for (part, numbers, count, names) in [
       ("jointPositions", settings.jointPositions, nq, joints),

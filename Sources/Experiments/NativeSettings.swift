@@ -59,25 +59,13 @@ extension NativeSettings: SystemKind {
     _ settings: ConditionSettings, name: String, path: String, _ states: [String],
     _ loader: ExperimentLoader
   ) throws -> Condition {
-    for (part, isGiven) in [
-      ("keyframe", settings.keyframe != nil), ("jointPositions", settings.jointPositions != nil),
-      ("jointVelocities", settings.jointVelocities != nil),
-      ("activations", settings.activations != nil), ("controls", settings.controls != nil),
-      ("mocapPositions", !settings.mocapPositions.isEmpty),
-      ("mocapQuaternions", !settings.mocapQuaternions.isEmpty),
-      ("bodyOffsets", !settings.bodyOffsets.isEmpty),
-      ("velocityDeviation", settings.velocityDeviation != [0]),
-      ("goalBodies", !settings.goalBodies.isEmpty),
-      ("modelFactors", !settings.modelFactors.isEmpty),
-      ("draw.joints", !settings.draw.joints.isEmpty),
-      ("draw.bodyOffsets", !settings.draw.bodyOffsets.isEmpty),
-      ("draw.modelFactors", !settings.draw.modelFactors.isEmpty),
-    ] where isGiven {
+    for (part, isGiven) in settings.partsForModels where isGiven {
       throw loader.refuse(
         "\(path).\(part)",
         problem: "is for MuJoCo models; a native system has "
           + (part.hasPrefix("draw") ? "draw.state and draw.goal" : "state and positionDeviation"))
     }
+    try loader.refuseProcessParts(of: settings, path)
     if let state = settings.state, state.count != states.count {
       throw loader.refuse(
         "\(path).state", "a list of \(state.count)",

@@ -17,19 +17,51 @@ public struct SystemSettings: Sendable, Equatable {
     SystemSettings(settings)
   }
 
+  /// A Gymnasium environment.
+  public static func gymnasium(_ settings: GymnasiumSettings) -> SystemSettings {
+    SystemSettings(settings)
+  }
+  /// An environment in a program of its own.
+  public static func process(_ settings: ProcessSettings) -> SystemSettings {
+    SystemSettings(settings)
+  }
+
   /// The settings, if the system is a MuJoCo model.
   public var mujoco: MuJoCoSettings? { base as? MuJoCoSettings }
   /// The settings, if the system needs no simulator.
   public var native: NativeSettings? { base as? NativeSettings }
 
+  /// The settings, if the system is a Gymnasium environment.
+  public var gymnasium: GymnasiumSettings? { base as? GymnasiumSettings }
+  /// The settings, if the system is in a program of its own.
+  public var process: ProcessSettings? { base as? ProcessSettings }
+
   /// Whether both are of one kind and equal.
   public static func == (a: SystemSettings, b: SystemSettings) -> Bool { areEqual(a.base, b.base) }
+}
+
+extension SystemSettings {
+  /// The same with another working folder of its program, if it has one.
+  func placed(in folder: String) -> SystemSettings {
+    if var settings = gymnasium {
+      settings.options.folder = folder
+      return .gymnasium(settings)
+    }
+    if var settings = process {
+      settings.options.folder = folder
+      return .process(settings)
+    }
+    return self
+  }
 }
 
 /// The registry of systems: a line each.
 extension SystemSettings: OneOfKinds {
   package static let noun = "a system"
-  package static let kinds = [kind(MuJoCoSettings.self), kind(NativeSettings.self)]
+  package static let kinds = [
+    kind(MuJoCoSettings.self), kind(NativeSettings.self), kind(GymnasiumSettings.self),
+    kind(ProcessSettings.self),
+  ]
 
   private static func kind<Value: SystemKind>(_ type: Value.Type) -> Kind<SystemSettings> {
     Kind(type) {

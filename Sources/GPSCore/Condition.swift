@@ -15,6 +15,8 @@ public struct Condition: Sendable, Equatable, Codable {
   /// The goal, in units the task defines; empty if it has none. Costs and success criteria refer to
   /// it, and an observation may show it to the policy.
   public var goal: [Double]
+  /// What an environment in a process of its own is reset with; nil for other systems.
+  public var environmentReset: EnvironmentReset?
   /// Factors on parameters of the model, more than 0.
   public var modelFactors: [ModelParameter: Double] = [:]
   /// What of all this is drawn anew for every rollout or iteration; nil if nothing is.
@@ -34,5 +36,19 @@ public struct Condition: Sendable, Equatable, Codable {
     self.initialPlantStateDeviation = initialPlantStateDeviation
     self.bodyOffsets = bodyOffsets
     self.goal = goal
+  }
+}
+
+/// What an environment in a process of its own is reset with, beside a state where it can be put into one.
+public struct EnvironmentReset: Sendable, Equatable, Codable {
+  /// The seed of everything that the environment draws, from its start on.
+  public var seed: UInt64
+  /// The options of the reset, a JSON object.
+  public var options: String
+
+  /// A reset.
+  public init(seed: UInt64 = 0, options: String = "{}") {
+    self.seed = seed
+    self.options = options
   }
 }

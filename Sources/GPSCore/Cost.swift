@@ -25,6 +25,19 @@ public protocol Cost: Sendable {
   ///   - condition: where its goal comes from.
   func addExpansion(
     to expansion: inout CostExpansion, along trajectory: Trajectory, in condition: Condition)
+
+  /// The quadratic cost about a batch: by default each rollout's expansion in absolute coordinates, averaged
+  /// with equal weights: C = mean C_n, c = mean (c_n − C_n y_n). A cost of which only values are known is
+  /// fitted to those of all rollouts instead.
+  ///
+  /// - Parameters:
+  ///   - trajectories: N > 0 rollouts of one shape.
+  ///   - condition: where the goal comes from.
+  /// - Returns: T + 1 quadratics in y = [x; u].
+  /// - Throws: `CostError` when an entry is not finite.
+  func quadratic(
+    over trajectories: [Trajectory], in condition: Condition
+  ) throws(CostError) -> QuadraticCost
 }
 
 extension Cost {
@@ -48,15 +61,15 @@ extension Cost {
     return expansion
   }
 
-  /// The quadratic cost about a batch: each rollout's expansion in absolute coordinates, averaged
-  /// with equal weights: C = mean C_n, c = mean (c_n − C_n y_n).
-  ///
-  /// - Parameters:
-  ///   - trajectories: N > 0 rollouts of one shape.
-  ///   - condition: where the goal comes from.
-  /// - Returns: T + 1 quadratics in y = [x; u].
-  /// - Throws: `CostError` when an entry is not finite.
+  /// The mean of the expansions.
   public func quadratic(
+    over trajectories: [Trajectory], in condition: Condition
+  ) throws(CostError) -> QuadraticCost {
+    try meanExpansion(over: trajectories, in: condition)
+  }
+
+  /// The mean of the expansions in absolute coordinates.
+  package func meanExpansion(
     over trajectories: [Trajectory], in condition: Condition
   ) throws(CostError) -> QuadraticCost {
     precondition(!trajectories.isEmpty, "no trajectory to expand about")
@@ -138,6 +151,10 @@ public struct QuadraticCost: Sendable, Equatable {
   public var gradients: Matrix
   /// constant_t: T + 1 numbers.
   public var constants: [Double]
+  /// Where it was fitted to what rollouts cost: the share that it explains of how rollouts that it was not fitted to
+  /// differ in their costs from step to step, at most 1; nil for an expansion, and where there was nothing to tell
+  /// it by.
+  public var explainedShare: Double?
   /// n.
   public let state: Int
   /// m.
@@ -162,7 +179,7 @@ public struct QuadraticCost: Sendable, Equatable {
   }
 
   /// Adds an expansion, brought from deviations about `trajectory` to absolute coordinates.
-  mutating func add(_ expansion: CostExpansion, along trajectory: Trajectory) {
+  package mutating func add(_ expansion: CostExpansion, along trajectory: Trajectory) {
     precondition(
       expansion.state == state && expansion.control == control && expansion.horizon == horizon,
       "an expansion of \(expansion.state) + \(expansion.control) numbers over "

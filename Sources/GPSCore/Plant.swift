@@ -23,6 +23,25 @@ public protocol Plant {
   ///   error of the simulator's own; the rollout is then discarded.
   mutating func step(control: Span<Double>) throws
 
+  /// Takes a whole rollout at once, where the plant can: one in another process is spared a message to and fro for
+  /// every step.
+  ///
+  /// - Parameters:
+  ///   - policy: chooses the controls.
+  ///   - condition: displacements and goal.
+  ///   - plantState: as for `reset(to:plantState:)`.
+  ///   - noise: m × T standard-normal numbers, column t for step t.
+  ///   - timeLimit: wall-clock seconds that it may take; nil for any time.
+  /// - Returns: the rollout; nil where the plant is to be reset and stepped instead, as it is by default.
+  /// - Throws: as `step(control:)`.
+  mutating func wholeRollout(
+    under policy: some Policy, in condition: Condition, plantState: [Double], noise: [Double],
+    timeLimit: Double?
+  ) throws -> Trajectory?
+
+  /// What the plant itself says of the rollout so far, after the last step; by default nothing.
+  var record: RolloutRecord { get }
+
   /// Writes the present state x (n numbers).
   func readState(into state: inout MutableSpan<Double>)
 
@@ -41,10 +60,33 @@ extension Plant {
   /// A simulation computes and does not wait.
   public static var waitsForRealTime: Bool { false }
 
+  /// It is reset and stepped.
+  public mutating func wholeRollout(
+    under policy: some Policy, in condition: Condition, plantState: [Double], noise: [Double],
+    timeLimit: Double?
+  ) throws -> Trajectory? { nil }
+
+  /// It pays nothing and never ends.
+  public var record: RolloutRecord { RolloutRecord() }
+
   /// A plant without points writes nothing.
   public func readPoints(
     positions: inout MutableSpan<Double>, jacobians: inout MutableSpan<Double>
   ) {}
+}
+
+/// What a plant says of a rollout beside its states and observations.
+public struct RolloutRecord: Sendable, Equatable {
+  /// What it paid for each control; empty if it pays nothing.
+  public var rewards: [Double]
+  /// The step at which it ended of its own accord; nil if it did not.
+  public var endStep: Int?
+
+  /// A record; with no arguments, one that says nothing.
+  public init(rewards: [Double] = [], endStep: Int? = nil) {
+    self.rewards = rewards
+    self.endStep = endStep
+  }
 }
 
 /// Why a rollout could not go on.

@@ -13,6 +13,8 @@ public struct Trajectory: Sendable, Equatable {
   /// Derivatives of the points by the state: T + 1 matrices, 3 P × n; 0 × n if the cost does not need
   /// them.
   public var pointJacobians: MatrixSequence
+  /// What the system itself paid for each control, T numbers; empty for a system that pays nothing.
+  public var rewards: [Double] = []
   /// The step at which the rollout ended before its time; nil if it did not. The numbers after it are what
   /// the plant did all the same.
   public var endStep: Int?
@@ -48,13 +50,15 @@ extension Trajectory {
     let (a, b) = (steps.lowerBound, steps.upperBound)
     let J = pointJacobians
     let size = J.rows * J.columns
-    return Trajectory(
+    var part = Trajectory(
       states: states[0..<states.rows, a..<b + 1], controls: controls[0..<controls.rows, a..<b],
       observations: observations[0..<observations.rows, a..<b + 1],
       points: points[0..<points.rows, a..<b + 1],
       pointJacobians: MatrixSequence(
         rows: J.rows, columns: J.columns, count: b - a + 1,
         columnMajor: Array(J.storage[size * a..<size * (b + 1)])))
+    if !rewards.isEmpty { part.rewards = Array(rewards[a..<b]) }
+    return part
   }
 }
 

@@ -105,6 +105,18 @@ extension AffinePolicy {
   }
 }
 
+extension AffinePolicy: PortablePolicy {
+  /// u = W o + b + L noise.
+  package var kind: String { "affine" }
+
+  /// The parts, with the factor of the covariance.
+  package func writeForEvaluation(in writer: inout ValueWriter) {
+    writer.put("gain", gain)
+    writer.put("offset", offset)
+    writer.put("covariance_factor", covarianceFactor)
+  }
+}
+
 /// Distils into an affine policy: weighted least squares in closed form.
 ///
 /// With x̃ = [x; 1], x the observation less its mean over its deviation, and Θ = [W b] in those units, it

@@ -128,6 +128,14 @@ extension NeuralPolicy: Storable {
   }
 }
 
+extension NeuralPolicy: PortablePolicy {
+  /// A network between whitened observations and scaled controls, and noise.
+  package var kind: String { "network" }
+
+  /// What policy files hold.
+  package func writeForEvaluation(in writer: inout ValueWriter) { store(in: &writer) }
+}
+
 extension PolicyDistiller.OptimizerState: Storable {
   /// Writes the parts.
   public func store(in writer: inout ValueWriter) {

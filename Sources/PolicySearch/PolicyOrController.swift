@@ -50,3 +50,19 @@ package enum PolicyOrController<Student: Policy>: Policy {
     }
   }
 }
+
+extension PolicyOrController: PortablePolicy {
+  private var acting: any Policy {
+    switch self {
+    case .policy(let policy): policy
+    case .controller(let controller): controller
+    }
+  }
+
+  /// That of the one that acts; empty if it is not portable.
+  package var kind: String { (acting as? any PortablePolicy)?.kind ?? "" }
+
+  package func writeForEvaluation(in writer: inout ValueWriter) {
+    (acting as? any PortablePolicy)?.writeForEvaluation(in: &writer)
+  }
+}

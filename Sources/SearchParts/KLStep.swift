@@ -43,6 +43,9 @@ public struct KLStep: LocalImprovement {
     public var limits: ControlLimits?
   }
 
+  /// The share of a cost's differences below which a quadratic that was fitted to them is said to be poor.
+  private static var poorFit: Double { 0.3 }
+
   /// Where the dynamics come from.
   public let dynamics: DynamicsSource
   /// The search for the dual variable.
@@ -61,10 +64,10 @@ public struct KLStep: LocalImprovement {
     }
   }
 
-  /// The dual variable, the backward passes it took to find it, and the samples that the dynamics' prior
-  /// counted for.
+  /// The dual variable, the backward passes it took to find it, the samples that the dynamics' prior counted for, and
+  /// how well a cost is fitted of which only values are known.
   public var columns: [Metric.Column] {
-    ["dual", "lqr_passes", "prior_strength"].map { Metric.Column($0) }
+    ["dual", "lqr_passes", "prior_strength", "cost_fit"].map { Metric.Column($0) }
   }
 
   /// A prior that knows nothing.
@@ -87,11 +90,17 @@ public struct KLStep: LocalImprovement {
         "\(condition.name): all rollouts have the same controls, which do not tell how controls act"
       )
     }
+    let cost = try task.cost.quadratic(over: samples, in: condition)
+    if let share = cost.explainedShare, share < Self.poorFit {
+      notes.append(
+        "\(condition.name): the quadratic fitted to the rewards explains \(Int(100 * max(0, share))) % of how rollouts "
+          + "differ in them; more samples, or a local step of samples (algorithm.localStep: pathIntegral), "
+          + "follow them better")
+    }
     return Evidence(
       dynamics: try dynamics.dynamics(
         about: samples, of: task, condition: batch.condition, updating: &memory.dynamicsPrior,
-        stream: stream, notes: &notes),
-      cost: try task.cost.quadratic(over: samples, in: condition), limits: task.controlLimits)
+        stream: stream, notes: &notes), cost: cost, limits: task.controlLimits)
   }
 
   /// LQR within the bound.
@@ -131,6 +140,7 @@ public struct KLStep: LocalImprovement {
       metrics: [
         Metric("dual", solution.dual), Metric("lqr_passes", solution.passes),
         Metric("prior_strength", memory.dynamicsPrior.strength),
+        Metric("cost_fit", cost.explainedShare),
       ], notes: notes)
   }
 

@@ -79,6 +79,9 @@ public struct RealTimePlant<Base: Plant>: Plant {
     if rest > 0 { Thread.sleep(forTimeInterval: rest) }
   }
 
+  /// What the plant within says.
+  public var record: RolloutRecord { base.record }
+
   /// Writes the present state of the plant within.
   public func readState(into state: inout MutableSpan<Double>) { base.readState(into: &state) }
 

@@ -72,6 +72,8 @@ package struct Scope {
   var points: [String] = []
   /// Names of the controls; empty if they have none.
   var controls: [String] = []
+  /// Whether the system pays rewards.
+  var paysRewards = false
   /// The length of the shortest goal.
   private let goalLength: Int
 

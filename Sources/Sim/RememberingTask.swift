@@ -158,6 +158,9 @@ public struct RememberingPlant<Base: Plant>: Plant {
     step += 1
   }
 
+  /// What the plant within says.
+  public var record: RolloutRecord { base.record }
+
   /// Writes the present state of the plant within.
   public func readState(into state: inout MutableSpan<Double>) { base.readState(into: &state) }
 

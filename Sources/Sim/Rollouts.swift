@@ -153,6 +153,17 @@ public func rollout<System: Plant, P: Policy>(
   let stride = keepsPointJacobians ? rows * n : 0
   var jacobians = [Double](repeating: 0, count: stride * T + rows * n)
 
+  do {
+    if let whole = try plant.wholeRollout(
+      under: policy, in: condition, plantState: plantState, noise: noise, timeLimit: timeLimit)
+    {
+      try requireFinite(whole, dimensions)
+      return whole
+    }
+  } catch {
+    throw error as? RolloutFailure ?? RolloutFailure(step: 0, reason: "\(error)")
+  }
+
   var step = 0
   let deadline = timeLimit.map { ContinuousClock.now + .seconds($0) }
   do {
@@ -197,13 +208,34 @@ public func rollout<System: Plant, P: Policy>(
   } catch {
     throw RolloutFailure(step: step, reason: "\(error)")
   }
-  return Trajectory(
+  var trajectory = Trajectory(
     states: Matrix(rows: n, columns: T + 1, columnMajor: states),
     controls: Matrix(rows: m, columns: T, columnMajor: controls),
     observations: Matrix(rows: o, columns: T + 1, columnMajor: observations),
     points: Matrix(rows: rows, columns: T + 1, columnMajor: points),
     pointJacobians: keepsPointJacobians
       ? MatrixSequence(rows: rows, columns: n, count: T + 1, columnMajor: jacobians) : nil)
+  let record = plant.record
+  (trajectory.rewards, trajectory.endStep) = (record.rewards, record.endStep)
+  return trajectory
+}
+
+/// The same of a rollout that was taken as a whole; the first number that is not finite tells the step.
+private func requireFinite(_ whole: Trajectory, _ dimensions: Dimensions) throws {
+  precondition(
+    whole.states.rows == dimensions.state && whole.controls.rows == dimensions.control
+      && whole.observations.rows == dimensions.observation && whole.horizon == dimensions.horizon,
+    "a whole rollout of \(whole.states.rows) states, \(whole.controls.rows) controls and "
+      + "\(whole.observations.rows) observations over \(whole.horizon) steps")
+  for (field, matrix) in [
+    ("state", whole.states), ("observation", whole.observations), ("control", whole.controls),
+  ] {
+    guard let entry = matrix.storage.firstNonFinite else { continue }
+    let rows = max(1, matrix.rows)
+    throw RolloutFailure(
+      step: entry / rows,
+      reason: "\(field) number \(entry % rows) is \(matrix.storage[entry])")
+  }
 }
 
 private func requireFinite(_ numbers: Span<Double>, _ field: String) throws {

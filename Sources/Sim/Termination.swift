@@ -74,6 +74,13 @@ struct TerminatedCost: Cost {
     for i in 0..<width * end { expansion.gradients.storage[i] += own.gradients.storage[i] }
     for i in 0..<square * end { expansion.hessians.storage[i] += own.hessians.storage[i] }
   }
+
+  func quadratic(
+    over trajectories: [Trajectory], in condition: Condition
+  ) throws(CostError) -> QuadraticCost {
+    let mean = try meanExpansion(over: trajectories, in: condition)
+    return (base as? SumCost)?.addingRewards(to: mean, over: trajectories) ?? mean
+  }
 }
 
 /// The terms of a cost that is a sum, with the price of an end as one more.

@@ -41,6 +41,8 @@ package struct TrajectoryView {
   var points: UnsafeBufferPointer<Double>
   /// Derivative of coordinate r by state entry j at `r + pointRows * (j + n * t)`.
   var jacobians: UnsafeBufferPointer<Double>
+  /// What the system paid for each control; empty if it pays nothing.
+  var rewards: UnsafeBufferPointer<Double>
   /// n.
   var n: Int
   /// m.
@@ -106,11 +108,13 @@ private func withView(of trajectory: Trajectory, _ body: (TrajectoryView) -> Voi
     trajectory.controls.storage.withUnsafeBufferPointer { controls in
       trajectory.points.storage.withUnsafeBufferPointer { points in
         trajectory.pointJacobians.storage.withUnsafeBufferPointer { jacobians in
-          body(
-            TrajectoryView(
-              states: states, controls: controls, points: points, jacobians: jacobians,
-              n: trajectory.states.rows, m: trajectory.controls.rows,
-              pointRows: trajectory.points.rows, horizon: trajectory.horizon))
+          trajectory.rewards.withUnsafeBufferPointer { rewards in
+            body(
+              TrajectoryView(
+                states: states, controls: controls, points: points, jacobians: jacobians,
+                rewards: rewards, n: trajectory.states.rows, m: trajectory.controls.rows,
+                pointRows: trajectory.points.rows, horizon: trajectory.horizon))
+          }
         }
       }
     }

@@ -21,6 +21,8 @@ public struct CostTerm: Sendable, Equatable {
   public static func axis(_ cost: AxisCost) -> CostTerm { CostTerm(cost) }
   /// Entries of the state as they are: a price, or a reward.
   public static func linear(_ cost: LinearCost) -> CostTerm { CostTerm(cost) }
+  /// What the system itself pays.
+  public static func reward(_ cost: RewardCost) -> CostTerm { CostTerm(cost) }
   /// A formula.
   public static func expression(_ cost: ExpressionCost) -> CostTerm { CostTerm(cost) }
 
@@ -35,7 +37,7 @@ extension SumCost.Entry: OneOfKinds {
   package static let kinds = [
     kind(ControlCost.self), kind(StateCost.self), kind(PointCost.self), kind(RegionCost.self),
     kind(OrientationCost.self), kind(AxisCost.self),
-    kind(LinearCost.self), kind(ExpressionCost.self),
+    kind(LinearCost.self), kind(RewardCost.self), kind(ExpressionCost.self),
   ]
 
   private static func kind<Term: CostKernel>(_ type: Term.Type) -> Kind<Self> {
