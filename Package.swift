@@ -83,6 +83,8 @@ let package = Package(
     .library(name: "GuidedPolicySearch", targets: libraries.map(\.name)),
     .library(name: "ShippedExperiments", targets: ["ShippedExperiments"]),
     .executable(name: "gps", targets: ["gps"]),
+    // For callers in other languages: scripts/wheel puts it into a Python package.
+    .library(name: "GuidedPolicySearchC", type: .dynamic, targets: ["CInterface"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -108,6 +110,9 @@ let package = Package(
         "GuidedPolicySearch", "ShippedExperiments", "CProgramStart",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .target(
+      name: "CInterface", dependencies: ["GuidedPolicySearch", "LinearAlgebra"],
+      exclude: ["README.md"]),
     .target(
       name: "ShippedExperiments", path: "Experiments", sources: ["ShippedExperiments.swift"],
       resources: experiments.map { .copy($0) }),
