@@ -281,25 +281,32 @@ public struct DistillationSet: Sendable {
     // c solves (Σ P) c = Σ P û; the loss is then ½ mean (ûᵀ P û) − ½ cᵀ mean(P) c. All labels are taken
     // from the first, so that nothing is lost to a large mean.
     guard let origin = parts.first(where: { $0.count > 0 })?.targets else { return 0 }
-    var (sum, moment, square) = (Matrix(rows: m, columns: m), [Double](repeating: 0, count: m), 0.0)
-    var first = 0
-    for part in parts {
-      for s in 0..<part.count {
-        let P = precisionIndices[first + s] * m * m
-        for i in 0..<m {
-          var product = 0.0
-          for j in 0..<m {
-            let entry = precisions.storage[P + i + m * j]
-            product += entry * (part.targets[j, s] - origin[j, 0]) / scale[j]
-            sum[i, j] += entry
+    var sum = [Double](repeating: 0, count: m * m)
+    var (moment, label, square) = (
+      [Double](repeating: 0, count: m), [Double](repeating: 0, count: m), 0.0
+    )
+    precisions.storage.withUnsafeBufferPointer { precisions in
+      var sample = 0
+      for part in parts {
+        for s in 0..<part.count {
+          for j in 0..<m { label[j] = (part.targets[j, s] - origin[j, 0]) / scale[j] }
+          let first = precisionIndices[sample] * m * m
+          for i in 0..<m {
+            var product = 0.0
+            for j in 0..<m {
+              let entry = precisions[first + i + m * j]
+              product += entry * label[j]
+              sum[i + m * j] += entry
+            }
+            moment[i] += product
+            square += product * label[i]
           }
-          moment[i] += product
-          square += product * (part.targets[i, s] - origin[i, 0]) / scale[i]
+          sample += 1
         }
       }
-      first += part.count
     }
-    guard let factor = try? CholeskyFactor(sum) else { return 0.5 * square / Double(count) }
+    let total = Matrix(rows: m, columns: m, columnMajor: sum)
+    guard let factor = try? CholeskyFactor(total) else { return 0.5 * square / Double(count) }
     let constant = factor.solve(moment)
     let explained = zip(constant, moment).reduce(0) { $0 + $1.0 * $1.1 }
     return max(0, 0.5 * (square - explained) / Double(count))
