@@ -81,12 +81,14 @@ extension Learner {
     Iterations(learner: self, state: state ?? initialState)
   }
 
-  /// All iterations, one after the other.
+  /// All iterations, one after the other, in the caller's isolation: a closure of the main actor is called there.
   ///
   /// - Parameter onReport: called after each; what it throws ends the run.
   /// - Returns: the last state.
   /// - Throws: as `advancing`.
-  public func run(_ onReport: (Report) throws -> Void = { _ in }) async throws -> State {
+  nonisolated(nonsending) public func run(
+    _ onReport: (Report) throws -> Void = { _ in }
+  ) async throws -> State {
     var state = initialState
     do {
       while !isFinished(state) {

@@ -110,11 +110,11 @@ public struct RunSession<L: Learner> {
   ///   - workers: how many the learner uses, for the summary; results do not depend on it.
   ///   - schedule: when to write checkpoints.
   ///   - shouldStop: asked after each iteration; true ends the run early.
-  ///   - onReport: called after each iteration.
+  ///   - onReport: called after each iteration, as `shouldStop`, in the caller's isolation.
   /// - Returns: what the run came to.
   /// - Throws: what the learner throws, or `RunDirectoryError`; the summary then says so, if it can
   ///   still be written.
-  public func run(
+  nonisolated(nonsending) public func run(
     workers: Int, schedule: CheckpointSchedule = CheckpointSchedule(),
     shouldStop: () -> Bool = { false }, onReport: (Report) -> Void = { _ in }
   ) async throws -> Summary {
@@ -130,7 +130,7 @@ public struct RunSession<L: Learner> {
     return summary
   }
 
-  private func learn(
+  nonisolated(nonsending) private func learn(
     workers: Int, schedule: CheckpointSchedule, shouldStop: () -> Bool, onReport: (Report) -> Void
   ) async throws -> Summary {
     let clock = ContinuousClock()

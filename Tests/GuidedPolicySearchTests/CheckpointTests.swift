@@ -491,6 +491,42 @@ private func forge(_ file: inout Safetensors, _ random: inout RandomStream) {
     #expect(effective.search.iterations == 4)
   }
 
+  @Test("Whoever waits on the main actor is told there, as the top level of a program is")
+  @MainActor
+  func mainActor() async throws {
+    let folder = try temporaryFolder()
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let loaded = try load()
+    // A closure within another: where the compiler puts its check of the actor.
+    var told: [String] = []
+    func tell(_ name: String) { [name].forEach { told.append($0) } }
+    let session = try loaded.begin(mirrorSearch(loaded), at: folder, echoesWarnings: false)
+    _ = try await session.run(
+      workers: 1,
+      shouldStop: {
+        tell("asked")
+        return true
+      }, onReport: { _ in tell("reported") })
+    _ = try await mirrorSearch(loaded).run { _ in tell("run") }
+    let task = loaded.task
+    let dynamics = try #require(try task.knownDynamics(in: task.conditions[0]))
+    try await optimize(dynamics, task) { _ in tell("optimised") }
+    #expect(Set(told) == ["reported", "asked", "run", "optimised"])
+  }
+
+  @MainActor private func optimize(
+    _ dynamics: some KnownDynamics, _ task: any ControlTask,
+    onIteration: (ILQR.Iteration) -> Void
+  ) async throws {
+    var options = ILQR.Options()
+    options.maxIterations = 2
+    _ = try await ILQR(options: options).optimize(
+      dynamics, cost: task.cost, in: task.conditions[0],
+      from: task.conditions[0].initialPlantState,
+      controls: Matrix(rows: task.dimensions.control, columns: task.dimensions.horizon),
+      onIteration: onIteration)
+  }
+
   @Test func aCancelledRunCanGoOn() async throws {
     let folder = try temporaryFolder()
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -148,11 +148,11 @@ public struct ILQR: Sendable {
   ///   - limits: bounds on the controls; the guess is brought within them.
   ///   - workers: how many steps of a line search, and pieces of an expansion, at the same time; the
   ///     result does not depend on it.
-  ///   - onIteration: called after each iteration.
+  ///   - onIteration: called after each iteration, in the caller's isolation.
   /// - Returns: the best trajectory found, and why the search ended.
   /// - Throws: `ILQRError` when the guess cannot be rolled out or expanded, `InvalidOption`, an error
   ///   of `makeWorkspace`, or `CancellationError`.
-  public func optimize<D: KnownDynamics>(
+  nonisolated(nonsending) public func optimize<D: KnownDynamics>(
     _ dynamics: D, cost: any Cost, in condition: Condition, from initialState: [Double],
     controls: Matrix, states: Matrix? = nil, limits: ControlLimits? = nil, workers: Int = 1,
     onIteration: (Iteration) -> Void = { _ in }

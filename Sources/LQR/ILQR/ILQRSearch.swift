@@ -146,7 +146,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
     return found
   }
 
-  mutating func run(
+  nonisolated(nonsending) mutating func run(
     _ onIteration: (ILQR.Iteration) -> Void
   ) async throws -> ILQR.Solution {
     var log: [ILQR.Iteration] = []
@@ -167,7 +167,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
   /// One iteration.
   ///
   /// - Returns: its line of the log, nil if it came to no step; and why the search ends, nil if it goes on.
-  private mutating func advance(
+  nonisolated(nonsending) private mutating func advance(
     iteration: Int
   ) async throws -> (line: ILQR.Iteration?, status: ILQR.Status?) {
     try Task.checkCancellation()
@@ -305,7 +305,7 @@ struct ILQRSearch<D: KnownDynamics>: ~Copyable {
 
 extension ILQRSearch {
   /// Writes the model about the iterate.
-  private mutating func expand() async throws {
+  nonisolated(nonsending) private mutating func expand() async throws {
     let (n, d, T) = (self.n, self.n + self.m, self.T)
     for all in [\CostExpansion.values, \.gradients.storage, \.hessians.storage] {
       expansion[keyPath: all].withUnsafeMutableBufferPointer { $0.update(repeating: 0) }
@@ -430,7 +430,7 @@ extension ILQRSearch {
   }
 
   /// The longest step of the series that keeps its promise.
-  private mutating func lineSearch(
+  nonisolated(nonsending) private mutating func lineSearch(
     _ slope: Double, _ curvature: Double
   ) async throws -> (step: (size: Double, iterate: ILQRIterate)?, trials: Int) {
     var size = 1.0
