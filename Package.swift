@@ -64,6 +64,10 @@ let libraries: [Row] = [
     "Exports", "Films", "Reports"),
 ]
 
+/// All of them, for who imports the umbrella: what depends on that alone is not compiled anew when a library below it
+/// changes, and ends in a crash.
+let libraryNames = libraries.map { Target.Dependency.byName(name: $0.name) }
+
 /// Libraries whose tests stand with those of a library above them.
 let untested: Set = [
   "SearchParts", "PolicySearch", "Distributed", "TrajectoryOptimization", "Runs",
@@ -106,12 +110,12 @@ let package = Package(
     .target(name: "CProgramStart"),
     .executableTarget(
       name: "gps",
-      dependencies: [
-        "GuidedPolicySearch", "ShippedExperiments", "CProgramStart",
+      dependencies: libraryNames + [
+        "ShippedExperiments", "CProgramStart",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "CInterface", dependencies: ["GuidedPolicySearch", "LinearAlgebra"],
+      name: "CInterface", dependencies: libraryNames,
       exclude: ["README.md"]),
     .target(
       name: "ShippedExperiments", path: "Experiments", sources: ["ShippedExperiments.swift"],
@@ -130,7 +134,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "gpsTests",
-      dependencies: ["gps", "GuidedPolicySearch", "ShippedExperiments", "GPSTestSupport"]),
+      dependencies: libraryNames + ["gps", "ShippedExperiments", "GPSTestSupport"]),
   ]
     + libraries.map {
       .target(name: $0.name, dependencies: $0.dependencies, exclude: ["README.md"])
