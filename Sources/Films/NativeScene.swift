@@ -16,6 +16,9 @@ struct NativeScene: Scene {
     case pointMass(PointMass)
     case cartPole(CartPole)
     case twoLinkArm(TwoLinkArm)
+    case pendulum(Pendulum)
+    case mountainCar(MountainCar)
+    case acrobot(Acrobot)
 
     /// Nil for a system of another kind.
     init?(_ task: any ControlTask) {
@@ -25,6 +28,12 @@ struct NativeScene: Scene {
         self = .cartPole(task.model)
       } else if let task = task.underlying(NativeTask<TwoLinkArm>.self) {
         self = .twoLinkArm(task.model)
+      } else if let task = task.underlying(NativeTask<Pendulum>.self) {
+        self = .pendulum(task.model)
+      } else if let task = task.underlying(NativeTask<MountainCar>.self) {
+        self = .mountainCar(task.model)
+      } else if let task = task.underlying(NativeTask<Acrobot>.self) {
+        self = .acrobot(task.model)
       } else {
         return nil
       }
@@ -62,8 +71,14 @@ struct NativeScene: Scene {
       }
       if let goal = Self.goal(condition) { see(goal.x, goal.y) }
     }
-    if case .twoLinkArm(let arm) = kind {
-      let reach = arm.lengths.reduce(0, +)
+    let reach: Double? =
+      switch kind {
+      case .twoLinkArm(let arm): arm.lengths.reduce(0, +)
+      case .pendulum(let pendulum): pendulum.length
+      case .acrobot(let acrobot): acrobot.lengths.reduce(0, +)
+      case .pointMass, .cartPole, .mountainCar: nil
+      }
+    if let reach {
       see(-reach, -reach)
       see(reach, reach)
     }
@@ -71,6 +86,7 @@ struct NativeScene: Scene {
       see(low.x, -1.1 * cart.poleLength)
       see(high.x, 1.1 * cart.poleLength)
     }
+    if case .mountainCar(let car) = kind { for p in Self.road(of: car) { see(p.x, p.y) } }
     if !(low.x.isFinite && high.x.isFinite && low.y.isFinite && high.y.isFinite) {
       (low, high) = (SIMD2(-1, -1), SIMD2(1, 1))
     }
@@ -91,12 +107,27 @@ struct NativeScene: Scene {
       return [
         SIMD2(x[0], 0), SIMD2(x[0] + cart.poleLength * sin(x[1]), cart.poleLength * cos(x[1])),
       ]
-    case .twoLinkArm(let arm):
-      let elbow = SIMD2(arm.lengths[0] * cos(x[0]), arm.lengths[0] * sin(x[0]))
-      let angle = x[0] + x[1]
-      return [
-        SIMD2(0, 0), elbow, elbow + SIMD2(arm.lengths[1] * cos(angle), arm.lengths[1] * sin(angle)),
-      ]
+    case .twoLinkArm(let arm): return chain(arm.lengths, from: x[0], bentBy: x[1])
+    case .pendulum(let pendulum):
+      return [SIMD2(0, 0), SIMD2(pendulum.length * sin(x[0]), pendulum.length * cos(x[0]))]
+    case .mountainCar: return [SIMD2(x[0], sin(3 * x[0]) / 3)]
+    case .acrobot(let acrobot): return chain(acrobot.lengths, from: x[0] - .pi / 2, bentBy: x[1])
+    }
+  }
+
+  /// Two rods, the first at an angle to the x axis, the second at another to the first.
+  private static func chain(
+    _ lengths: [Double], from first: Double, bentBy second: Double
+  ) -> [SIMD2<Double>] {
+    let (angle, elbow) = (first + second, lengths[0] * SIMD2(cos(first), sin(first)))
+    return [SIMD2(0, 0), elbow, elbow + lengths[1] * SIMD2(cos(angle), sin(angle))]
+  }
+
+  /// The valley.
+  private static func road(of car: MountainCar) -> [SIMD2<Double>] {
+    (0...100).map { i in
+      let p = car.ends[0] + Double(i) / 100 * (car.ends[1] - car.ends[0])
+      return SIMD2(p, sin(3 * p) / 3)
     }
   }
 
@@ -133,7 +164,10 @@ struct NativeScene: Scene {
       let cart = pixel(joints[0])
       let (w, h) = (0.15 * scale, 0.08 * scale)
       picture.rectangle(x: cart.x - w..<cart.x + w, y: cart.y - h..<cart.y + h, Self.ink)
-    case .twoLinkArm: break
+    case .mountainCar(let car):
+      let road = Self.road(of: car).map(pixel)
+      for (a, b) in zip(road, road.dropFirst()) { picture.line(a, b, width: 2, Self.pale) }
+    case .twoLinkArm, .pendulum, .acrobot: break
     }
     if let goal = Self.goal(reel.condition) {
       let at = pixel(goal)

@@ -16,6 +16,9 @@ public protocol KnownDynamics: Sendable {
   var hasSecondDerivatives: Bool { get }
   /// P, the number of points in space that costs may refer to.
   var points: Int { get }
+  /// Whether the plant does otherwise where derivatives cannot see it, as with an actuator that knows a few
+  /// levels only, which these dynamics take to know all between. By default not.
+  var isRelaxed: Bool { get }
 
   /// New scratch for one worker.
   ///
@@ -80,6 +83,8 @@ public protocol KnownDynamics: Sendable {
 extension KnownDynamics {
   /// First derivatives alone, unless a type says otherwise.
   public var hasSecondDerivatives: Bool { false }
+  /// Not unless a type says so.
+  public var isRelaxed: Bool { false }
 
   /// Never called while `hasSecondDerivatives` is false.
   public func contractSecondDerivatives(

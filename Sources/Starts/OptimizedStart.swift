@@ -56,8 +56,9 @@ extension InitialController.OptimizedOptions: SearchingRule {
       controls: { _ in control }, variances: variances)
   }
 
-  /// Controls of what is found stay away from their limits by a deviation of the noise, so that feedback has
-  /// something to act with; only where that leads to no success do they take the whole range.
+  /// Controls of what is found stay away from their limits by a deviation of the noise, so that feedback has something to
+  /// act with. They take the whole range where that leads to no success or, where nothing says what success is, where
+  /// rollouts with noise cost less so.
   func search(
     _ starts: [Start], stream: RandomStream, workers: Int
   ) async throws -> [SearchedStart] {
@@ -65,26 +66,43 @@ extension InitialController.OptimizedOptions: SearchingRule {
     let ilqr = ILQR(options: optimization)
     let within = try await ilqr.search(
       problems, sampling: sampling, stream: stream, workers: workers)
-    let failing = within.indices.filter { (try? within[$0].get())?.succeeds == false }
-    if failing.isEmpty || problems.allSatisfy({ $0.limits == $0.actuation }) {
+    let found = within.map { try? $0.get() }
+    let isJudged = found.contains { $0?.succeeds != nil }
+    if problems.allSatisfy({ $0.limits == $0.actuation })
+      || isJudged && !found.contains(where: { $0?.succeeds == false })
+    {
       return try controllers(starts, within)
     }
     var wider = problems
-    for i in wider.indices { wider[i].limits = wider[i].actuation }
-    var found = try await ilqr.search(
+    for i in wider.indices {
+      wider[i].limits = wider[i].actuation
+      // What fails is searched anew; what is to cost less goes on from where it is.
+      if !isJudged { wider[i].earlier = found[i]?.controls }
+    }
+    let whole = try await ilqr.search(
       wider, sampling: sampling, stream: stream.child(.custom, 0), workers: workers)
-    func successes(_ results: [Result<ILQR.Found, ILQRError>]) -> Int {
-      results.count { (try? $0.get())?.succeeds == true }
-    }
-    let (best, other) = successes(found) > successes(within) ? (found, within) : (within, found)
-    found = zip(best, other).map { best, other in
-      best.map { found in
-        var found = found
-        found.rollouts += (try? other.get())?.rollouts ?? 0
-        return found
-      }
-    }
-    return try controllers(starts, found)
+    let isWholeBetter =
+      isJudged
+      ? Self.successes(whole) > Self.successes(within) : Self.cost(whole) < Self.cost(within)
+    let (best, other) = isWholeBetter ? (whole, within) : (within, whole)
+    return try controllers(
+      starts,
+      zip(best, other).map { best, other in
+        best.map { found in
+          var found = found
+          found.rollouts += (try? other.get())?.rollouts ?? 0
+          return found
+        }
+      })
+  }
+
+  private static func successes(_ results: [Result<ILQR.Found, ILQRError>]) -> Int {
+    results.count { (try? $0.get())?.succeeds == true }
+  }
+
+  /// What rollouts with noise cost, all conditions together; ∞ where there are none.
+  private static func cost(_ results: [Result<ILQR.Found, ILQRError>]) -> Double {
+    results.reduce(0) { $0 + ((try? $1.get())?.trials?.meanCost ?? .infinity) }
   }
 
   /// The share of what was gained that is lost where a trajectory is.

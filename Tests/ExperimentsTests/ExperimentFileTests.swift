@@ -130,7 +130,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "model: pointMass", replace: "model: pointMas",
       message:
-        "demo.yaml:4:12: system.native.model: pointMas is not allowed (must be a model: one of pointMass, cartPole, twoLinkArm)"
+        "demo.yaml:4:12: system.native.model: pointMas is not allowed (must be a model: one of pointMass, cartPole, twoLinkArm, pendulum, mountainCar, acrobot)"
     ),
     Mistake(
       find: "model: pointMass", replace: "model: {pointMass: {mass: 0}}",
@@ -139,7 +139,7 @@ private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent
     Mistake(
       find: "model: pointMass", replace: "model: {pointMass: {}, cartPole: {}}",
       message:
-        "demo.yaml:4:12: system.native.model: pointMass and cartPole is not allowed (must be a model: one of pointMass, cartPole, twoLinkArm)"
+        "demo.yaml:4:12: system.native.model: pointMass and cartPole is not allowed (must be a model: one of pointMass, cartPole, twoLinkArm, pendulum, mountainCar, acrobot)"
     ),
     Mistake(
       find: "state: [0, -1, 0, 0]", replace: "state: [0, -1]",

@@ -13,19 +13,22 @@ import Testing
     func check<Model: DynamicSystem>(_ model: Model, _ kind: NativeScene.Kind, axes: [Int]) throws {
       let task = try NativeTask(
         name: "t", model: model, controlPeriod: 0.1, horizon: 1,
-        conditions: [Condition(name: "c", initialPlantState: states[0])],
+        conditions: [
+          Condition(name: "c", initialPlantState: Array(states[0].prefix(model.stateCount)))
+        ],
         cost: SumCost([SumCost.Entry]()), success: nil)
       var plant = try task.makePlant()
       for state in states {
-        try plant.reset(to: task.conditions[0], plantState: state.span)
+        let start = Array(state.prefix(model.stateCount))
+        try plant.reset(to: task.conditions[0], plantState: start.span)
         var positions = [Double](repeating: 0, count: 3)
-        var jacobians = [Double](repeating: 0, count: 12)
+        var jacobians = [Double](repeating: 0, count: 3 * model.stateCount)
         do {
           var place = positions.mutableSpan
           var slopes = jacobians.mutableSpan
           plant.readPoints(positions: &place, jacobians: &slopes)
         }
-        let end = try #require(NativeScene.joints(of: kind, state).last)
+        let end = try #require(NativeScene.joints(of: kind, start).last)
         #expect(abs(end.x - positions[axes[0]]) < 1e-12)
         #expect(abs(end.y - positions[axes[1]]) < 1e-12)
       }
@@ -35,5 +38,11 @@ import Testing
     try check(cart, .cartPole(cart), axes: [0, 2])
     let arm = TwoLinkArm(lengths: [0.4, 0.9])
     try check(arm, .twoLinkArm(arm), axes: [0, 1])
+    let pendulum = Pendulum(length: 0.6)
+    try check(pendulum, .pendulum(pendulum), axes: [0, 2])
+    let car = MountainCar(ends: [-3, 3])
+    try check(car, .mountainCar(car), axes: [0, 2])
+    let acrobot = Acrobot(lengths: [0.4, 0.9])
+    try check(acrobot, .acrobot(acrobot), axes: [0, 2])
   }
 }

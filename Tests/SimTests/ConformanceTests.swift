@@ -35,6 +35,14 @@ import Testing
     try check(
       TwoLinkArm(masses: [1.2, 0.7], lengths: [0.5, 0.3], gravity: 9.81), from: [0.3, 1, 0, 0.4],
       integrator: .euler)
+    try check(
+      CartPole(forceLimit: 10, forceLevels: 2), from: [0, 0.2, 0.1, 0],
+      integrator: .semiImplicitEuler)
+    try check(Pendulum(torqueLimit: 2, speedLimit: 8), from: [2, 0.3])
+    try check(
+      MountainCar(power: 0.3, gravity: 0.5, speedLimit: 0.5), from: [-0.5, 0.1],
+      integrator: .semiImplicitEuler)
+    try check(Acrobot(torqueLevels: 3), from: [0.1, -0.1, 0, 0.1])
   }
 
   @Test("MuJoCo's plant keeps what a plant promises: joints of every kind, sensors, contacts")

@@ -236,6 +236,10 @@ private let period = TimeStep(controlPeriod: 0.1, substeps: 3)
       PointMass(forceLimit: 0.1, walls: .init(lower: [-0.2, -0.2], upper: [0.2, 0.2])))
     try check(CartPole(poleMass: 0.4, poleLength: 0.8, forceLimit: 50))
     try check(TwoLinkArm(masses: [1.2, 0.7], lengths: [0.5, 0.3], gravity: 9.81))
+    try check(Acrobot(masses: [1.2, 0.7], inertias: [0.3, 0.2], torqueLimit: nil))
+    try check(Acrobot(torqueLevels: 3, speedLimits: [0.5, 0.5]))
+    try check(MountainCar(gravity: 0.3, ends: [-0.5, 0.5], speedLimit: nil))
+    try check(Sim.Pendulum(damping: 0.2, torqueLimit: 0.5, speedLimit: 0.7))
     try check(Ring())
     try check(Pendulum())
     try check(HandMadePendulum())
@@ -317,7 +321,9 @@ private let period = TimeStep(controlPeriod: 0.1, substeps: 3)
 
   @Test(
     "Integrators converge with their order",
-    arguments: [(Integrator.euler, 1.0), (.midpoint, 2), (.rungeKutta4, 4)])
+    arguments: [
+      (Integrator.euler, 1.0), (.semiImplicitEuler, 1), (.midpoint, 2), (.rungeKutta4, 4),
+    ])
   func order(integrator: Integrator, expected: Double) throws {
     func end(_ substeps: Int, _ integrator: Integrator) throws -> [Double] {
       try NativeDynamics(

@@ -20,8 +20,10 @@ extension ILQR {
     package var condition: Condition
     /// x_0.
     package var initialState: [Double]
-    /// The guess: m × T.
+    /// The guess that nothing was searched about: m × T.
     package var controls: Matrix
+    /// Where an earlier search ended, within other limits, and this one goes on without sampling: m × T; nil for the guess.
+    package var earlier: Matrix?
     /// A feedback law whose rollout is the guess where it costs less; nil for none.
     package var feedback: LinearGaussianController?
     /// σ of the first generation that is sampled: m numbers.
@@ -191,7 +193,7 @@ private struct SharedSearch {
     self.sampling = sampling
     self.stream = stream
     self.workers = workers
-    places = problems.map { Place(guess: $0.controls) }
+    places = problems.map { Place(guess: $0.earlier ?? $0.controls) }
   }
 
   mutating func run() async throws -> [Result<ILQR.Found, ILQRError>] {
@@ -250,7 +252,7 @@ private struct SharedSearch {
       let problem = search.problems[i]
       place.unsearched = try search.rolledOut(
         problem, on: problem.dynamics, TrajectoryLaw(controls: problem.controls))?.cost
-      if let feedback = problem.feedback {
+      if problem.earlier == nil, let feedback = problem.feedback {
         place.rollouts += 2
         let guess = try search.rolledOut(problem, on: problem.dynamics, TrajectoryLaw(feedback))
         if let guess, guess.cost < place.unsearched ?? .infinity {
@@ -262,7 +264,9 @@ private struct SharedSearch {
     }
   }
 
-  private func tries(_ i: Int) -> Int { sampling.tries(within: problems[i].limits) }
+  private func tries(_ i: Int) -> Int {
+    problems[i].earlier == nil ? sampling.tries(within: problems[i].limits) : 0
+  }
 
   private func improveGuess(_ i: Int, workers: Int) async throws -> Place {
     var place = places[i]

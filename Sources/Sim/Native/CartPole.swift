@@ -26,11 +26,15 @@ public struct CartPole: ContinuousSystem, Equatable {
   public var gravity: Double
   /// Largest force on the cart [N]; nil for no limit.
   public var forceLimit: Double?
+  /// How many forces there are, evenly spaced within the limit, if there are no others: with 2 the force is
+  /// the limit itself, with the sign of the control.
+  public var forceLevels: Int?
 
   /// A cart and its pole.
   public init(
     cartMass: Double = 1, poleMass: Double = 0.2, poleLength: Double = 1, cartDamping: Double = 0.1,
-    poleDamping: Double = 0.002, gravity: Double = 9.81, forceLimit: Double? = nil
+    poleDamping: Double = 0.002, gravity: Double = 9.81, forceLimit: Double? = nil,
+    forceLevels: Int? = nil
   ) {
     self.cartMass = cartMass
     self.poleMass = poleMass
@@ -39,6 +43,7 @@ public struct CartPole: ContinuousSystem, Equatable {
     self.poleDamping = poleDamping
     self.gravity = gravity
     self.forceLimit = forceLimit
+    self.forceLevels = forceLevels
   }
 
   /// 4.
@@ -59,6 +64,10 @@ public struct CartPole: ContinuousSystem, Equatable {
   }
   /// The force limit, if there is one.
   public var controlLimits: ControlLimits? { forceLimit.map { ControlLimits(magnitudes: [$0]) } }
+  /// All forces within the limit, where there are levels.
+  public var relaxation: CartPole? { without(\.forceLevels) }
+  /// True.
+  public var isSecondOrder: Bool { true }
 
   /// Writes [ṗ, θ̇, p̈, θ̈].
   @inlinable @inline(__always)
@@ -71,7 +80,8 @@ public struct CartPole: ContinuousSystem, Equatable {
     let a11 = cartMass + poleMass
     let a12 = lever * cosine
     let a22 = poleMass * poleLength * poleLength / 3
-    let b1 = limited(u[0], to: forceLimit) - cartDamping * x[2] + lever * x[3] * x[3] * sine
+    let force = delivered(u[0], limit: forceLimit, levels: forceLevels)
+    let b1 = force - cartDamping * x[2] + lever * x[3] * x[3] * sine
     let b2 = lever * gravity * sine - poleDamping * x[3]
     let determinant = a11 * a22 - a12 * a12
     rate[0] = x[2]
@@ -116,5 +126,11 @@ extension CartPole: ConfigurableSystem {
     Field(
       "forceLimit", \.forceLimit, .positive,
       "Largest force on the cart [N]; null for no limit.")
+    Field(
+      "forceLevels", \.forceLevels, .between(2, 1000),
+      "Forces that there are, evenly spaced within the limit: 2 for the control's sign; null for all."
+    )
+  } rule: { system throws(InvalidOption) in
+    try checkLevels(system.forceLevels, "forceLevels", of: system.forceLimit, "forceLimit")
   }
 }

@@ -33,6 +33,13 @@ public protocol DynamicSystem: Sendable {
   /// What the actuators can do: controls are brought within these bounds before they are applied; by
   /// default nil, no bounds.
   var controlLimits: ControlLimits? { get }
+  /// The system with smooth functions in place of what derivatives cannot see, such as all forces within
+  /// the limits in place of an actuator's few levels: what known dynamics are then those of. By default nil:
+  /// the system has derivatives of its own.
+  var relaxation: Self? { get }
+  /// Whether the state is coordinates followed by as many rates of theirs, as the semi-implicit Euler method
+  /// takes it to be; by default not.
+  var isSecondOrder: Bool { get }
 
   /// Writes the positions of the points.
   ///
@@ -109,6 +116,9 @@ public protocol DynamicSystem: Sendable {
 public enum Integrator: String, Sendable, CaseIterable {
   /// x' = x + h f(x): first order.
   case euler
+  /// v' = v + h f_v(q, v), then q' = q + h f_q(q, v'), for a state [q, v]: first order, and no energy is won
+  /// or lost on average. For systems whose `isSecondOrder` is true.
+  case semiImplicitEuler
   /// x' = x + h f(x + h/2 f(x)): second order.
   case midpoint
   /// The classical Runge-Kutta method: fourth order.
@@ -147,6 +157,10 @@ extension DynamicSystem {
   public var actuatedCoordinates: [ActuatedCoordinate] { [] }
   /// None.
   public var controlLimits: ControlLimits? { nil }
+  /// None.
+  public var relaxation: Self? { nil }
+  /// Not unless a system says so.
+  public var isSecondOrder: Bool { false }
   /// A system without points writes nothing.
   @inlinable
   public func points<S: DifferentiableScalar>(_ x: Span<S>, positions: inout MutableSpan<S>) {}

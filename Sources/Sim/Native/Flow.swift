@@ -87,10 +87,11 @@ public struct Flow<S: DifferentiableScalar> {
     var trial = trial.mutableSpan
     var rate = rate.mutableSpan
     var sum = sum.mutableSpan
+    let isSemiImplicit = step.integrator == .semiImplicitEuler
     let stages =
       switch step.integrator {
       case .euler: 1
-      case .midpoint: 2
+      case .midpoint, .semiImplicitEuler: 2
       case .rungeKutta4: 4
       }
     for _ in 0..<step.substeps {
@@ -100,7 +101,14 @@ public struct Flow<S: DifferentiableScalar> {
       // subscripts keep these loops scalar: vectors would wait for the single numbers that f wrote.
       for stage in 1...stages {
         derivative(trial.span, u, &rate)
-        if stage == stages {
+        if isSemiImplicit {
+          // The velocities first, then the positions with them.
+          if stage == 1 {
+            for i in n / 2..<n { trial[i] = x[i] + h * rate[i] }
+          } else {
+            for i in 0..<n { x[i] = i < n / 2 ? x[i] + h * rate[i] : trial[i] }
+          }
+        } else if stage == stages {
           let share = stages == 4 ? h / 6 : h
           for i in 0..<n {
             x[i] = x[i] + share * (stages == 4 ? sum[i] + rate[i] : rate[i])

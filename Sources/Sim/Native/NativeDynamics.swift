@@ -1,17 +1,20 @@
 public import GPSCore
 
-/// A system written in Swift over one control period, exactly as its plant integrates it, with
-/// derivatives: automatic, the system's own, or by central differences.
+/// A system written in Swift over one control period, exactly as its plant integrates it (or would integrate its
+/// relaxation), with derivatives: automatic, the system's own, or by central differences.
 public struct NativeDynamics<System: DynamicSystem>: KnownDynamics {
   /// The system's parameters.
   public let system: System
   /// How it is integrated.
   public let timeStep: TimeStep
+  /// Whether the system is the relaxation of the one that rollouts are of.
+  public let isRelaxed: Bool
 
   /// A system and how it is integrated.
-  public init(_ system: System, timeStep: TimeStep) {
+  public init(_ system: System, timeStep: TimeStep, isRelaxed: Bool = false) {
     self.system = system
     self.timeStep = timeStep
+    self.isRelaxed = isRelaxed
   }
 
   /// n.

@@ -22,7 +22,8 @@ public struct NativeModel: Sendable, Equatable {
 extension NativeModel: OneOfKinds {
   package static let noun = "a model"
   package static let kinds = [
-    kind(PointMass.self), kind(CartPole.self), kind(TwoLinkArm.self),
+    kind(PointMass.self), kind(CartPole.self), kind(TwoLinkArm.self), kind(Pendulum.self),
+    kind(MountainCar.self), kind(Acrobot.self),
   ]
 
   private static func kind<Value: ConfigurableSystem>(_ type: Value.Type) -> Kind<NativeModel> {

@@ -120,6 +120,10 @@ public struct NativeTask<Model: DynamicSystem>: JudgedTask {
     try SimError.checkPositive(controlPeriod, key: "controlPeriod")
     try SimError.check(substeps >= 1, key: "substeps", value: substeps, allowed: "1 or more")
     try SimError.check(horizon >= 1, key: "horizon", value: horizon, allowed: "1 or more")
+    try SimError.check(
+      integrator != .semiImplicitEuler || model.isSecondOrder, key: "integrator", value: integrator,
+      allowed: "another one: this system does not say that its state is coordinates and their rates"
+    )
     let (n, points) = (model.stateCount, model.pointNames.count)
     for (key, names, count) in [
       ("stateNames", model.stateNames, n), ("controlNames", model.controlNames, model.controlCount),
@@ -217,8 +221,10 @@ public struct NativeTask<Model: DynamicSystem>: JudgedTask {
     NativePlant(model, timeStep: timeStep, observation: observation)
   }
 
-  /// The equations themselves; conditions do not change them.
+  /// The equations themselves, or those of the system's relaxation; conditions do not change them.
   public func knownDynamics(in condition: Condition) -> (any KnownDynamics)? {
-    NativeDynamics(model, timeStep: timeStep)
+    let relaxation = model.relaxation
+    return NativeDynamics(
+      relaxation ?? model, timeStep: timeStep, isRelaxed: relaxation != nil)
   }
 }

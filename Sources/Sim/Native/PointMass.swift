@@ -45,6 +45,8 @@ public struct PointMass: ContinuousSystem, Equatable {
   public var stateCount: Int { 4 }
   /// 2.
   public var controlCount: Int { 2 }
+  /// True.
+  public var isSecondOrder: Bool { true }
   /// Names of the state.
   public var stateNames: [String] {
     ["position_x_m", "position_y_m", "velocity_x_m_per_s", "velocity_y_m_per_s"]
@@ -127,11 +129,4 @@ extension PointMass.Walls: Configurable {
       try InvalidOption.require(lower < upper, "lower", lower, "below upper")
     }
   }
-}
-
-/// What an actuator with a symmetric limit delivers.
-@inlinable
-func limited<S: DifferentiableScalar>(_ command: S, to limit: Double?) -> S {
-  guard let limit else { return command }
-  return command.clamped(to: -limit...limit)
 }

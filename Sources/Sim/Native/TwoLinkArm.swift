@@ -40,6 +40,8 @@ public struct TwoLinkArm: ContinuousSystem, Equatable {
   public var stateCount: Int { 4 }
   /// 2.
   public var controlCount: Int { 2 }
+  /// True.
+  public var isSecondOrder: Bool { true }
   /// Names of the state.
   public var stateNames: [String] {
     ["shoulder_rad", "elbow_rad", "shoulder_velocity_rad_per_s", "elbow_velocity_rad_per_s"]
