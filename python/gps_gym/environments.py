@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Any
+from typing import Any, Callable
 
 import gymnasium
 import numpy as np
@@ -39,19 +39,25 @@ class Environment:
         self.action_space = space
         self.lower = space.low.astype(np.float64).ravel()
         self.upper = space.high.astype(np.float64).ravel()
+        self._is_plain = isinstance(self.env.observation_space, Box)
+        self._read_state = self._state_reader()
         self.observation = np.zeros(0)
         self.reset(0, {}, None)
 
     @property
     def state(self) -> np.ndarray:
         """The state, or what is seen if there is none."""
-        if hasattr(self.inner, "gps_state"):
-            return np.array(self.inner.gps_state(), dtype=np.float64).ravel()
+        return self._read_state()
+
+    def _state_reader(self) -> Callable[[], np.ndarray]:
+        inner = self.inner
+        if hasattr(inner, "gps_state"):
+            return lambda: np.array(inner.gps_state(), dtype=np.float64).ravel()
         if self._is_mujoco:
-            return np.concatenate([self.inner.data.qpos, self.inner.data.qvel])
+            return lambda: np.concatenate([inner.data.qpos, inner.data.qvel])
         if self._is_classic:
-            return np.array(self.inner.state, dtype=np.float64)
-        return self.observation
+            return lambda: np.array(inner.state, dtype=np.float64)
+        return lambda: self.observation
 
     @property
     def sets_state(self) -> bool:
@@ -95,13 +101,15 @@ class Environment:
         Returns the control as it was applied, in the precision of the action space; the reward; and how the episode
         went on: "", "terminated" or "truncated".
         """
-        action = np.clip(control, self.lower, self.upper).astype(self.action_space.dtype)
+        action = np.minimum(np.maximum(control, self.lower), self.upper).astype(self.action_space.dtype)
         seen, reward, terminated, truncated, _ = self.env.step(action.reshape(self.action_space.shape))
         self._see(seen)
         return action.astype(np.float64), float(reward), "terminated" if terminated else "truncated" if truncated else ""
 
     def _see(self, seen: Any) -> None:
-        self.observation = np.array(utils.flatten(self.env.observation_space, seen), dtype=np.float64).ravel()
+        if not self._is_plain:
+            seen = utils.flatten(self.env.observation_space, seen)
+        self.observation = np.array(seen, dtype=np.float64).ravel()
 
     @property
     def control_period(self) -> float:

@@ -51,9 +51,9 @@ class Policy:
     def __call__(self, step: int, state: np.ndarray, observation: np.ndarray) -> np.ndarray:
         return self._mean(step, state, observation)
 
-    def noisy(self, step: int, state: np.ndarray, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """The control with noise: the mean plus the factor of the covariance times standard-normal numbers."""
-        return self._mean(step, state, observation) + self._factor(step) @ noise
+    def noise(self, drawn: np.ndarray) -> np.ndarray:
+        """What noise adds to the controls: the factors of the covariance times standard-normal numbers, a row for each step."""
+        return np.array([self._factor(t) @ row for t, row in enumerate(drawn)])
 
 
 def _network(activation: str, part: Arrays) -> Callable[[int, np.ndarray, np.ndarray], np.ndarray]:

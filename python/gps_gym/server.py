@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from typing import BinaryIO
 
@@ -66,16 +67,17 @@ def _reset(environment: Environment, texts: wire.Texts, arrays: wire.Arrays) -> 
 
 
 def _rollout(environment: Environment, texts: wire.Texts, arrays: wire.Arrays, progress: list[int]) -> tuple[wire.Texts, wire.Arrays]:
-    policy, noise = Policy(texts["policy"], texts, arrays), arrays["noise"]
+    policy = Policy(texts["policy"], texts, arrays)
+    noise = policy.noise(arrays["noise"])
     _reset(environment, texts, arrays)
     states, observations, controls, rewards = [environment.state], [environment.observation], [], []
     end = ""
     for t in range(len(noise)):
         progress[0] = t
-        control = policy.noisy(t, states[-1], observations[-1], noise[t])
+        control = policy(t, states[-1], observations[-1]) + noise[t]
         # Not left to the environment, which may do anything with them.
-        if not np.isfinite(control).all():
-            raise ValueError(f"control number {int(np.flatnonzero(~np.isfinite(control))[0])} is not finite")
+        if not math.isfinite(sum(control)):
+            raise ValueError(f"the controls are {control}, which are not finite")
         control, reward, end = environment.step(control)
         states.append(environment.state)
         observations.append(environment.observation)
