@@ -45,6 +45,34 @@ extension GuidedSearch {
     }
   }
 
+  /// Stages 1 to 3: rollouts, and the local step of each condition as soon as its rollouts are in.
+  ///
+  /// - Parameters:
+  ///   - state: what the iteration began with.
+  ///   - conditions: what the conditions bring.
+  /// - Returns: a step for each condition.
+  /// - Throws: an error that is no `NumericalFailure`, or `CancellationError`.
+  func rollOut(
+    _ state: State, from conditions: ConditionHandover<Step.State>
+  ) async throws -> [Step] {
+    if let crew {
+      return try await steps(
+        by: crew, in: Array(task.conditions.indices), from: state, purpose: .training,
+        bringing: task.conditions.indices.map(conditions.take)
+      ) { i, batch, own in
+        Step(batch, from: own, in: task.conditions[i], byPolicy: isPolicyTurn(in: i, state))
+      }
+    }
+    return try await rollOut(state) { batch in
+      let i = batch.condition
+      var step = Step(
+        batch, from: conditions.take(i), in: task.conditions[i],
+        byPolicy: isPolicyTurn(in: i, state))
+      try improve(&step, toward: state)
+      return step
+    }
+  }
+
   /// Stage 1: rollouts of the policy (on-policy) or of the local controllers (off-policy, without a policy,
   /// always in iteration 0, and in conditions where the policy is behind). `then` runs for each condition as
   /// soon as its rollouts are in.
@@ -98,19 +126,29 @@ extension GuidedSearch {
     if !failed.isEmpty {
       // Nothing has changed in these conditions.
       let first = steps
-      let rescued = try await collectRollouts(
-        of: task, in: failed.map { task.conditions[$0] },
-        under: failed.map { state.conditions[$0].controller },
-        plan: plan(in: state.iteration, isRescue: true), stream: rescueStream
-      ) { batch in
-        let i = failed[batch.condition]
-        var batch = batch
-        batch.condition = i
-        var step = Step(
-          rescued: batch, after: first[i].batch, from: first[i].next, in: task.conditions[i])
-        try improve(&step, toward: state)
-        return step
+      let begun: @Sendable (Int, RolloutBatch) -> Step = { i, batch in
+        Step(rescued: batch, after: first[i].batch, from: first[i].next, in: task.conditions[i])
       }
+      let rescued =
+        if let crew {
+          try await self.steps(
+            by: crew, in: failed, from: state, purpose: .rescue,
+            bringing: failed.map { first[$0].next }
+          ) { i, batch, _ in begun(i, batch) }
+        } else {
+          try await collectRollouts(
+            of: task, in: failed.map { task.conditions[$0] },
+            under: failed.map { state.conditions[$0].controller },
+            plan: plan(in: state.iteration, isRescue: true), stream: rescueStream
+          ) { batch in
+            let i = failed[batch.condition]
+            var batch = batch
+            batch.condition = i
+            var step = begun(i, batch)
+            try improve(&step, toward: state)
+            return step
+          }
+        }
       for (i, step) in zip(failed, rescued) { steps[i] = step }
     }
     if steps.allSatisfy(\.samples.isEmpty) { throw noRollouts(from: state, steps) }
@@ -159,8 +197,11 @@ extension GuidedSearch {
       settings.reference == .cheaper && !step.isByPolicy
       && state.evidence.map { $0.costs[step.batch.condition] > step.report.meanCost } ?? false
     try improve(&step, toward: state.policy, in: state.iteration, stream: stream)
-    if link.rounds == 1 && !(settings.takeBack > 0 && settings.retries > 0) { step.evidence = nil }
+    if !keepsEvidence { step.evidence = nil }
   }
+
+  /// Whether local steps may be taken again on the same rollouts.
+  var keepsEvidence: Bool { link.rounds > 1 || (settings.takeBack > 0 && settings.retries > 0) }
 
   /// Stage 3 of one condition, whose rollouts have been studied.
   private func improve(
@@ -234,7 +275,11 @@ extension GuidedSearch {
       try settle(&steps, with: trial.policy, in: state.iteration, round: round)
     }
     try await times.measure("evaluation") {
-      trial.evaluation = try await evaluate(trial.policy, in: task.conditions)
+      trial.evaluation = try await evaluate(
+        trial.policy, in: task.conditions,
+        as: WorkKey(
+          iteration: state.iteration, purpose: .judging, condition: 0, samples: 1, attempt: attempt)
+      )
     }
     trial.judge(in: state.iteration)
     return trial
@@ -307,18 +352,30 @@ extension GuidedSearch {
   /// drawn anew each has one start of its own, the same in all iterations, so that policies are compared by what they do
   /// and not by what they were dealt.
   func evaluate(
-    _ policy: Student.Product?, in conditions: [Condition]
+    _ policy: Student.Product?, in conditions: [Condition], as key: WorkKey
   ) async throws -> Evaluation? {
     guard let policy, !conditions.isEmpty else { return nil }
+    if let crew { return try await judged(policy, in: conditions, by: crew, as: key) }
     return try await evaluation(
       of: policy, on: task, in: conditions, iteration: 0, rollouts: 1, noise: nil,
       initialStateNoise: true, timeLimit: settings.rollouts.timeLimit, stream: stream,
       workers: settings.workers)
   }
 
-  private func hasShape(_ controller: LinearGaussianController, _ d: Dimensions) -> Bool {
-    controller.state == d.state && controller.control == d.control
+  func hasShape(_ controller: LinearGaussianController) -> Bool {
+    let d = task.dimensions
+    return controller.state == d.state && controller.control == d.control
       && controller.horizon == d.horizon
+  }
+
+  /// Whether what a condition carries is of this task.
+  func fits(_ own: Step.State) -> Bool {
+    let d = task.dimensions
+    return hasShape(own.controller) && local.fits(own.local, d) && link.fits(own.link, d)
+      && (own.footing.map { footing in
+        hasShape(footing.controller)
+          && footing.lessons.allSatisfy { $0.observations.rows == d.observation }
+      } ?? true)
   }
 
   /// Why this search cannot go on from a state, as a clause; nil if it can.
@@ -327,18 +384,9 @@ extension GuidedSearch {
     if state.conditions.count != task.conditions.count {
       return "it has \(state.conditions.count) conditions, the task \(task.conditions.count)"
     }
-    for (condition, own) in zip(task.conditions, state.conditions) {
-      let controller = own.controller
-      let fits =
-        hasShape(controller, d) && local.fits(own.local, d) && link.fits(own.link, d)
-        && (own.footing.map { footing in
-          hasShape(footing.controller, d)
-            && footing.lessons.allSatisfy { $0.observations.rows == d.observation }
-        } ?? true)
-      if !fits {
-        return "its condition \"\(condition.name)\" is not of \(d.state) states, \(d.control) "
-          + "controls, \(d.observation) observations and \(d.horizon) steps"
-      }
+    for (condition, own) in zip(task.conditions, state.conditions) where !fits(own) {
+      return "its condition \"\(condition.name)\" is not of \(d.state) states, \(d.control) "
+        + "controls, \(d.observation) observations and \(d.horizon) steps"
     }
     for policy in [state.policy, state.best?.policy, state.lastPolicy] {
       if let problem = policy?.mismatch(with: d) { return "its policy does not fit: \(problem)" }

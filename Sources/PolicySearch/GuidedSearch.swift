@@ -48,6 +48,8 @@ public struct GuidedSearch<
   public let start: InitialController?
   /// The root of all randomness.
   public let stream: RandomStream
+  /// Who rolls out and takes the local steps; nil for the workers of this process.
+  package var crew: (any Crew)?
 
   /// A search with parts of one's own choice.
   ///
@@ -129,14 +131,7 @@ public struct GuidedSearch<
       own.isLed = $0.isLed
       return own
     }
-    var steps = try await rollOut(next) { [next] batch in
-      let i = batch.condition
-      var step = Step(
-        batch, from: conditions.take(i), in: task.conditions[i], byPolicy: isPolicyTurn(in: i, next)
-      )
-      try improve(&step, toward: next)
-      return step
-    }
+    var steps = try await rollOut(next, from: conditions)
     for condition in try await rescue(&steps, from: next) { next.discredit(in: condition) }
     next.rollouts += steps.reduce(0) { $0 + $1.samples.count }
 
@@ -163,13 +158,17 @@ public struct GuidedSearch<
 
     var test: Evaluation?
     try await times.measure("evaluation") {
-      test = try await evaluate(policy(of: next), in: task.testConditions)
+      test = try await evaluate(
+        policy(of: next), in: task.testConditions,
+        as: WorkKey(
+          iteration: next.iteration - 1, purpose: .testing, condition: 0, samples: 1, attempt: 0))
     }
     let seconds = times.total(of: steps)
     let busy = seconds["rollouts"] + trial.rolloutSeconds + (test?.rolloutSeconds ?? 0)
+    let workers = Double(crew?.takeCount() ?? settings.workers)
     var report = report(
       on: next, steps, trial, test: test, failures: failures, seconds: seconds,
-      utilization: busy / (Double(settings.workers) * max(seconds.total, .leastNonzeroMagnitude)),
+      utilization: busy / max(workers * seconds.total, .leastNonzeroMagnitude),
       modelRollouts: searched?.reduce(0) { $0 + $1.modelRollouts } ?? 0)
     report.notes += remarks(on: searched ?? [])
     report.notes += diagnose(&next, steps, trial)

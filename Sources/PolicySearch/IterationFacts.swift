@@ -357,7 +357,6 @@ extension GuidedSearch {
         entry.deviation = own.costStandardDeviation
         entry.multiplier = step.next.stepMultiplier
         entry.imagined = step.imagined.count
-        entry.facts.drawn = step.outcome?.model == nil ? 0 : settings.modelSamples
         entry.facts.compare(
           step.next.controller, with: initialControllers[i], limits: task.controlLimits)
         return entry

@@ -93,12 +93,17 @@ package struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     }
   }
 
-  /// Costs and successes of the rollouts, and by them the last step.
-  mutating func judge(under task: some ControlTask, by rule: StepRule) {
+  /// Costs and successes of the rollouts.
+  mutating func score(under task: some ControlTask) {
     let verdicts = samples.map { task.verdict(on: $0, in: condition) }
     report.costs = verdicts.map(\.cost)
     report.successes = verdicts.compactMap(\.isSuccess)
     report.margins = verdicts.map(\.margin)
+  }
+
+  /// Costs and successes of the rollouts, and by them the last step.
+  mutating func judge(under task: some ControlTask, by rule: StepRule) {
+    score(under: task)
     if let expectation = next.expectation {
       let cost = report.meanCost
       next.stepMultiplier = rule.multiplier(
@@ -204,6 +209,7 @@ package struct LocalStep<Local: LocalImprovement, Link: Coupling>: Sendable {
     self.outcome = outcome
     self.teacher = teacher
     self.imagined = imagined
+    facts.drawn = outcome.model == nil ? 0 : modelSamples
     next.local = memory
     next.controller = outcome.controller
     next.expectation = StepExpectation(

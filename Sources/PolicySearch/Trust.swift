@@ -95,6 +95,7 @@ extension GuidedSearch {
         step.next = ground.next
         step.next.stepMultiplier = multiplier
         (step.outcome, step.imagined, step.teacher) = (nil, [], step.previous)
+        step.facts.drawn = 0
         try improve(
           &step, by: evidence, ground.anchor, in: state.iteration,
           stream: stream.child(.mixture, state.iteration, i).child(.custom, 2))

@@ -1,7 +1,7 @@
 package import Configuration
 import Foundation
 public import GPSCore
-import LinearAlgebra
+package import LinearAlgebra
 public import Statistics
 
 /// How exploration noise is shaped before the policy's covariance scales it.
@@ -331,6 +331,41 @@ package struct RolloutSampler<T: ControlTask>: Sendable {
     keepsPointJacobians = task.cost.needsPointJacobians
   }
 
+  /// What is drawn first for a try of a rollout, and the stream that all else is drawn from.
+  private func begun(
+    _ sample: Int, of own: Condition, number condition: Int, attempt: Int
+  ) -> (condition: Condition, stream: RandomStream) {
+    // What holds for all rollouts of the iteration comes from a stream that they share.
+    var shared = stream.child(plan.purpose, plan.iteration, condition)
+    var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
+    let drawn =
+      own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
+    return (drawn, stream)
+  }
+
+  /// The condition that a try of a rollout has.
+  package func condition(
+    of sample: Int, in own: Condition, number condition: Int, attempt: Int
+  ) -> Condition {
+    begun(sample, of: own, number: condition, attempt: attempt).condition
+  }
+
+  /// All that is random in the first try of a rollout, for whoever rolls out without drawing: the condition, the plant
+  /// state to start from, and the noise, m × T.
+  package func draws(
+    of sample: Int, in own: Condition, number condition: Int
+  ) -> (condition: Condition, plantState: [Double], noise: Matrix) {
+    var (drawn, stream) = begun(sample, of: own, number: condition, attempt: 0)
+    let plantState =
+      plan.initialStateNoise
+      ? task.initialPlantState(of: drawn, stream: &stream) : drawn.initialPlantState
+    let (m, T) = (task.dimensions.control, task.dimensions.horizon)
+    var noise = [Double](repeating: 0, count: m * T)
+    var scratch = [Double](repeating: 0, count: T)
+    filter?.fill(&noise, rows: m, scratch: &scratch, from: &stream)
+    return (drawn, plantState, Matrix(rows: m, columns: T, columnMajor: noise))
+  }
+
   /// One sample of one condition, drawn again where it fails.
   ///
   /// - Parameters:
@@ -350,11 +385,7 @@ package struct RolloutSampler<T: ControlTask>: Sendable {
     let start = clock.now
     for attempt in 0..<plan.options.maxAttempts {
       try Task.checkCancellation()
-      // What holds for all rollouts of the iteration comes from a stream that they share.
-      var shared = stream.child(plan.purpose, plan.iteration, condition)
-      var stream = stream.child(plan.purpose, plan.iteration, condition, sample, attempt)
-      let drawn =
-        own.draws?.every == .iteration ? own.drawn(from: &shared) : own.drawn(from: &stream)
+      var (drawn, stream) = begun(sample, of: own, number: condition, attempt: attempt)
       do throws(RolloutFailure) {
         var trajectory = try worker.rollout(
           of: drawn, index: condition, under: policy, filter: filter,
