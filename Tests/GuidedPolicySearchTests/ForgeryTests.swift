@@ -27,100 +27,100 @@ private let tiny = """
   training: {steps: 3, keepOptimizerState: true}
   """
 
-/// Files of ours whose header says what its writer never would, with a checksum that fits.
-@Suite struct ForgeryTests {
-  /// A header as it is written, before it is judged.
-  private struct Header {
-    var entries: [String: [String: Any]]
-    var texts: [String: String]
-    var data: [UInt8]
+/// A header as it is written, before it is judged.
+struct ForgedHeader {
+  var entries: [String: [String: Any]]
+  var texts: [String: String]
+  var data: [UInt8]
 
-    init(_ bytes: [UInt8]) throws {
-      let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-      let json = try JSONSerialization.jsonObject(with: Data(bytes[8..<8 + length]))
-      var all = try #require(json as? [String: Any])
-      texts = try #require(all.removeValue(forKey: "__metadata__") as? [String: String])
-      entries = all.compactMapValues { $0 as? [String: Any] }
-      data = Array(bytes[(8 + length)...])
-    }
-
-    /// The file; the checksum of a sealed one is made to fit.
-    func encoded(isSealed: Bool) throws -> [UInt8] {
-      var all: [String: Any] = entries
-      all["__metadata__"] = texts
-      let json = try JSONSerialization.data(withJSONObject: all, options: [.sortedKeys])
-      var bytes =
-        withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + Array(json) + data
-      if isSealed && data.count >= 8 {
-        bytes.removeLast(8)
-        let checksum = CRC64.checksum(of: bytes[...])
-        withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
-      }
-      return bytes
-    }
-
-    private static let extents = [
-      0, 1, 2, 3, 7, -1, 1 << 16, 1 << 27, 1 << 31, 1 << 32, 1 << 40, 1 << 62, Int.max,
-    ]
-
-    mutating func forge(_ random: inout RandomStream) {
-      let names = entries.keys.sorted()
-      let name = names[random.index(below: names.count)]
-      guard var entry = entries[name], let shape = entry["shape"] as? [Int],
-        var offsets = entry["data_offsets"] as? [Int]
-      else { return }
-      func extent() -> Int { Self.extents[random.index(below: Self.extents.count)] }
-      switch random.index(below: 9) {
-      case 0: entry["shape"] = (0..<random.index(below: 5)).map { _ in extent() }
-      case 1:
-        // Nothing at all, of any shape: the data move up.
-        // An earlier forgery may have left offsets that are none.
-        guard 0 <= offsets[0], offsets[0] <= offsets[1], offsets[1] <= data.count else { return }
-        let range = offsets[0]..<offsets[1]
-        data.removeSubrange(range)
-        for (other, var moved) in entries {
-          guard let old = moved["data_offsets"] as? [Int] else { continue }
-          moved["data_offsets"] = old.map { $0 >= range.upperBound ? $0 - range.count : $0 }
-          entries[other] = moved
-        }
-        var empty = shape.map { _ in extent() }
-        if !empty.isEmpty { empty[random.index(below: empty.count)] = 0 }
-        entry["shape"] = empty
-        entry["data_offsets"] = [range.lowerBound, range.lowerBound]
-      case 2: entry["dtype"] = ["F32", "F64", "I64", "U64", "BF16", ""][random.index(below: 6)]
-      case 3:
-        offsets[random.index(below: 2)] = extent()
-        entry["data_offsets"] = offsets
-      case 4: entry["shape"] = Array(shape.reversed())
-      case 5: entry["shape"] = [shape.reduce(1, &*)]
-      case 6: entry["shape"] = shape + [1]
-      case 7:
-        // Bits of numbers: infinities, NaNs, the tiny and the huge.
-        if 0 <= offsets[0], offsets[1] > offsets[0], offsets[0] < data.count {
-          let words: [UInt8] = [0x00, 0x7F, 0x80, 0xF0, 0xFF]
-          for at in offsets[0]..<min(offsets[1], offsets[0] + 8, data.count) {
-            data[at] = words[random.index(below: words.count)]
-          }
-        }
-      default:
-        let keys = texts.keys.sorted()
-        let values = [
-          "", "0", "-1", "65536,65536,65536", "1,1", "9007199254740992", "true", "\u{0}", "1e999",
-          String(repeating: "9", count: 400),
-        ]
-        texts[keys[random.index(below: keys.count)]] = values[random.index(below: values.count)]
-      }
-      entries[name] = entry
-    }
+  init(_ bytes: [UInt8]) throws {
+    let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+    let json = try JSONSerialization.jsonObject(with: Data(bytes[8..<8 + length]))
+    var all = try #require(json as? [String: Any])
+    texts = try #require(all.removeValue(forKey: "__metadata__") as? [String: String])
+    entries = all.compactMapValues { $0 as? [String: Any] }
+    data = Array(bytes[(8 + length)...])
   }
 
+  /// The file; the checksum of a sealed one is made to fit.
+  func encoded(isSealed: Bool) throws -> [UInt8] {
+    var all: [String: Any] = entries
+    all["__metadata__"] = texts
+    let json = try JSONSerialization.data(withJSONObject: all, options: [.sortedKeys])
+    var bytes =
+      withUnsafeBytes(of: UInt64(json.count).littleEndian) { Array($0) } + Array(json) + data
+    if isSealed && data.count >= 8 {
+      bytes.removeLast(8)
+      let checksum = CRC64.checksum(of: bytes[...])
+      withUnsafeBytes(of: checksum.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+    return bytes
+  }
+
+  private static let extents = [
+    0, 1, 2, 3, 7, -1, 1 << 16, 1 << 27, 1 << 31, 1 << 32, 1 << 40, 1 << 62, Int.max,
+  ]
+
+  mutating func forge(_ random: inout RandomStream) {
+    let names = entries.keys.sorted()
+    let name = names[random.index(below: names.count)]
+    guard var entry = entries[name], let shape = entry["shape"] as? [Int],
+      var offsets = entry["data_offsets"] as? [Int]
+    else { return }
+    func extent() -> Int { Self.extents[random.index(below: Self.extents.count)] }
+    switch random.index(below: 9) {
+    case 0: entry["shape"] = (0..<random.index(below: 5)).map { _ in extent() }
+    case 1:
+      // Nothing at all, of any shape: the data move up.
+      // An earlier forgery may have left offsets that are none.
+      guard 0 <= offsets[0], offsets[0] <= offsets[1], offsets[1] <= data.count else { return }
+      let range = offsets[0]..<offsets[1]
+      data.removeSubrange(range)
+      for (other, var moved) in entries {
+        guard let old = moved["data_offsets"] as? [Int] else { continue }
+        moved["data_offsets"] = old.map { $0 >= range.upperBound ? $0 - range.count : $0 }
+        entries[other] = moved
+      }
+      var empty = shape.map { _ in extent() }
+      if !empty.isEmpty { empty[random.index(below: empty.count)] = 0 }
+      entry["shape"] = empty
+      entry["data_offsets"] = [range.lowerBound, range.lowerBound]
+    case 2: entry["dtype"] = ["F32", "F64", "I64", "U64", "BF16", ""][random.index(below: 6)]
+    case 3:
+      offsets[random.index(below: 2)] = extent()
+      entry["data_offsets"] = offsets
+    case 4: entry["shape"] = Array(shape.reversed())
+    case 5: entry["shape"] = [shape.reduce(1, &*)]
+    case 6: entry["shape"] = shape + [1]
+    case 7:
+      // Bits of numbers: infinities, NaNs, the tiny and the huge.
+      if 0 <= offsets[0], offsets[1] > offsets[0], offsets[0] < data.count {
+        let words: [UInt8] = [0x00, 0x7F, 0x80, 0xF0, 0xFF]
+        for at in offsets[0]..<min(offsets[1], offsets[0] + 8, data.count) {
+          data[at] = words[random.index(below: words.count)]
+        }
+      }
+    default:
+      let keys = texts.keys.sorted()
+      let values = [
+        "", "0", "-1", "65536,65536,65536", "1,1", "9007199254740992", "true", "\u{0}", "1e999",
+        String(repeating: "9", count: 400),
+      ]
+      texts[keys[random.index(below: keys.count)]] = values[random.index(below: values.count)]
+    }
+    entries[name] = entry
+  }
+}
+
+/// Files of ours whose header says what its writer never would, with a checksum that fits.
+@Suite struct ForgeryTests {
   @Test("forged checkpoints with checksums that fit are refused, or can be gone on from", .slow)
   func checkpoints() async throws {
     let loaded = try Experiment.load(yaml: tiny, folder: URL(fileURLWithPath: "/"))
     func check<L: Learner>(_ learner: L) async throws {
       let (state, _) = try await learner.advancing(learner.initialState)
       let good = try Checkpoint(state: state, task: "tiny", experiment: tiny).encoded()
-      let header = try Header(good)
+      let header = try ForgedHeader(good)
       #expect(try Checkpoint<L.State>(bytes: header.encoded(isSealed: true)).state == state)
       var random = RandomStream(seed: 31)
       var (refused, used) = (0, 0)
@@ -151,7 +151,7 @@ private let tiny = """
     let policy = NeuralPolicy.initial(
       observation: 3, control: 2, options: options, stream: RandomStream(seed: 1))
     let good = PolicyFile(policy: policy, task: "t", experiment: "e").safetensors.encoded()
-    let header = try Header(good)
+    let header = try ForgedHeader(good)
     var random = RandomStream(seed: 32)
     var (refused, used) = (0, 0)
     for number in 0..<tries(default: 1000) {

@@ -7,7 +7,7 @@ import Testing
 @testable import SearchParts
 
 /// A distiller whose product is useless in some of its calls: a network that answers with a constant.
-private struct Saboteur: Distiller {
+struct Saboteur: Distiller {
   typealias Product = NeuralPolicy
   typealias Memory = PolicyDistiller.OptimizerState
 
