@@ -134,7 +134,7 @@ private func isEqual(_ a: String, _ b: String) -> Bool {
 private let singleOptions: Set = [
   "iterations", "samples", "seed", "algorithm", "schedule", "real-time", "output", "workers",
   "checkpoint-every", "keep", "rollouts", "draws", "horizon", "conditions", "actions", "onnx", "c",
-  "refresh", "every", "iteration", "camera", "size",
+  "refresh", "every", "iteration", "camera", "size", "cluster", "patience", "idle", "lease",
   // Of gps plot and gps bench.
   "format", "states", "controls", "batch", "hidden", "model", "repetitions",
 ]

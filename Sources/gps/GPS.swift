@@ -21,7 +21,7 @@ struct GPS: AsyncParsableCommand {
       """,
     version: ProgramVersion.current,
     subcommands: [
-      Tasks.self, Init.self, CheckCommand.self, Run.self, Resume.self, Optimize.self,
+      Tasks.self, Init.self, CheckCommand.self, Run.self, Resume.self, Work.self, Optimize.self,
       Evaluate.self, Plot.self, ReportCommand.self, Video.self, Watch.self,
       Export.self, Options.self, Bench.self,
     ])

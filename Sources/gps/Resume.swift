@@ -22,6 +22,8 @@ struct Resume: AsyncParsableCommand {
 
   @OptionGroup(title: "Running") var pace: PaceOptions
 
+  @OptionGroup(title: "Other machines") var cluster: ClusterOptions
+
   func validate() throws { try requirePath(path, "the run") }
 
   func run() async throws {
@@ -48,8 +50,9 @@ struct Resume: AsyncParsableCommand {
       throw CommandFailure(error, otherwise: .badInput)
     }
     let paced = try pace.applied(to: loaded)
-    try await options.run(
-      paced, by: learner(of: paced, workers: options.workerCount), in: url, start: .resumed)
+    let (learner, end) = try cluster.learner(of: paced, workers: options.workerCount)
+    defer { end() }
+    try await options.run(paced, by: learner, in: url, start: .resumed)
   }
 }
 

@@ -36,6 +36,8 @@ struct Run: AsyncParsableCommand {
 
   @OptionGroup(title: "Running") var pace: PaceOptions
 
+  @OptionGroup(title: "Other machines") var cluster: ClusterOptions
+
   @Flag(
     help: "Go on with the run in --output, if there is one; its experiment must be the same.")
   var resume = false
@@ -44,7 +46,8 @@ struct Run: AsyncParsableCommand {
 
   func run() async throws {
     let loaded = try pace.applied(to: source.load(shorthands: shorthands))
-    let learner = try learner(of: loaded, workers: options.workerCount)
+    let (learner, end) = try cluster.learner(of: loaded, workers: options.workerCount)
+    defer { end() }
     let url = try source.runDirectory(of: loaded)
     try await options.run(
       loaded, by: learner, in: url,

@@ -58,7 +58,7 @@ func gps(
     let help = try gps(["--help"])
     #expect(help.status == 0)
     for word in [
-      "tasks", "init", "check", "run", "resume", "optimize", "evaluate", "plot", "report",
+      "tasks", "init", "check", "run", "resume", "work", "optimize", "evaluate", "plot", "report",
       "video", "watch", "export", "options", "bench",
     ] {
       #expect(help.output.contains("  \(word) "))
@@ -106,6 +106,19 @@ func gps(
     ),
     (["run", "point-mass", "--algorithm", "x"], "gps: --algorithm x: algorithm.name: x is not"),
     (["run", "point-mass", "--set", "a=1"], "gps: --set a=1: unknown key \"a\""),
+    (["work"], "Missing expected argument '--cluster <url>'"),
+    (
+      ["work", "--cluster", "http://:pw@head"],
+      "gps: --cluster: cluster: an address of another form is not allowed"
+    ),
+    (
+      ["run", "point-mass", "--cluster", "redis://10.0.0.1:7000"],
+      "gps: redis at 10.0.0.1:7000 is on another machine, and without a password"
+    ),
+    (
+      ["run", "point-mass", "--schedule", "asynchronous", "--cluster", "redis://127.0.0.1:1"],
+      "algorithm.schedule"
+    ),
     (["evaluate", "nosuch"], "gps: nosuch: no such run directory or policy file"),
     (["evaluate", "/proc/self/status"], "gps: /proc/self/status: not a safetensors file"),
     (["options", "nosuch"], "there is no setting \"nosuch\""),

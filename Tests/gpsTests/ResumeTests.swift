@@ -7,7 +7,7 @@ import GuidedPolicySearch
 @testable import Runs
 
 /// What a run left behind, less the times: equal for equal results.
-private struct Results: Equatable {
+struct Results: Equatable {
   var files: [String: Data] = [:]
   var progress: [[Substring]] = []
   var checkpoint = ""
