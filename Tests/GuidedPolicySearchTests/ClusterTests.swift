@@ -401,7 +401,9 @@ private enum Mischief: String, CaseIterable {
       "\($0)".contains("model")
     }
     for system in ["process: {command: [touch, /tmp/x]}", "gymnasium: {id: Reacher-v5}"] {
-      let yaml = "task: t\nsystem: {\(system)}\nhorizon: 3\ncost: [{control: {weights: 0.1}}]"
+      let yaml =
+        "task: t\nsystem: {\(system)}\nhorizon: 3\nconditions: {train: [{name: a}]}\n"
+        + "cost: [{control: {weights: 0.1}}]"
       var files = files
       files[notice.files[0].path] = Array(yaml.utf8)
       #expect { try LoadedExperiment.load(notice, files, allowsOtherKernels: false) } throws: {

@@ -23,17 +23,22 @@ struct ClusterRunTests {
     let horizon = task == "point-mass" ? ["--set", "horizon=\(horizon)"] : []
     let (here, there) = (try testFolder("alone"), try testFolder("cluster"))
     let arguments = ["run", task] + short + horizon
-    let alone = try gps(arguments + ["--iterations", "2"], in: here)
-    #expect(alone.status == 0, "\(alone.errors)")
+    // Resumed too: the best checkpoint holds the number of iterations that were asked for when it was written.
+    for words in [
+      arguments + ["--iterations", "1"], ["resume", "run", "--iterations", "2", "--quiet"],
+    ] {
+      let alone = try gps(words, in: here)
+      #expect(alone.status == 0, "\(alone.errors)")
+    }
     let server = try RedisServer(password: "secret")
     let meeting = address(server, password: "secret").map { "'\($0)'" }.joined(separator: " ")
     let outcome = try shell(
       """
-      work="$GPS work --workers 1 --idle 30 --real-time 20 \(meeting)"
-      $work & first=$!
+      work() { exec $GPS work --workers 1 --idle 30 --real-time 20 \(meeting); }
+      work & first=$!
       $GPS \(arguments.joined(separator: " ")) --iterations 1 \(meeting) &
       leader=$!
-      sleep 1; kill -KILL $first; $work & second=$!
+      sleep 1; kill -KILL $first; work & second=$!
       wait $leader || exit 1
       $GPS resume run --iterations 2 --quiet \(meeting) || exit 2
       kill $second; wait $second; [ $? = 143 ] || exit 3
