@@ -45,20 +45,21 @@ extension LoadedExperiment {
   /// - Returns: a learner of the task.
   /// - Throws: as `learner(workers:)`, and `InvalidOption` for a schedule that cannot be shared.
   package func learner(workers: Int, led crew: any Crew) throws -> any Learner {
+    try shared(workers: workers).led(with: crew)
+  }
+
+  /// Somebody who does the work items of this experiment.
+  package func makePerformer() throws -> any WorkPerformer {
+    try shared(workers: 1).makePerformer()
+  }
+
+  private func shared(workers: Int) throws -> any SharedLearner {
     guard let shared = try learner(workers: workers) as? any SharedLearner else {
       throw InvalidOption(
         key: "algorithm.schedule", value: experiment.schedule.rawValue,
         allowed: "synchronous, where workers of other machines take part (--cluster)")
     }
-    return shared.led(with: crew)
-  }
-
-  /// Somebody who does the work items of this experiment.
-  package func makePerformer() throws -> any WorkPerformer {
-    guard let shared = try learner() as? any SharedLearner else {
-      throw ClusterError.mismatch("the experiment's schedule is not one that can be shared")
-    }
-    return shared.makePerformer()
+    return shared
   }
 
   /// Loads the experiment of a run that is led elsewhere.

@@ -73,8 +73,6 @@ struct ClusterOptions: ParsableArguments {
         over: address.channel(at: cluster), patience: address.patience
       ) { printToStandardError("gps: warning: \($0)", afterBreak: true) }
       return (try loaded.learner(workers: workers, led: leader), { leader.end() })
-    } catch let error as ChannelError {
-      throw CommandFailure(error, otherwise: .badInput)
     } catch {
       throw CommandFailure(error, otherwise: .badInput)
     }

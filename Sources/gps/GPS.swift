@@ -120,6 +120,10 @@ struct CommandFailure: Error {
 
   /// Bad input unless it is known to be something else.
   init(_ error: any Error, otherwise status: ExitStatus) {
+    if let failure = error as? CommandFailure {
+      self = failure
+      return
+    }
     message = "\(error)"
     self.status =
       switch error {

@@ -164,8 +164,11 @@ import Testing
         let name = "--" + (argument.preferredName?.name ?? "")
         let values = command.commandName == "init" ? ["a.yaml", "b.yaml"] : ["1", "2"]
         let more = name == "--output" && command.commandName == "run" ? ["--resume"] : []
+        // The one that works for others takes no task.
+        let what =
+          command.commandName != "work" ? ["x"] : name == "--cluster" ? [] : ["--cluster", "x"]
         let twice = try gps(
-          [command.commandName, "x"] + more + [name, values[0], name + "=" + values[1]], in: here)
+          [command.commandName] + what + more + [name, values[0], name + "=" + values[1]], in: here)
         #expect(
           twice.status == 64 && twice.errors.contains("contradict each other"),
           "\(command.commandName) \(name): \(twice.errors)")
